@@ -1,0 +1,1 @@
+"""Imagewoof trained the Lightning way, beside other loops on the same recipe."""

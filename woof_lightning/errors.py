@@ -1,0 +1,45 @@
+"""What the user did wrong: one clear message and an exit code, never a traceback."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+USER_ERROR_EXIT_CODE = 2
+INTERRUPTED_EXIT_CODE = 130
+
+
+class UserError(Exception):
+    """A mistake that the user can mend: bad input, missing data, a taken run folder.
+
+    The message names the argument, its value, what was expected and the way out.
+    `woof` prints it on stderr and ends with exit code 2.
+    """
+
+
+class UnreadableImageError(UserError):
+    """An image file that cannot be decoded; the message starts with its path."""
+
+
+def raise_together(problems: Sequence[str]) -> None:
+    """Raises all problems as one error, or returns when there is none.
+
+    Raises:
+        UserError: With one line per problem.
+    """
+    if len(problems) == 1:
+        raise UserError(problems[0])
+    if problems:
+        lines = "\n".join(f"  - {problem}" for problem in problems)
+        raise UserError(f"{len(problems)} settings cannot be used:\n{lines}")
+
+
+def user_message(error: UserError) -> str:
+    """The message as the user should read it.
+
+    A DataLoader re-raises a worker's error with the worker's traceback as its text;
+    what the user needs is the original message at its end.
+    """
+    text = str(error)
+    if text.startswith("Caught ") and "Original Traceback" in text:
+        return text.rpartition("Error: ")[2].strip()
+    return text

@@ -1,0 +1,85 @@
+"""When a checkpoint is saved, and how: parts that any Lightning project can take over."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+from typing import Any
+
+import torch
+from lightning.fabric.plugins.io import TorchCheckpointIO
+from lightning.pytorch.callbacks import Callback, ModelCheckpoint
+
+from woof_lightning.errors import UserError
+from woof_lightning.runs.folder import RunFolder, writing_durably, zip_problem
+
+
+class DurableCheckpointIO(TorchCheckpointIO):
+    """Writes a checkpoint beside its target, flushes it to the disk, then replaces the target.
+
+    Lightning stages checkpoints in $TMPDIR and does not flush them, so that a kill can leave a torn
+    file (https://github.com/Lightning-AI/pytorch-lightning/issues/21800).
+    """
+
+    def save_checkpoint(self, checkpoint: dict[str, Any], path: str | os.PathLike[str], storage_options: Any = None) -> None:
+        """Writes a checkpoint; the old file stays until the new one is whole."""
+        target = Path(path)
+        target.parent.mkdir(parents=True, exist_ok=True)
+        with writing_durably(target) as file:
+            torch.save(checkpoint, file)
+
+    def load_checkpoint(
+        self, path: str | os.PathLike[str], map_location: Any = "cpu", weights_only: bool | None = None
+    ) -> dict[str, Any]:
+        """Reads a checkpoint after its checksums were tested; no code in it is run.
+
+        Raises:
+            UserError: When it is missing or damaged.
+        """
+        check_whole(Path(path))
+        checkpoint: dict[str, Any] = torch.load(path, map_location=map_location, weights_only=True)
+        return checkpoint
+
+
+class MovableModelCheckpoint(ModelCheckpoint):
+    """A ModelCheckpoint that keeps its best score when the run's folder was moved.
+
+    Lightning's forgets it (model_checkpoint.py, load_state_dict), so that the first epoch after a
+    move always counts as the best.
+    """
+
+    def load_state_dict(self, state_dict: dict[str, Any]) -> None:
+        """Takes over a state, with its paths led to this folder."""
+        super().load_state_dict(_moved(state_dict, str(state_dict["dirpath"]), str(self.dirpath)))
+
+
+def _moved(value: Any, old: str, new: str) -> Any:
+    if isinstance(value, dict):
+        return {_moved(key, old, new): _moved(item, old, new) for key, item in value.items()}
+    return new + value[len(old) :] if isinstance(value, str) and value.startswith(old) else value
+
+
+def best_and_last(folder: RunFolder) -> list[Callback]:
+    """The callbacks that write best.ckpt (when top-1 strictly improves) and last.ckpt (each epoch).
+
+    Not `save_last`: it writes only when the best is written. The best comes first, so that last
+    carries the score of its own epoch.
+    """
+    common: dict[str, Any] = {
+        "dirpath": folder.checkpoints.absolute(),
+        "save_top_k": 1,
+        "save_on_train_epoch_end": True,
+        "enable_version_counter": False,
+    }
+    best = MovableModelCheckpoint(filename=folder.best.stem, monitor="val/acc1", mode="max", **common)
+    last = MovableModelCheckpoint(filename=folder.last.stem, **common)
+    return [best, last]
+
+
+def check_whole(file: Path) -> None:
+    """Raises a UserError when a checkpoint is missing, or its checksums do not hold."""
+    if not file.is_file():
+        raise UserError(f"there is no checkpoint {file}: expected a run's folder or a .ckpt file")
+    problem = zip_problem(file)
+    if problem is not None:
+        raise UserError(f"the checkpoint {file} cannot be used: {problem}")

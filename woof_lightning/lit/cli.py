@@ -1,0 +1,260 @@
+"""`woof fit`: LightningCLI with the recipe's keys, a run folder, and errors that a person can read."""
+
+from __future__ import annotations
+
+import argparse
+import difflib
+import inspect
+import logging
+import re
+import warnings
+from collections.abc import Sequence
+from dataclasses import fields
+from pathlib import Path
+from typing import Any
+
+import yaml
+from jsonargparse import ArgumentError, Namespace, set_parsing_settings
+from lightning.fabric.plugins.io import CheckpointIO
+from lightning.pytorch import Callback, Trainer
+from lightning.pytorch.cli import LightningArgumentParser, LightningCLI
+from lightning.pytorch.loggers import Logger
+from lightning.pytorch.utilities.exceptions import MisconfigurationException
+
+from woof_lightning.errors import UserError, raise_together
+from woof_lightning.lit.checkpoints import DurableCheckpointIO, best_and_last
+from woof_lightning.lit.classifier import WoofClassifier
+from woof_lightning.lit.datamodule import ImagewoofDataModule
+from woof_lightning.lit.progress import EpochProgress
+from woof_lightning.lit.recorder import EventsLogger, MetricsLogger, Recorder
+from woof_lightning.lit.trainer import TRAINER_DEFAULTS, WoofTrainer
+from woof_lightning.recipe.checkpoint import read_checkpoint
+from woof_lightning.recipe.config import DataConfig, ModelConfig, data_problems, model_problems
+from woof_lightning.runs.config import check_resumable
+from woof_lightning.runs.folder import RunFolder, write_text_durably
+from woof_lightning.runs.metrics import MetricsFile
+
+# Keys of one call, not of the experiment: a config.yaml that held them would collide or resume by itself.
+CALL_KEYS = ("config", "name", "runs_dir", "resume", "overwrite")
+
+
+def fit(args: Sequence[str]) -> None:
+    """Runs `woof fit`.
+
+    Args:
+        args: What follows `fit` on the command line.
+
+    Raises:
+        UserError: For everything that the user can mend.
+    """
+    quieten_libraries()
+    run_cli(["fit", *args])
+
+
+def run_cli(args: list[str]) -> WoofCLI:
+    """Runs a verb of LightningCLI, and turns its complaints into a UserError.
+
+    Args:
+        args: The verb and its options.
+    """
+    options: dict[str, Any] = {"exit_on_error": False, "allow_abbrev": False}
+    set_parsing_settings(docstring_parse_attribute_docstrings=False)
+    try:
+        return WoofCLI(
+            WoofClassifier,
+            ImagewoofDataModule,
+            trainer_class=WoofTrainer,
+            trainer_defaults=TRAINER_DEFAULTS,
+            save_config_callback=None,
+            seed_everything_default=0,
+            parser_kwargs={**options, **{verb: {**options} for verb in WoofCLI.subcommands()}},
+            load_from_checkpoint_support=False,
+            auto_configure_optimizers=False,
+            args=args,
+        )
+    except (ArgumentError, argparse.ArgumentError) as error:
+        raise UserError(readable(str(error))) from error
+    except MisconfigurationException as error:
+        raise UserError(f"the trainer's settings cannot be used: {error}") from error
+
+
+class WoofCLI(LightningCLI):
+    """LightningCLI with a run folder around `fit`."""
+
+    run: RunFolder
+    settings: dict[str, Any]
+    resume_from: Path | None = None
+
+    @staticmethod
+    def subcommands() -> dict[str, set[str]]:
+        """The verbs, and the arguments of their Trainer methods that are no options."""
+        return {"fit": {"model", "train_dataloaders", "val_dataloaders", "datamodule", "ckpt_path", "weights_only"}}
+
+    def add_arguments_to_parser(self, parser: LightningArgumentParser) -> None:
+        """Adds the options of a run, and leads the one seed to those who draw from it."""
+        parser.add_argument("--name", type=str | None, help="The run's name; by default the first config's stem.")
+        parser.add_argument("--runs_dir", type=Path, default=Path("runs"), help="Folder of all runs.")
+        parser.add_argument("--resume", action="store_true", help="Go on with the run, or start it.")
+        parser.add_argument("--overwrite", action="store_true", help="Replace the run that is there.")
+        parser.link_arguments("seed_everything", "model.seed")
+        parser.link_arguments("seed_everything", "data.seed")
+
+    def before_instantiate_classes(self) -> None:
+        """Checks all settings at once, and whether the run's folder can be taken."""
+        options = self.config[self.config.subcommand]
+        raise_together([*setting_problems(options), *model_problems(options.model), *data_problems(options.data)])
+        self.run = RunFolder(options.runs_dir / (options.name or default_name(options.config)))
+        self.settings = self._settings_of(options)
+        if options.trainer.fast_dev_run:
+            return
+        if options.resume and self.run.config.exists():
+            check_resumable(self.run.config, self.settings)
+            self.resume_from = self.run.last_good_checkpoint()
+        elif not options.overwrite:
+            self.run.check_free()
+
+    def instantiate_trainer(self, **kwargs: Any) -> Trainer:
+        """Adds what every run has: its files, checkpoints and progress."""
+        options = self.config_init[self.config.subcommand].trainer
+        if options.barebones or options.fast_dev_run:
+            return super().instantiate_trainer(**kwargs)
+        plugins = _as_list(options.plugins)
+        if not any(isinstance(plugin, CheckpointIO) for plugin in plugins):
+            plugins.append(DurableCheckpointIO())
+        trainer = super().instantiate_trainer(
+            callbacks=[*_as_list(options.callbacks), *self._callbacks(options)],
+            logger=self._loggers(options.logger),
+            plugins=plugins,
+            **kwargs,
+        )
+        assert isinstance(trainer, WoofTrainer)
+        trainer.resume_from = self.resume_from
+        return trainer
+
+    def before_fit(self) -> None:
+        """Makes the data ready, and only then takes the run's folder."""
+        options = self.config[self.config.subcommand]
+        self.datamodule.prepare_data()
+        self.datamodule.setup("fit")
+        if options.trainer.fast_dev_run or not self.trainer.is_global_zero:
+            return
+        if options.overwrite and not options.resume:
+            self.run.clear()
+        self.run.create()
+        self.run.clear_leftovers()
+        if self.resume_from is not None:
+            MetricsFile(self.run.metrics).cut_after(_step_of(self.resume_from))
+            print(f"going on from {self.resume_from}", flush=True)
+        elif options.resume:
+            self.run.clear()
+        write_text_durably(self.run.config, yaml.safe_dump(self.settings, sort_keys=False))
+
+    def after_fit(self) -> None:
+        """Says what was learned and where it lies."""
+        recorder = next((c for c in self.trainer.callbacks if isinstance(c, Recorder)), None)
+        if recorder is None or not self.trainer.is_global_zero or not recorder.record.best:
+            return
+        best, final = recorder.record.best, recorder.record.final
+        print(
+            f"best top-1 {best['val/acc1']:.3f} (epoch {best['epoch'] + 1}), top-5 {best['val/acc5']:.3f}; "
+            f"final top-1 {final['val/acc1']:.3f}\n"
+            f"run: {self.run.path}\n"
+            f"look at it: tensorboard --logdir {self.run.path}"
+        )
+
+    def _settings_of(self, options: Namespace) -> dict[str, Any]:
+        text = self.parser.dump(self.config, skip_none=False)
+        settings: dict[str, Any] = yaml.safe_load(text)[options.get("subcommand") or self.config.subcommand]
+        return {key: value for key, value in settings.items() if key not in CALL_KEYS}
+
+    def _callbacks(self, options: Namespace) -> list[Callback]:
+        callbacks: list[Callback] = [Recorder(self.run, self.settings)]
+        if options.enable_progress_bar is not False:
+            callbacks.append(EpochProgress())
+        return callbacks + (best_and_last(self.run) if options.enable_checkpointing is not False else [])
+
+    def _loggers(self, chosen: Logger | list[Logger] | bool | None) -> list[Logger]:
+        loggers: list[Logger] = [MetricsLogger(self.run)]
+        if chosen is None or chosen is True:
+            step = None if self.resume_from is None else _step_of(self.resume_from)
+            return [EventsLogger(self.run, step), *loggers]
+        return loggers if chosen is False else [*_as_list(chosen), *loggers]
+
+
+def quieten_libraries() -> None:
+    """Silences an advertisement and a deprecation that a user can do nothing about."""
+    # https://github.com/Lightning-AI/pytorch-lightning/issues/21294: a tip to install a paid service, in every run.
+    logging.getLogger("lightning.pytorch").setLevel(logging.WARNING)
+    logging.getLogger("lightning.fabric").setLevel(logging.WARNING)
+    # Lightning 2.6.6 calls what torch 2.14 deprecates.
+    warnings.filterwarnings("ignore", message=".*LeafSpec.*")
+    # Advice on the number of workers, which the settings decide.
+    warnings.filterwarnings("ignore", message=".*does not have many workers.*")
+    warnings.filterwarnings("ignore", message=".*is smaller than the logging interval.*")
+
+
+def setting_problems(options: Namespace) -> list[str]:
+    """What cannot be used in the settings that belong to neither model nor data."""
+    problems = []
+    if isinstance(options.seed_everything, bool) or options.seed_everything < 0:
+        problems.append(f"seed_everything is {options.seed_everything}: expected a whole number, 0 or more")
+    if options.resume and options.overwrite:
+        problems.append("--resume and --overwrite were both given: expected one of them")
+    endless = options.trainer.max_epochs == -1 and options.trainer.max_steps == -1
+    if options.model.schedule == "onecycle" and endless:
+        problems.append(
+            "model.schedule is 'onecycle' with trainer.max_epochs -1: expected a finite number of steps; "
+            "set trainer.max_epochs or trainer.max_steps, or use model.schedule step"
+        )
+    return problems
+
+
+def default_name(configs: Sequence[Any] | None) -> str:
+    """The first config's stem; for a run's own config.yaml the run's name."""
+    if not configs:
+        return "fit"
+    first = Path(str(configs[0]))
+    return first.resolve().parent.name if first.name == "config.yaml" else first.stem
+
+
+def known_keys() -> list[str]:
+    """Every key that `woof fit` takes, dotted."""
+    trainer = list(inspect.signature(Trainer.__init__).parameters)[1:]
+    keys = {"model": [f.name for f in fields(ModelConfig)], "data": [f.name for f in fields(DataConfig)]}
+    nested = [f"{group}.{name}" for group, names in {**keys, "trainer": trainer}.items() for name in names]
+    return [*CALL_KEYS, "seed_everything", *nested]
+
+
+def readable(complaint: str) -> str:
+    """A parser's complaint as one sentence with the key, its value, what was expected, and the way out."""
+    unknown = re.search(r"unrecognized arguments: -*(\S+?)(?:=|\s|$)|does not accept (?:option|nested key) '(\S+)'", complaint)
+    if unknown:
+        key = unknown[1] or unknown[2]
+        near = difflib.get_close_matches(key, known_keys(), n=1, cutoff=0.5)
+        return f"{key} is no known setting; {f'did you mean {near[0]}?' if near else 'see woof fit --help'}"
+    wrong = re.match(r'Parser key "([^"]+)":\s*(.*)', complaint, re.DOTALL)
+    if wrong and "Expected a" in wrong[2]:
+        key, detail = wrong.groups()
+        value = re.search(r"(?:Got value|Given value): (.*)", detail)
+        expected = dict.fromkeys(_type_name(t) for t in re.findall(r"Expected an? (.*?)(?:\. Got value.*)?$", detail, re.M))
+        return f"{key} is {value[1] if value else 'of the wrong type'}: expected {' or '.join(expected)}"
+    return complaint.replace('Parser key "', "").replace('":', ":", 1)
+
+
+def _type_name(annotation: str) -> str:
+    literal = re.match(r"typing\.Literal\[(.*)\]", annotation)
+    if literal:
+        return literal[1].replace("'", "").replace(", ", ", ")
+    names = {"NoneType": "null", "float": "a number", "int": "a whole number", "bool": "true or false", "str": "text"}
+    bare = re.sub(r"<class '([^']+)'>", r"\1", annotation)
+    return names.get(bare, bare)
+
+
+def _as_list(value: Any) -> list[Any]:
+    if value is None:
+        return []
+    return list(value) if isinstance(value, (list, tuple)) else [value]
+
+
+def _step_of(checkpoint: Path) -> int:
+    return int(read_checkpoint(checkpoint)["global_step"])

@@ -1,0 +1,80 @@
+"""The recipe's data as a LightningDataModule."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from lightning.pytorch import LightningDataModule
+from torch.utils.data import DataLoader
+
+from woof_lightning.errors import UserError
+from woof_lightning.recipe.config import DataConfig
+from woof_lightning.recipe.images import ImageIndex, check_images
+from woof_lightning.recipe.imagewoof import open_data, prepare_data
+from woof_lightning.recipe.loading import Batch, EpochSampler, check_shared_memory, train_loader, val_loader
+
+# A net that sees every image enlarged more than this sees little but interpolation.
+MOST_ENLARGEMENT = 2
+
+
+class ImagewoofDataModule(LightningDataModule):
+    """Imagewoof, the synthetic stand-in, or a person's own folder of images.
+
+    Args:
+        seed: Seed of the order of the images and of their augmentation.
+        data: The settings of DataConfig.
+
+    Raises:
+        UserError: When a setting cannot be used.
+    """
+
+    def __init__(self, *, seed: int = 0, **data: Any) -> None:
+        super().__init__()
+        self.config = DataConfig(**data)
+        self.seed = seed
+        self.index: ImageIndex | None = None
+
+    def prepare_data(self) -> None:
+        """Brings the images onto the disk and makes sure that each of them can be read.
+
+        Raises:
+            UserError: When that cannot be done, or the settings do not suit these images.
+        """
+        if self.index is not None:
+            return
+        index = prepare_data(self.config)
+        longest_side_px = check_images(index)
+        if self.config.image_size > MOST_ENLARGEMENT * longest_side_px:
+            raise UserError(
+                f"data.image_size is {self.config.image_size}, but the largest image of {index.root} is "
+                f"{longest_side_px} px: expected at most {MOST_ENLARGEMENT * longest_side_px}"
+            )
+
+    def setup(self, stage: str) -> None:
+        """Indexes the images."""
+        if self.index is None:
+            self.index = open_data(self.config)
+            check_shared_memory(self.config)
+
+    def train_dataloader(self) -> DataLoader[Batch]:
+        """Batches of (images [B, 3, S, S], uint8; labels [B], int64), augmented and shuffled."""
+        loader = train_loader(
+            self._indexed(),
+            self.config,
+            seed=self.seed,
+            rank=self.trainer.global_rank if self.trainer else 0,
+            world_size=self.trainer.world_size if self.trainer else 1,
+        )
+        if self.trainer is not None and isinstance(loader.sampler, EpochSampler):
+            # Lightning iterates a resumed run's loader before it says which epoch it is at, and workers fetch at once
+            # (https://github.com/Lightning-AI/pytorch-lightning/issues/19764). `current_epoch` is one behind here.
+            loader.sampler.set_epoch(self.trainer.fit_loop.epoch_progress.current.processed)
+        return loader
+
+    def val_dataloader(self) -> DataLoader[Batch]:
+        """All validation images in a fixed order, as (images [B, 3, S, S], uint8; labels [B], int64)."""
+        return val_loader(self._indexed(), self.config)
+
+    def _indexed(self) -> ImageIndex:
+        assert self.index is not None, "setup() indexes the images"
+        return self.index

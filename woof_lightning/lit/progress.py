@@ -1,0 +1,118 @@
+"""Progress: bars on a terminal, one line an epoch elsewhere."""
+
+from __future__ import annotations
+
+import sys
+import time
+from collections.abc import Mapping
+from typing import Any
+
+from lightning.pytorch import LightningModule, Trainer
+from lightning.pytorch.callbacks import ProgressBar
+from tqdm import tqdm
+
+from woof_lightning.lit.classifier import WoofClassifier
+
+
+class EpochProgress(ProgressBar):
+    """A bar over the epochs and one over the batches of the current one.
+
+    The numbers are those that the module reported last, so showing them costs no device sync.
+
+    Args:
+        refresh_every_n_batches: How often the batch bar is redrawn.
+        terminal: Whether to draw bars; by default where stderr is a terminal.
+    """
+
+    def __init__(self, refresh_every_n_batches: int = 10, terminal: bool | None = None) -> None:
+        super().__init__()
+        self.refresh_every_n_batches = refresh_every_n_batches
+        self.terminal = sys.stderr.isatty() if terminal is None else terminal
+        self.enabled = True
+        self._epochs: tqdm[Any] | None = None
+        self._batches: tqdm[Any] | None = None
+        self._start_s = 0.0
+        self._first_epoch = 0
+
+    def disable(self) -> None:
+        """Shows nothing; Lightning says so to the processes that are not the first."""
+        self.enabled = False
+
+    def enable(self) -> None:
+        """Shows progress again."""
+        self.enabled = True
+
+    def on_train_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        """Opens the bar over the epochs."""
+        self._start_s = time.perf_counter()
+        self._first_epoch = trainer.current_epoch
+        if self.enabled and self.terminal:
+            total = None if trainer.max_epochs in (None, -1) else trainer.max_epochs
+            self._epochs = tqdm(desc="epochs", total=total, initial=trainer.current_epoch, position=0, unit="epoch")
+
+    def on_train_epoch_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        """Opens the bar over the epoch's batches."""
+        if self.enabled and self.terminal:
+            self._batches = self._batch_bar(f"epoch {trainer.current_epoch + 1}", trainer.num_training_batches)
+
+    def on_train_batch_end(
+        self, trainer: Trainer, pl_module: LightningModule, outputs: Any, batch: Any, batch_idx: int
+    ) -> None:
+        """Moves the batch bar on."""
+        if self._batches is not None and (batch_idx + 1) % self.refresh_every_n_batches == 0:
+            if isinstance(pl_module, WoofClassifier):
+                self._batches.set_postfix_str(_numbers(pl_module.report), refresh=False)
+            self._batches.update(self.refresh_every_n_batches)
+
+    def on_validation_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        """Turns the batch bar over to the validation's batches."""
+        if self._batches is not None:
+            self._batches.close()
+            self._batches = self._batch_bar("validation", sum(trainer.num_val_batches))
+
+    def on_validation_batch_end(
+        self, trainer: Trainer, pl_module: LightningModule, outputs: Any, batch: Any, batch_idx: int, *args: Any
+    ) -> None:
+        """Moves the validation's bar on."""
+        if self._batches is not None and (batch_idx + 1) % self.refresh_every_n_batches == 0:
+            self._batches.update(self.refresh_every_n_batches)
+
+    def on_train_epoch_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        """Says what the epoch amounts to."""
+        if not self.enabled:
+            return
+        shown = {name: float(value) for name, value in trainer.callback_metrics.items()}
+        report = pl_module.report if isinstance(pl_module, WoofClassifier) else {}
+        if self._epochs is None or self._batches is None:
+            print(self._line(trainer, report | shown), flush=True)
+            return
+        self._batches.close()
+        self._epochs.set_postfix_str(_numbers(shown), refresh=False)
+        self._epochs.update()
+
+    def teardown(self, trainer: Trainer, pl_module: LightningModule, stage: str) -> None:
+        """Closes the bars."""
+        for bar in (self._batches, self._epochs):
+            if bar is not None:
+                bar.close()
+        self._batches = self._epochs = None
+
+    def _batch_bar(self, title: str, total: float) -> tqdm[Any]:
+        return tqdm(desc=title, total=total, position=1, leave=False, unit="batch", mininterval=0.5)
+
+    def _line(self, trainer: Trainer, numbers: Mapping[str, float]) -> str:
+        done = trainer.current_epoch + 1
+        elapsed_s = time.perf_counter() - self._start_s
+        line = f"epoch {done}/{trainer.max_epochs}  {_numbers(numbers)}  {_clock(elapsed_s)} gone"
+        if trainer.max_epochs is not None and trainer.max_epochs > done:
+            left_s = elapsed_s / (done - self._first_epoch) * (trainer.max_epochs - done)
+            line += f", {_clock(left_s)} left"
+        return line
+
+
+def _numbers(values: Mapping[str, float]) -> str:
+    return "  ".join(f"{name} {value:.4g}" for name, value in values.items())
+
+
+def _clock(seconds: float) -> str:
+    return tqdm.format_interval(int(seconds))

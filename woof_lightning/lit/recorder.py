@@ -1,0 +1,141 @@
+"""The run's own files, written from Lightning: metrics.csv as a Logger, result.json by a Callback."""
+
+from __future__ import annotations
+
+import time
+from typing import Any
+
+import torch
+from lightning.pytorch import Callback, LightningModule, Trainer
+from lightning.pytorch.loggers import Logger, TensorBoardLogger
+from lightning.pytorch.utilities import rank_zero_only
+
+from woof_lightning.lit.classifier import WoofClassifier
+from woof_lightning.lit.datamodule import ImagewoofDataModule
+from woof_lightning.runs.folder import RunFolder
+from woof_lightning.runs.metrics import MetricsFile
+from woof_lightning.runs.record import RunRecord
+
+
+class MetricsLogger(Logger):
+    """Writes metrics.csv. Lightning's CSVLogger deletes the file of a run that goes on.
+
+    Args:
+        folder: The run's folder.
+    """
+
+    def __init__(self, folder: RunFolder) -> None:
+        super().__init__()
+        self.file = MetricsFile(folder.metrics)
+
+    @property
+    def name(self) -> str:
+        """The run's name."""
+        return self.file.path.parent.name
+
+    @property
+    def version(self) -> str:
+        """Runs have no versions."""
+        return ""
+
+    @rank_zero_only
+    def log_hyperparams(self, params: Any, *args: Any, **kwargs: Any) -> None:
+        """Does nothing: config.yaml holds them."""
+
+    @rank_zero_only
+    def log_metrics(self, metrics: dict[str, float], step: int | None = None) -> None:
+        """Adds values to the row of a step."""
+        self.file.log(metrics, 0 if step is None else step)
+
+    @rank_zero_only
+    def finalize(self, status: str) -> None:
+        """Writes the last row."""
+        self.file.flush()
+
+
+class EventsLogger(TensorBoardLogger):
+    """TensorBoard events right in the run's folder.
+
+    Args:
+        folder: The run's folder.
+        resume_step: The step that a resumed run goes on from; TensorBoard hides events after it.
+    """
+
+    def __init__(self, folder: RunFolder, resume_step: int | None = None) -> None:
+        purge = {} if resume_step is None else {"purge_step": resume_step + 1}
+        super().__init__(folder.path.parent, name=folder.path.name, version="", default_hp_metric=False, **purge)
+
+    def save(self) -> None:
+        """Flushes the events; Lightning's would also write an empty hparams.yaml."""
+        self.experiment.flush()
+
+
+class Recorder(Callback):
+    """Notes each epoch's metrics and time, and writes result.json when the training has ended.
+
+    Args:
+        folder: The run's folder.
+        config: The run's settings, for result.json.
+    """
+
+    def __init__(self, folder: RunFolder, config: dict[str, Any]) -> None:
+        self.folder = folder
+        self.config = config
+        self.record = RunRecord()
+        self._epoch_start_s = 0.0
+        self._validation_start_s = 0.0
+        self._validation_s = 0.0
+
+    def on_train_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        """Starts the clock."""
+        self._epoch_start_s = time.perf_counter()
+
+    def on_validation_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        """Notes when a validation begins, to keep it out of the training speed."""
+        self._validation_start_s = time.perf_counter()
+
+    def on_validation_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        """Notes the metrics and the time of a validation."""
+        self._validation_s += time.perf_counter() - self._validation_start_s
+        if not trainer.sanity_checking and isinstance(pl_module, WoofClassifier):
+            metrics = {**pl_module.val_means, "batch_means": pl_module.val_batch_means}
+            self.record.validated(trainer.current_epoch, metrics)
+
+    def on_train_epoch_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        """Notes the epoch's time; called before the epoch's checkpoints are written."""
+        now_s = time.perf_counter()
+        elapsed_s = now_s - self._epoch_start_s
+        images = int(trainer.num_training_batches) * _data(trainer).config.batch_size
+        images = min(images, len(_index(trainer).train))
+        self.record.epoch_ended(trainer.current_epoch, elapsed_s, images, elapsed_s - self._validation_s)
+        self._epoch_start_s, self._validation_s = now_s, 0.0
+
+    def on_fit_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        """Writes result.json."""
+        if trainer.is_global_zero and isinstance(pl_module, WoofClassifier):
+            result = self.record.result(
+                status="finished",
+                seed=pl_module.seed,
+                data={"fingerprint": _index(trainer).fingerprint, **_index(trainer).counts()},
+                config=self.config,
+                threads=torch.get_num_threads(),
+            )
+            self.folder.write_result(result)
+
+    def state_dict(self) -> dict[str, Any]:
+        """The record so far."""
+        return self.record.state_dict()
+
+    def load_state_dict(self, state_dict: dict[str, Any]) -> None:
+        """Goes on with the record of a checkpoint."""
+        self.record.load_state_dict(state_dict)
+
+
+def _data(trainer: Trainer) -> ImagewoofDataModule:
+    data = getattr(trainer, "datamodule", None)
+    assert isinstance(data, ImagewoofDataModule)
+    return data
+
+
+def _index(trainer: Trainer) -> Any:
+    return _data(trainer).index

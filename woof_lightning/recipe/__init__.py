@@ -1,0 +1,1 @@
+"""What is trained: data, net, optimizer, schedule, metrics. Knows nothing of any loop."""

@@ -1,0 +1,162 @@
+"""Datasets and loaders: order and augmentation are functions of (seed, epoch, index) alone."""
+
+from __future__ import annotations
+
+import shutil
+from collections.abc import Iterator
+from pathlib import Path
+
+import torch
+from torch import Tensor, nn
+from torch.utils.data import DataLoader, Dataset, Sampler
+
+from woof_lightning.errors import UserError
+from woof_lightning.recipe.config import DataConfig
+from woof_lightning.recipe.images import ImageIndex, Sample, read_image
+from woof_lightning.recipe.randomness import derived_seed, own_randomness
+from woof_lightning.recipe.transforms import eval_transform, train_transform
+
+# What the sampler hands to the dataset. The epoch travels with the index because persistent workers
+# keep their own copy of the dataset, which a later set_epoch in the main process would not reach.
+Key = tuple[int, int]
+Batch = tuple[Tensor, Tensor]
+
+BATCHES_AHEAD_PER_WORKER = 2
+
+
+class ImageDataset(Dataset[tuple[Tensor, int]]):
+    """Images of one split, augmented by a function of (seed, epoch, index).
+
+    Args:
+        root: The data set's folder.
+        samples: Its images of this split.
+        transform: Takes and returns uint8 [3, H, W].
+        seed: The experiment's seed.
+    """
+
+    def __init__(self, root: Path, samples: tuple[Sample, ...], transform: nn.Module, seed: int) -> None:
+        self.root = root
+        self.samples = samples
+        self.transform = transform
+        self.seed = seed
+
+    def __len__(self) -> int:
+        return len(self.samples)
+
+    def __getitem__(self, key: Key) -> tuple[Tensor, int]:
+        """Returns ([3, S, S], uint8) and the label."""
+        epoch, index = key
+        sample = self.samples[index]
+        image = read_image(self.root / sample.path)
+        with own_randomness("augmentation", self.seed, epoch, index):
+            return self.transform(image), sample.label
+
+
+class EpochSampler(Sampler[Key]):
+    """Yields (epoch, index), shuffled by a function of (seed, epoch).
+
+    With several devices each takes every n-th place of the same order, so that together they see
+    the batches that one device would. The order is then filled up from its start to a multiple of n.
+
+    Args:
+        size: Number of images.
+        seed: The experiment's seed.
+        shuffle: Off for validation.
+        rank: This device's number.
+        world_size: Number of devices.
+    """
+
+    def __init__(self, size: int, seed: int, shuffle: bool = True, rank: int = 0, world_size: int = 1) -> None:
+        self.size = size
+        self.seed = seed
+        self.shuffle = shuffle
+        self.rank = rank
+        self.world_size = world_size
+        self.epoch = 0
+
+    def set_epoch(self, epoch: int) -> None:
+        """Says which epoch the next iteration is."""
+        self.epoch = epoch
+
+    def __len__(self) -> int:
+        return -(-self.size // self.world_size)
+
+    def __iter__(self) -> Iterator[Key]:
+        epoch, order = self.epoch, list(range(self.size))
+        if self.shuffle:
+            generator = torch.Generator().manual_seed(derived_seed("order", self.seed, epoch))
+            order = torch.randperm(self.size, generator=generator).tolist()
+        order += order[: len(self) * self.world_size - self.size]
+        return iter([(epoch, index) for index in order[self.rank :: self.world_size]])
+
+
+def train_loader(
+    index: ImageIndex, config: DataConfig, *, seed: int = 0, rank: int = 0, world_size: int = 1
+) -> DataLoader[Batch]:
+    """Batches of augmented training images; say `loader.sampler.set_epoch(n)` before each epoch.
+
+    Yields images ([B, 3, S, S], uint8) and labels ([B], int64). The last, smaller batch is kept.
+
+    Raises:
+        UserError: When batch_size exceeds the number of images or cannot be shared by the devices.
+    """
+    if config.batch_size > len(index.train):
+        raise UserError(
+            f"data.batch_size is {config.batch_size}, but {index.root} has {len(index.train)} training images: "
+            "expected at most that many"
+        )
+    if config.batch_size % world_size:
+        raise UserError(
+            f"data.batch_size is {config.batch_size} over {world_size} devices: expected a multiple of {world_size}"
+        )
+    dataset = ImageDataset(index.root, index.train, train_transform(config.image_size), seed)
+    sampler = EpochSampler(len(dataset), seed, rank=rank, world_size=world_size)
+    return _loader(dataset, sampler, config.batch_size // world_size, config)
+
+
+def val_loader(index: ImageIndex, config: DataConfig) -> DataLoader[Batch]:
+    """All validation images in their fixed order, in batches of eval_batch_size, on every device.
+
+    Yields images ([B, 3, S, S], uint8) and labels ([B], int64).
+    """
+    dataset = ImageDataset(index.root, index.val, eval_transform(config.image_size), seed=0)
+    sampler = EpochSampler(len(dataset), seed=0, shuffle=False)
+    return _loader(dataset, sampler, config.eval_batch_size, config)
+
+
+def _loader(
+    dataset: ImageDataset, sampler: EpochSampler, batch_size: int, config: DataConfig
+) -> DataLoader[Batch]:
+    workers = config.worker_count
+    return DataLoader(
+        dataset,
+        batch_size=batch_size,
+        sampler=sampler,
+        num_workers=workers,
+        persistent_workers=workers > 0,
+        prefetch_factor=BATCHES_AHEAD_PER_WORKER if workers else None,
+        pin_memory=config.pin_memory,
+        # Without a generator of its own a loader draws its workers' base seed from the global one.
+        generator=torch.Generator().manual_seed(0),
+    )
+
+
+def check_shared_memory(config: DataConfig, folder: Path = Path("/dev/shm")) -> None:
+    """Raises a UserError when workers' batches would not fit into shared memory.
+
+    Workers hand batches over through /dev/shm; where it is too small (64 MB in a default container)
+    they die with a bus error.
+    """
+    if not folder.is_dir():
+        return
+    image_bytes = 3 * config.image_size**2
+    batches = config.worker_count * BATCHES_AHEAD_PER_WORKER + 1
+    needed_mb = batches * max(config.batch_size, config.eval_batch_size) * image_bytes / 1e6
+    free_mb = shutil.disk_usage(folder).free / 1e6
+    if config.worker_count and needed_mb > free_mb:
+        raise UserError(
+            f"data.num_workers is {config.worker_count}: their batches need about {needed_mb:.0f} MB of shared memory, "
+            f"but {folder} has {free_mb:.0f} MB free. Enlarge it (docker run --shm-size=1g), lower data.num_workers "
+            "or data.batch_size, or set data.num_workers 0"
+        )
+

@@ -1,0 +1,69 @@
+"""A run's settings: comparing those of a resumed run with those it was started with."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import yaml
+
+from woof_lightning.errors import UserError
+
+# Settings that do not change what a run computes; all others must stay the same.
+MAY_DIFFER = frozenset(
+    {
+        "data.archive",
+        "data.download",
+        "data.folder",  # The fingerprint of the images is compared instead.
+        "data.num_workers",
+        "data.pin_memory",
+        "data.root",
+        "trainer.callbacks",
+        "trainer.default_root_dir",
+        "trainer.enable_model_summary",
+        "trainer.enable_progress_bar",
+        "trainer.logger",
+        "trainer.max_time",
+        "trainer.profiler",
+    }
+)
+MISSING = "(not set)"
+
+
+def check_resumable(saved_file: Path, now: dict[str, Any]) -> None:
+    """Raises a UserError, naming each key, when settings differ that would change the result.
+
+    Args:
+        saved_file: The config.yaml of the run.
+        now: The settings of this call.
+    """
+    try:
+        saved = flatten(yaml.safe_load(saved_file.read_text()))
+    except (OSError, yaml.YAMLError) as error:
+        raise UserError(
+            f"the run's settings {saved_file} cannot be read ({error}): start anew with --overwrite or --name"
+        ) from error
+    current = flatten(now)
+    # With the step schedule more epochs only go on; onecycle would have run another way from its first step.
+    more_epochs_allowed = current.get("model.schedule") == "step"
+    differing = [
+        f"{key} was {saved.get(key, MISSING)}, now {current.get(key, MISSING)}"
+        for key in sorted({*saved, *current})
+        if saved.get(key, MISSING) != current.get(key, MISSING)
+        and key not in MAY_DIFFER
+        and not (key == "trainer.max_epochs" and more_epochs_allowed)
+    ]
+    if differing:
+        raise UserError(
+            f"{saved_file.parent} cannot be resumed with other settings: {'; '.join(differing)}. "
+            "Use the run's own (--config RUN/config.yaml --name RUN), or start another run with --name"
+        )
+
+
+def flatten(settings: Any, prefix: str = "") -> dict[str, Any]:
+    """Nested settings as one level of dotted keys."""
+    flat: dict[str, Any] = {}
+    for key, value in (settings or {}).items():
+        name = f"{prefix}{key}"
+        flat |= flatten(value, f"{name}.") if isinstance(value, dict) and value else {name: value}
+    return flat

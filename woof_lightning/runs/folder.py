@@ -1,0 +1,143 @@
+"""A run's folder: who may take it, what lies in it, and writes that a kill cannot tear."""
+
+from __future__ import annotations
+
+import json
+import os
+import zipfile
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import IO, Any
+
+from woof_lightning.errors import UserError
+
+TEMPORARY_PREFIX = ".writing-"
+
+
+class RunFolder:
+    """The folder `runs_dir/name` of one run.
+
+    Args:
+        path: The folder; it need not exist yet.
+    """
+
+    def __init__(self, path: Path) -> None:
+        self.path = path
+        self.config = path / "config.yaml"
+        self.metrics = path / "metrics.csv"
+        self.result = path / "result.json"
+        self.checkpoints = path / "checkpoints"
+        self.best = self.checkpoints / "best.ckpt"
+        self.last = self.checkpoints / "last.ckpt"
+
+    def files(self) -> list[Path]:
+        """The files of a run that lie in this folder, and no others."""
+        known = [self.config, self.metrics, self.result, self.best, self.last]
+        patterns = ("events.out.tfevents.*", f"{TEMPORARY_PREFIX}*", f"checkpoints/{TEMPORARY_PREFIX}*")
+        found = [file for pattern in patterns for file in self.path.glob(pattern)]
+        return [file for file in known if file.is_file()] + found
+
+    def check_free(self) -> None:
+        """Raises a UserError when the folder already holds a run."""
+        if self.path.exists() and not self.path.is_dir():
+            raise UserError(f"{self.path} is a file: expected a folder for the run; choose another with --name")
+        if self.files():
+            raise UserError(
+                f"{self.path} already holds a run: go on with it (--resume), keep it and choose another name "
+                "(--name NAME), or replace it (--overwrite)"
+            )
+
+    def create(self) -> None:
+        """Makes the folder.
+
+        Raises:
+            UserError: When it cannot be written to.
+        """
+        try:
+            self.checkpoints.mkdir(parents=True, exist_ok=True)
+        except OSError as error:
+            raise UserError(
+                f"the run's folder {self.path} cannot be made ({error.strerror}): choose another with --runs_dir"
+            ) from error
+
+    def clear(self) -> None:
+        """Removes the files of a run and leaves whatever else lies in the folder."""
+        for file in self.files():
+            file.unlink()
+
+    def clear_leftovers(self) -> None:
+        """Removes temporary files of a writer that was killed."""
+        for file in self.files():
+            if file.name.startswith(TEMPORARY_PREFIX):
+                file.unlink()
+
+    def last_good_checkpoint(self) -> Path | None:
+        """The checkpoint to go on from: last.ckpt, or best.ckpt where last is damaged; None before the first.
+
+        Raises:
+            UserError: When there are checkpoints and none of them is whole.
+        """
+        there = [file for file in (self.last, self.best) if file.is_file()]
+        problems = {file: zip_problem(file) for file in there}
+        for file in there:
+            if problems[file] is None:
+                return file
+        if there:
+            listed = "; ".join(f"{file}: {problem}" for file, problem in problems.items())
+            raise UserError(f"no checkpoint of this run is whole ({listed}): start anew with --overwrite or --name")
+        return None
+
+    def write_result(self, result: dict[str, Any]) -> None:
+        """Writes result.json."""
+        write_text_durably(self.result, json.dumps(result, indent=2) + "\n")
+
+
+def zip_problem(file: Path) -> str | None:
+    """What is wrong with a checkpoint file, or None when every one of its checksums holds.
+
+    torch.save writes a zip archive with a CRC-32 per tensor, which torch.load does not look at.
+    """
+    if file.stat().st_size == 0:
+        return "the file is empty"
+    try:
+        with zipfile.ZipFile(file) as archive:
+            damaged = archive.testzip()
+    except (zipfile.BadZipFile, OSError, EOFError) as error:
+        return f"it is truncated or no checkpoint ({error})"
+    return f"it is damaged (the checksum of {damaged} does not hold)" if damaged else None
+
+
+@contextmanager
+def writing_durably(target: Path) -> Iterator[IO[bytes]]:
+    """A file that becomes `target` when the block ends, or leaves the old target when it fails.
+
+    The temporary file lies beside the target and both it and the folder are flushed to the disk, so
+    that after a kill or a power cut there is either the old file or the new one.
+    """
+    temporary = target.with_name(f"{TEMPORARY_PREFIX}{os.getpid()}-{target.name}")
+    try:
+        with temporary.open("wb") as file:
+            yield file
+            file.flush()
+            os.fsync(file.fileno())
+        os.replace(temporary, target)
+        _sync_folder(target.parent)
+    finally:
+        temporary.unlink(missing_ok=True)
+
+
+def write_text_durably(target: Path, text: str) -> None:
+    """Replaces a text file as a whole."""
+    with writing_durably(target) as file:
+        file.write(text.encode())
+
+
+def _sync_folder(folder: Path) -> None:
+    if not hasattr(os, "O_DIRECTORY"):  # Windows knows no folder handles.
+        return
+    descriptor = os.open(folder, os.O_RDONLY | os.O_DIRECTORY)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)

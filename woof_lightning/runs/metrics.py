@@ -1,0 +1,98 @@
+"""metrics.csv: one row per optimizer step that has something to say."""
+
+from __future__ import annotations
+
+import csv
+import io
+import math
+from collections.abc import Iterable, Mapping
+from pathlib import Path
+
+from woof_lightning.runs.folder import write_text_durably
+
+REPORT_COLUMNS = ("train/loss", "train/acc1", "train/acc5", "lr")
+EPOCH_COLUMNS = ("train/loss_epoch", "train/acc1_epoch", "train/acc5_epoch", "val/loss", "val/acc1", "val/acc5")
+COLUMNS = ("epoch", "step", *REPORT_COLUMNS, *EPOCH_COLUMNS)
+Row = dict[str, float]
+
+
+class MetricsFile:
+    """A CSV file with the columns epoch, step (optimizer steps done) and one per metric.
+
+    Values of one step share a row, which is why a row is written when the next one begins.
+
+    Args:
+        path: The file; what it holds is kept.
+    """
+
+    def __init__(self, path: Path) -> None:
+        self.path = path
+        self._pending: Row = {}
+        self._columns = _header(path) or list(COLUMNS)
+
+    def log(self, values: Mapping[str, float], step: int) -> None:
+        """Adds values to the row of a step."""
+        if self._pending and self._pending["step"] != step:
+            self.flush()
+        self._pending |= {**values, "step": step}
+
+    def flush(self) -> None:
+        """Writes the row at hand."""
+        if not self._pending:
+            return
+        row, self._pending = self._pending, {}
+        new = [name for name in row if name not in self._columns]
+        if new or not self.path.exists():
+            self._columns += new
+            write_text_durably(self.path, _as_csv([*read_metrics(self.path), row], self._columns))
+            return
+        with self.path.open("a", newline="") as file:
+            csv.DictWriter(file, self._columns, lineterminator="\n").writerow(_as_text(row))
+
+    def cut_after(self, step: int) -> None:
+        """Drops the rows of later steps, which a resumed run will write again."""
+        self._pending = {}
+        if self.path.exists():
+            rows = [row for row in read_metrics(self.path) if row["step"] <= step]
+            write_text_durably(self.path, _as_csv(rows, self._columns))
+
+
+def read_metrics(path: Path) -> list[Row]:
+    """The rows of a metrics.csv, each with the metrics it has; a torn last row is left out."""
+    if not path.exists():
+        return []
+    text = path.read_text()
+    whole = text[: text.rfind("\n") + 1]
+    return [_as_numbers(row) for row in csv.DictReader(io.StringIO(whole))]
+
+
+def _header(path: Path) -> list[str]:
+    if not path.exists():
+        return []
+    with path.open(newline="") as file:
+        return next(csv.reader(file), [])
+
+
+def _as_numbers(row: Mapping[str, str]) -> Row:
+    whole = ("epoch", "step")
+    return {name: int(cell) if name in whole else float(cell) for name, cell in row.items() if cell}
+
+
+def _as_text(row: Row) -> dict[str, str]:
+    whole = {name: str(int(row[name])) for name in ("epoch", "step") if name in row}
+    # repr keeps every digit, so that two runs can be compared to the bit.
+    return {name: repr(float(value)) for name, value in row.items()} | whole
+
+
+def _as_csv(rows: Iterable[Row], columns: list[str]) -> str:
+    out = io.StringIO()
+    writer = csv.DictWriter(out, columns, lineterminator="\n")
+    writer.writeheader()
+    writer.writerows(map(_as_text, rows))
+    return out.getvalue()
+
+
+def mean(values: Iterable[float]) -> float:
+    """The mean, or NaN of nothing."""
+    values = list(values)
+    return math.fsum(values) / len(values) if values else math.nan

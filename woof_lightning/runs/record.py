@@ -1,0 +1,128 @@
+"""What a run amounts to: its best and last epoch, its time, and where it ran; becomes result.json."""
+
+from __future__ import annotations
+
+import os
+import platform
+import statistics
+import subprocess
+from dataclasses import asdict, dataclass, field
+from importlib import metadata
+from pathlib import Path
+from typing import Any
+
+PACKAGES = ("torch", "torchvision", "lightning", "torchmetrics", "numpy")
+
+
+@dataclass
+class RunRecord:
+    """Gathers an epoch at a time; its state travels in the checkpoint, so that a resumed run goes on with it.
+
+    Args:
+        best: The epoch with the highest val/acc1, the earlier of equals; its metrics.
+        final: The last validated epoch; its metrics.
+        epochs: Epochs done.
+        train_s: Time in training and validation, over all sittings.
+        images_per_s: Training speed of each epoch, validation aside.
+    """
+
+    best: dict[str, Any] = field(default_factory=dict)
+    final: dict[str, Any] = field(default_factory=dict)
+    epochs: int = 0
+    train_s: float = 0.0
+    images_per_s: list[float] = field(default_factory=list)
+
+    def validated(self, epoch: int, metrics: dict[str, Any]) -> None:
+        """Notes the validation metrics of an epoch."""
+        self.final = {"epoch": epoch, **metrics}
+        if not self.best or metrics["val/acc1"] > self.best["val/acc1"]:
+            self.best = dict(self.final)
+
+    def epoch_ended(self, epoch: int, elapsed_s: float, images: int, training_s: float) -> None:
+        """Notes an epoch's time: all of it, and that of its training steps alone."""
+        self.epochs = epoch + 1
+        self.train_s += elapsed_s
+        self.images_per_s.append(images / training_s)
+
+    def state_dict(self) -> dict[str, Any]:
+        """The state as plain values."""
+        return asdict(self)
+
+    def load_state_dict(self, state: dict[str, Any]) -> None:
+        """Takes over a state."""
+        for name, value in state.items():
+            setattr(self, name, value)
+
+    def result(
+        self, *, status: str, seed: int, data: dict[str, Any], config: dict[str, Any], threads: int
+    ) -> dict[str, Any]:
+        """The content of result.json.
+
+        Args:
+            status: How the run ended.
+            seed: Its seed.
+            data: Fingerprint and counts of its images.
+            config: Its settings.
+            threads: Threads that torch computed with.
+        """
+        # The first epoch also warms caches up; with one epoch it is all there is.
+        speeds = self.images_per_s[1:] or self.images_per_s
+        return {
+            "best": self.best,
+            "final": self.final,
+            "epochs": self.epochs,
+            "train_s": round(self.train_s, 2),
+            "images_per_s": round(statistics.median(speeds), 2) if speeds else None,
+            "status": status,
+            "seed": seed,
+            "data": data,
+            "versions": versions(),
+            "machine": machine(threads),
+            "config": config,
+        }
+
+
+def versions() -> dict[str, str]:
+    """Versions of Python, of this project, and of the libraries that a result depends on."""
+    found = {"python": platform.python_version(), "woof_lightning": package_version()}
+    for name in PACKAGES:
+        try:
+            found[name] = metadata.version(name)
+        except metadata.PackageNotFoundError:
+            continue
+    return found
+
+
+def package_version() -> str:
+    """This project's version, with the commit where it runs from a checkout."""
+    version = metadata.version("woof-lightning")
+    here = Path(__file__).resolve().parents[2]
+    if not (here / ".git").exists():
+        return version
+    try:
+        commit = subprocess.run(
+            ["git", "-C", str(here), "describe", "--always", "--dirty"],
+            capture_output=True, text=True, timeout=10, check=True,
+        )  # fmt: skip
+    except (OSError, subprocess.SubprocessError):
+        return version
+    return f"{version}+{commit.stdout.strip()}"
+
+
+def machine(threads: int) -> dict[str, Any]:
+    """What the run was computed on."""
+    return {
+        "system": f"{platform.system()} {platform.machine()}",
+        "processor": _processor(),
+        "cores": os.cpu_count(),
+        "threads": threads,
+    }
+
+
+def _processor() -> str:
+    try:
+        lines = Path("/proc/cpuinfo").read_text().splitlines()
+    except OSError:
+        return platform.processor() or "unknown"
+    named = (line.partition(":")[2].strip() for line in lines if line.startswith("model name"))
+    return next(named, platform.processor() or "unknown")

@@ -2,20 +2,18 @@
 
 from __future__ import annotations
 
+import argparse
+import difflib
+import json
 import sys
-from collections.abc import Callable, Sequence
-from importlib import import_module, metadata
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import asdict
+from importlib import metadata
+from pathlib import Path
 
 from woof_lightning.errors import INTERRUPTED_EXIT_CODE, USER_ERROR_EXIT_CODE, UserError, user_message
 
-# Where each verb lives: imported when it is called, since torch and Lightning take seconds.
-VERBS = {
-    "fit": ("woof_lightning.lit.cli:fit", "train, the Lightning way"),
-    "validate": ("woof_lightning.lit.validate:main", "validate a run: top-1, top-5, per class, confusion matrix"),
-    "predict": ("woof_lightning.predict:main", "name the breed on images"),
-    "data": ("woof_lightning.data:main", "get a data set, check it, say what is on disk"),
-}
-USAGE = "usage: woof VERB [options]\n\n{verbs}\n\nwoof VERB --help tells the options of a verb; woof --version the version."
+# torch and Lightning take seconds to import, so each verb imports what it needs when it is called.
 
 
 def main(args: Sequence[str] | None = None) -> int:
@@ -30,7 +28,7 @@ def main(args: Sequence[str] | None = None) -> int:
     """
     arguments = list(sys.argv[1:] if args is None else args)
     if not arguments or arguments[0] in ("-h", "--help"):
-        print(USAGE.format(verbs="\n".join(f"  {verb:<10}{text}" for verb, (_, text) in VERBS.items())))
+        print(_usage())
         return 0
     if arguments[0] == "--version":
         print(metadata.version("woof-lightning"))
@@ -41,19 +39,187 @@ def main(args: Sequence[str] | None = None) -> int:
         print(f"woof: error: {user_message(error)}", file=sys.stderr)
         return USER_ERROR_EXIT_CODE
     except KeyboardInterrupt:
-        print("\nwoof: interrupted; --resume goes on from the last checkpoint", file=sys.stderr)
+        print("\nwoof: interrupted; a run goes on from its last checkpoint with --resume", file=sys.stderr)
         return INTERRUPTED_EXIT_CODE
     except SystemExit as error:  # argparse has printed its help or its complaint.
         return error.code if isinstance(error.code, int) else USER_ERROR_EXIT_CODE
     return 0
 
 
-def _verb(name: str) -> Callable[[Sequence[str]], object]:
-    if name not in VERBS:
-        import difflib
+def fit(args: Sequence[str]) -> None:
+    """Train, the Lightning way."""
+    from woof_lightning.lit.cli import fit as lightning_fit
 
+    lightning_fit(args)
+
+
+def validate(args: Sequence[str]) -> None:
+    """Validate a run: top-1, top-5, per class, confusion matrix."""
+    parser = _parser("validate", validate)
+    _add_checkpoint(parser)
+    _add_data(parser, "root", "folder", "archive")
+    parser.add_argument("--num_workers", "--data.num_workers", type=int, help="loading processes")
+    parser.add_argument("--accelerator", default="auto", help="Lightning's: auto, cpu, gpu, …")
+    parser.add_argument("--out", type=Path, help="folder for result.json and confusion.png (RUN/validate)")
+    parser.add_argument("--json", action="store_true", help="print JSON")
+    options = parser.parse_args(args)
+
+    from woof_lightning.runs.folder import checkpoint_file
+
+    file = checkpoint_file(options.ckpt)
+    data = {name: getattr(options, name) for name in ("root", "folder", "archive", "num_workers")}
+
+    from woof_lightning.lit.validate import validate as lightning_validate
+    from woof_lightning.runs.draw import draw_confusion
+    from woof_lightning.runs.folder import write_text_durably
+
+    found = lightning_validate(file, options.accelerator, **{k: v for k, v in data.items() if v is not None})
+    out = options.out or (file.parent.parent if file.parent.name == "checkpoints" else file.parent) / "validate"
+    out.mkdir(parents=True, exist_ok=True)
+    text = json.dumps({"checkpoint": str(file), **found.as_dict()}, indent=2)
+    write_text_durably(out / "result.json", text + "\n")
+    draw_confusion(found.confusion, found.breeds, out / "confusion.png")
+    if options.json:
+        print(text)
+        return
+    print("  ".join(f"{name} {value:.6g}" for name, value in found.metrics.items()))
+    _print_table(
+        ("breed", "class", "images", "top-1"),
+        (
+            (breed, name, str(sum(row)), f"{accuracy:.3f}")
+            for breed, name, row, accuracy in zip(
+                found.breeds, found.classes, found.confusion, found.class_accuracy(), strict=True
+            )
+        ),
+    )
+    print(f"confusion matrix: {out / 'confusion.png'}")
+
+
+def predict(args: Sequence[str]) -> None:
+    """Name the breed on images."""
+    parser = _parser("predict", predict)
+    _add_checkpoint(parser)
+    parser.add_argument("images", metavar="IMAGE", nargs="+", type=Path)
+    parser.add_argument("--top", type=int, default=3, help="how many breeds to name (3)")
+    parser.add_argument("--json", action="store_true", help="print JSON")
+    options = parser.parse_args(args)
+    if options.top < 1:
+        raise UserError(f"--top is {options.top}: expected at least 1")
+
+    from woof_lightning.runs.folder import checkpoint_file
+
+    file = checkpoint_file(options.ckpt)
+
+    from woof_lightning.recipe.prediction import predict as predict_images
+
+    found = list(predict_images(file, options.images, options.top))
+    if options.json:
+        print(json.dumps([{"image": str(i), "top": [asdict(g) for g in guesses]} for i, guesses in found], indent=2))
+        return
+    rows = ((str(i), g.breed, g.class_name, f"{g.probability:.3f}") for i, guesses in found for g in guesses)
+    _print_table(("image", "breed", "class", "probability"), rows)
+
+
+def data(args: Sequence[str]) -> None:
+    """Get a data set, check it, say what is on disk."""
+    parser = _parser("data", data)
+    _add_data(parser, "root", "folder", "archive")
+    parser.add_argument("--variant", "--data.variant", help="full, 320px, 160px or synthetic: get and check it")
+    parser.add_argument("--noisy_labels", "--data.noisy_labels", type=int, default=0, help="percent of wrong labels")
+    parser.add_argument("--no_download", action="store_true", help="do not fetch an archive")
+    options = parser.parse_args(args)
+    root = options.root or Path("data")
+
+    from woof_lightning.recipe.config import VARIANTS, DataConfig
+    from woof_lightning.recipe.images import check_images, class_counts
+    from woof_lightning.recipe.imagewoof import data_folder, prepare_data
+
+    if options.variant is None and options.folder is None:
+        if options.archive is not None:
+            raise UserError(f"--archive is {options.archive}: say which --variant it holds")
+        places = {variant: data_folder(DataConfig(root=root, variant=variant)) for variant in VARIANTS}
+        _print_table(
+            ("variant", "folder", "on disk"),
+            ((variant, str(place), "yes" if place.is_dir() else "no") for variant, place in places.items()),
+        )
+        print("get one with: woof data --variant NAME [--archive FILE]")
+        return
+    index = prepare_data(
+        DataConfig(
+            root=root,
+            variant=options.variant or "synthetic",
+            folder=options.folder,
+            archive=options.archive,
+            download=not options.no_download,
+            noisy_labels=options.noisy_labels,
+        )
+    )
+    longest_side_px = check_images(index)
+    counts = {split: class_counts(getattr(index, split), index.classes) for split in ("train", "val")}
+    rows = [
+        (breed, name, str(counts["train"][name]), str(counts["val"][name]))
+        for breed, name in zip(index.breeds, index.classes, strict=True)
+    ]
+    _print_table(("breed", "class", "train", "val"), [*rows, ("all", "", str(len(index.train)), str(len(index.val)))])
+    print(f"{index.root}: every image can be read, the longest side is {longest_side_px} px")
+    print(f"fingerprint {index.fingerprint}")
+
+
+VERBS: dict[str, Callable[[Sequence[str]], None]] = {
+    "fit": fit,
+    "validate": validate,
+    "predict": predict,
+    "data": data,
+}
+
+
+def _usage() -> str:
+    verbs = "\n".join(f"  {name:<10}{_summary(verb)}" for name, verb in VERBS.items())
+    return (
+        f"usage: woof VERB [options]\n\n{verbs}\n\n"
+        "woof VERB --help tells a verb's options, woof --version the version.\n"
+        "Exit codes: 0 done, 2 something you can mend, 130 interrupted, 1 a fault of the program."
+    )
+
+
+def _verb(name: str) -> Callable[[Sequence[str]], None]:
+    if name not in VERBS:
         near = difflib.get_close_matches(name, VERBS, n=1)
         raise UserError(f"{name} is no verb; {f'did you mean {near[0]}?' if near else 'woof --help lists them'}")
-    module, _, function = VERBS[name][0].partition(":")
-    verb: Callable[[Sequence[str]], object] = getattr(import_module(module), function)
-    return verb
+    return VERBS[name]
+
+
+def _summary(verb: Callable[[Sequence[str]], None]) -> str:
+    return (verb.__doc__ or "").rstrip(".")
+
+
+class _Parser(argparse.ArgumentParser):
+    def error(self, message: str) -> None:  # type: ignore[override]
+        raise UserError(f"{message}; see {self.prog} --help")
+
+
+def _parser(name: str, verb: Callable[[Sequence[str]], None]) -> argparse.ArgumentParser:
+    return _Parser(prog=f"woof {name}", description=_summary(verb), allow_abbrev=False)
+
+
+def _add_checkpoint(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument(
+        "--ckpt", type=Path, required=True, metavar="RUN_OR_FILE", help="a run's folder (its best.ckpt) or a .ckpt file"
+    )
+
+
+def _add_data(parser: argparse.ArgumentParser, *names: str) -> None:
+    texts = {
+        "root": "folder in which data sets lie",
+        "folder": "a folder with train/ and val/, instead of a data set in root",
+        "archive": "a local archive to unpack into root",
+    }
+    for name in names:
+        parser.add_argument(f"--{name}", f"--data.{name}", type=Path, help=texts[name])
+
+
+def _print_table(header: Sequence[str], rows: Iterable[Sequence[str]]) -> None:
+    table = [header, *rows]
+    widths = [max(len(row[column]) for row in table) for column in range(len(header))]
+    for row in table:
+        print("  ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)).rstrip())

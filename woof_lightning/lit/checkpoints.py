@@ -10,8 +10,7 @@ import torch
 from lightning.fabric.plugins.io import TorchCheckpointIO
 from lightning.pytorch.callbacks import Callback, ModelCheckpoint
 
-from woof_lightning.errors import UserError
-from woof_lightning.runs.folder import RunFolder, writing_durably, zip_problem
+from woof_lightning.runs.folder import RunFolder, checkpoint_file, writing_durably
 
 
 class DurableCheckpointIO(TorchCheckpointIO):
@@ -21,7 +20,9 @@ class DurableCheckpointIO(TorchCheckpointIO):
     file (https://github.com/Lightning-AI/pytorch-lightning/issues/21800).
     """
 
-    def save_checkpoint(self, checkpoint: dict[str, Any], path: str | os.PathLike[str], storage_options: Any = None) -> None:
+    def save_checkpoint(
+        self, checkpoint: dict[str, Any], path: str | os.PathLike[str], storage_options: Any = None
+    ) -> None:
         """Writes a checkpoint; the old file stays until the new one is whole."""
         target = Path(path)
         target.parent.mkdir(parents=True, exist_ok=True)
@@ -36,7 +37,7 @@ class DurableCheckpointIO(TorchCheckpointIO):
         Raises:
             UserError: When it is missing or damaged.
         """
-        check_whole(Path(path))
+        checkpoint_file(Path(path))
         checkpoint: dict[str, Any] = torch.load(path, map_location=map_location, weights_only=True)
         return checkpoint
 
@@ -74,12 +75,3 @@ def best_and_last(folder: RunFolder) -> list[Callback]:
     best = MovableModelCheckpoint(filename=folder.best.stem, monitor="val/acc1", mode="max", **common)
     last = MovableModelCheckpoint(filename=folder.last.stem, **common)
     return [best, last]
-
-
-def check_whole(file: Path) -> None:
-    """Raises a UserError when a checkpoint is missing, or its checksums do not hold."""
-    if not file.is_file():
-        raise UserError(f"there is no checkpoint {file}: expected a run's folder or a .ckpt file")
-    problem = zip_problem(file)
-    if problem is not None:
-        raise UserError(f"the checkpoint {file} cannot be used: {problem}")

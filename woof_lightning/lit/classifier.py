@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 from dataclasses import asdict, replace
 from typing import Any, cast
 
@@ -13,7 +14,7 @@ from torch import Tensor, nn
 from torchmetrics import MeanMetric
 
 from woof_lightning.errors import UserError
-from woof_lightning.recipe.checkpoint import RECIPE_KEY, TrainedRecipe, recipe_of
+from woof_lightning.recipe.checkpoint import RECIPE_KEY, TrainedRecipe, check_same_classes, recipe_of
 from woof_lightning.recipe.config import DataConfig, ModelConfig
 from woof_lightning.recipe.images import ImageIndex
 from woof_lightning.recipe.loading import Batch
@@ -22,6 +23,8 @@ from woof_lightning.recipe.model import build_net, check_arch
 from woof_lightning.recipe.optim import build_optimizer, build_schedule, learning_rates, resolve_optimizer
 from woof_lightning.recipe.transforms import normalise
 from woof_lightning.runs.metrics import mean
+
+NEVER = sys.maxsize
 
 
 class WoofClassifier(LightningModule):
@@ -51,21 +54,23 @@ class WoofClassifier(LightningModule):
         self.val_means: dict[str, float] = {}
         self.val_batch_means: dict[str, float] = {}
         self._epoch_reports: list[dict[str, float]] = []
-        self._image_means = nn.ModuleDict({name: MeanMetric() for name in METRICS})
-        self._batch_means = nn.ModuleDict({name: MeanMetric() for name in METRICS})
+        self._report_every = 1
+        self._image_means = _means()
+        self._batch_means = _means()
 
     def setup(self, stage: str) -> None:
         """Builds the net: only now is the data's number of classes known."""
         data = getattr(self.trainer, "datamodule", None)
-        index = getattr(data, "index", None)
+        index: ImageIndex | None = getattr(data, "index", None)
         if self.net is None:
             self._build(self._number_of_classes(index))
-        if index is not None:
+        if data is not None and index is not None:
             self._describe(index, data.config)
         # float32 loses digits in sums over thousands of images; Apple's GPUs have no float64.
+        self._report_every = int(getattr(self.trainer, "log_every_n_steps", 0)) or NEVER
         on_apple_gpu = self.trainer.strategy.root_device.type == "mps"
         for metric in (*self._image_means.values(), *self._batch_means.values()):
-            cast(MeanMetric, metric).set_dtype(torch.float32 if on_apple_gpu else torch.float64)
+            metric.set_dtype(torch.float32 if on_apple_gpu else torch.float64)
 
     def forward(self, images: Tensor) -> Tensor:
         """Maps images ([B, 3, H, W], uint8) to logits ([B, C])."""
@@ -79,7 +84,7 @@ class WoofClassifier(LightningModule):
         logits = self(images)
         loss = F.cross_entropy(logits, labels)
         step = self.global_step + 1
-        if step % self.trainer.log_every_n_steps == 0 and self._steps_with(batch_idx):
+        if step % self._report_every == 0 and self._steps_with(batch_idx):
             self._log_report(training_report(loss, logits, labels), step)
         return loss
 
@@ -137,11 +142,8 @@ class WoofClassifier(LightningModule):
         if self.net is None:
             self._build(saved.model["num_classes"])
             self.trained = saved
-        elif self.trained is not None and self.trained.classes != saved.classes:
-            raise UserError(
-                f"the checkpoint was trained on {len(saved.classes)} classes ({', '.join(saved.classes)}), but the data "
-                f"has {len(self.trained.classes)} ({', '.join(self.trained.classes)}): expected the same"
-            )
+        elif self.trained is not None:
+            check_same_classes(saved, self.trained.classes)
 
     def _number_of_classes(self, index: ImageIndex | None) -> int:
         if index is not None and self.config.num_classes is not None and self.config.num_classes < len(index.classes):
@@ -191,8 +193,13 @@ class WoofClassifier(LightningModule):
             logger.log_metrics({**values, "epoch": self.current_epoch}, step)
 
 
-def _taken(metric: nn.Module) -> float:
+def _means() -> dict[str, MeanMetric]:
+    """A mean for each metric, held by a module so that it moves to the device."""
+    return cast(dict[str, MeanMetric], nn.ModuleDict({name: MeanMetric() for name in METRICS}))
+
+
+def _taken(metric: MeanMetric) -> float:
     """The value of a metric, which then starts anew."""
-    value = float(cast(MeanMetric, metric).compute())
-    cast(MeanMetric, metric).reset()
+    value = float(metric.compute())
+    metric.reset()
     return value

@@ -5,9 +5,7 @@ from __future__ import annotations
 import argparse
 import difflib
 import inspect
-import logging
 import re
-import warnings
 from collections.abc import Sequence
 from dataclasses import fields
 from pathlib import Path
@@ -16,16 +14,17 @@ from typing import Any
 import yaml
 from jsonargparse import ArgumentError, Namespace, set_parsing_settings
 from lightning.fabric.plugins.io import CheckpointIO
+from lightning.fabric.utilities.exceptions import MisconfigurationException
 from lightning.pytorch import Callback, Trainer
 from lightning.pytorch.cli import LightningArgumentParser, LightningCLI
 from lightning.pytorch.loggers import Logger
-from lightning.pytorch.utilities.exceptions import MisconfigurationException
 
 from woof_lightning.errors import UserError, raise_together
 from woof_lightning.lit.checkpoints import DurableCheckpointIO, best_and_last
 from woof_lightning.lit.classifier import WoofClassifier
 from woof_lightning.lit.datamodule import ImagewoofDataModule
 from woof_lightning.lit.progress import EpochProgress
+from woof_lightning.lit.quiet import quieten_libraries
 from woof_lightning.lit.recorder import EventsLogger, MetricsLogger, Recorder
 from woof_lightning.lit.trainer import TRAINER_DEFAULTS, WoofTrainer
 from woof_lightning.recipe.checkpoint import read_checkpoint
@@ -151,7 +150,7 @@ class WoofCLI(LightningCLI):
 
     def after_fit(self) -> None:
         """Says what was learned and where it lies."""
-        recorder = next((c for c in self.trainer.callbacks if isinstance(c, Recorder)), None)
+        recorder = next((c for c in getattr(self.trainer, "callbacks", []) if isinstance(c, Recorder)), None)
         if recorder is None or not self.trainer.is_global_zero or not recorder.record.best:
             return
         best, final = recorder.record.best, recorder.record.final
@@ -179,18 +178,6 @@ class WoofCLI(LightningCLI):
             step = None if self.resume_from is None else _step_of(self.resume_from)
             return [EventsLogger(self.run, step), *loggers]
         return loggers if chosen is False else [*_as_list(chosen), *loggers]
-
-
-def quieten_libraries() -> None:
-    """Silences an advertisement and a deprecation that a user can do nothing about."""
-    # https://github.com/Lightning-AI/pytorch-lightning/issues/21294: a tip to install a paid service, in every run.
-    logging.getLogger("lightning.pytorch").setLevel(logging.WARNING)
-    logging.getLogger("lightning.fabric").setLevel(logging.WARNING)
-    # Lightning 2.6.6 calls what torch 2.14 deprecates.
-    warnings.filterwarnings("ignore", message=".*LeafSpec.*")
-    # Advice on the number of workers, which the settings decide.
-    warnings.filterwarnings("ignore", message=".*does not have many workers.*")
-    warnings.filterwarnings("ignore", message=".*is smaller than the logging interval.*")
 
 
 def setting_problems(options: Namespace) -> list[str]:
@@ -227,7 +214,9 @@ def known_keys() -> list[str]:
 
 def readable(complaint: str) -> str:
     """A parser's complaint as one sentence with the key, its value, what was expected, and the way out."""
-    unknown = re.search(r"unrecognized arguments: -*(\S+?)(?:=|\s|$)|does not accept (?:option|nested key) '(\S+)'", complaint)
+    unknown = re.search(
+        r"unrecognized arguments: -*(\S+?)(?:=|\s|$)|does not accept (?:option|nested key) '(\S+)'", complaint
+    )
     if unknown:
         key = unknown[1] or unknown[2]
         near = difflib.get_close_matches(key, known_keys(), n=1, cutoff=0.5)
@@ -236,7 +225,9 @@ def readable(complaint: str) -> str:
     if wrong and "Expected a" in wrong[2]:
         key, detail = wrong.groups()
         value = re.search(r"(?:Got value|Given value): (.*)", detail)
-        expected = dict.fromkeys(_type_name(t) for t in re.findall(r"Expected an? (.*?)(?:\. Got value.*)?$", detail, re.M))
+        expected = dict.fromkeys(
+            _type_name(t) for t in re.findall(r"Expected an? (.*?)(?:\. Got value.*)?$", detail, re.M)
+        )
         return f"{key} is {value[1] if value else 'of the wrong type'}: expected {' or '.join(expected)}"
     return complaint.replace('Parser key "', "").replace('":', ":", 1)
 

@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Any, cast
 
-from lightning.pytorch import LightningDataModule
+from lightning.pytorch import LightningDataModule, Trainer
 from torch.utils.data import DataLoader
 
 from woof_lightning.errors import UserError
@@ -68,7 +68,7 @@ class ImagewoofDataModule(LightningDataModule):
         if self.trainer is not None and isinstance(loader.sampler, EpochSampler):
             # Lightning iterates a resumed run's loader before it says which epoch it is at, and workers fetch at once
             # (https://github.com/Lightning-AI/pytorch-lightning/issues/19764). `current_epoch` is one behind here.
-            loader.sampler.set_epoch(self.trainer.fit_loop.epoch_progress.current.processed)
+            loader.sampler.set_epoch(_epochs_done(self.trainer))
         return loader
 
     def val_dataloader(self) -> DataLoader[Batch]:
@@ -78,3 +78,7 @@ class ImagewoofDataModule(LightningDataModule):
     def _indexed(self) -> ImageIndex:
         assert self.index is not None, "setup() indexes the images"
         return self.index
+
+
+def _epochs_done(trainer: Trainer) -> int:
+    return int(cast(Any, trainer.fit_loop.epoch_progress.current).processed)

@@ -62,7 +62,7 @@ class EventsLogger(TensorBoardLogger):
     """
 
     def __init__(self, folder: RunFolder, resume_step: int | None = None) -> None:
-        purge = {} if resume_step is None else {"purge_step": resume_step + 1}
+        purge: dict[str, Any] = {} if resume_step is None else {"purge_step": resume_step + 1}
         super().__init__(folder.path.parent, name=folder.path.name, version="", default_hp_metric=False, **purge)
 
     def save(self) -> None:

@@ -13,6 +13,8 @@ TRAINER_DEFAULTS: dict[str, Any] = {
     "use_distributed_sampler": False,
     # Every image was read before the training; a sanity validation would find nothing more.
     "num_sanity_val_steps": 0,
+    # A well-known net; its summary would warn about every precision but fp32.
+    "enable_model_summary": False,
     "log_every_n_steps": 10,
     "max_epochs": 40,
 }

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import pickle
+from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
@@ -63,6 +64,15 @@ def read_checkpoint(file: Path) -> dict[str, Any]:
 def recipe_of(checkpoint: dict[str, Any]) -> TrainedRecipe:
     """The recipe of a checkpoint."""
     return TrainedRecipe(**checkpoint[RECIPE_KEY])
+
+
+def check_same_classes(trained: TrainedRecipe, classes: Sequence[str]) -> None:
+    """Raises a UserError with both lists when the data's classes are not those of the checkpoint."""
+    if list(classes) != trained.classes:
+        raise UserError(
+            f"the checkpoint was trained on {len(trained.classes)} classes ({', '.join(trained.classes)}), but "
+            f"the data has {len(classes)} ({', '.join(classes)}): expected the same"
+        )
 
 
 def load_net(file: Path) -> nn.Module:

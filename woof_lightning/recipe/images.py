@@ -140,7 +140,8 @@ def read_image(path: Path) -> Tensor:
     """
     try:
         if path.suffix.lower() in FAST_SUFFIXES:
-            return decode_image(read_file(str(path)), mode=ImageReadMode.RGB)
+            decoded: Tensor = decode_image(read_file(str(path)), mode=ImageReadMode.RGB)
+            return decoded
         with Image.open(path) as image:
             return torch.from_numpy(np.array(image.convert("RGB"))).permute(2, 0, 1).contiguous()
     except (RuntimeError, OSError, ValueError, SyntaxError) as error:
@@ -182,13 +183,14 @@ def check_images(index: ImageIndex, cache_dir: Path | None = None) -> int:
 
 
 def _decoded_side(path: Path) -> int:
-    return max(read_image(path).shape[1:])
+    height, width = read_image(path).shape[1:]
+    return int(max(height, width))
 
 
 def _header_side(path: Path) -> int:
     try:
         with Image.open(path) as image:
-            return max(image.size)
+            return int(max(image.size))
     except (OSError, ValueError, SyntaxError) as error:
         raise UnreadableImageError(f"{path} is not an image: replace the file or remove it") from error
 

@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import csv
 import hashlib
-import os
 import shutil
 import tarfile
 import tempfile
@@ -18,6 +17,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
+from typing import BinaryIO, cast
 
 from tqdm import tqdm
 
@@ -184,7 +184,7 @@ def download(url: str, target: Path, archive: Archive) -> None:
     """
     part = target.with_name(target.name + ".part")
     if target.exists():
-        os.replace(target, part)  # Checked below like a fresh one.
+        target.replace(part)  # Checked below like a fresh one.
     try:
         _fetch(url, part, archive.size_bytes)
     except (urllib.error.URLError, OSError) as error:
@@ -203,7 +203,7 @@ def download(url: str, target: Path, archive: Archive) -> None:
             f"{archive.size_bytes:,} bytes and {archive.first_mib_md5}. The file was removed; run the command again, "
             "or name an archive that you trust with data.archive"
         )
-    os.replace(part, target)
+    part.replace(target)
 
 
 def _fetch(url: str, part: Path, size_bytes: int) -> None:
@@ -255,7 +255,7 @@ def unpack(archive: Path, folder: Path) -> None:
         if not unpacked.is_dir():
             raise UserError(f"{archive} holds no folder {folder.name}/: check data.variant against the archive")
         check_counts(index_folder(unpacked))
-        os.replace(unpacked, folder)
+        unpacked.replace(folder)
 
 
 @contextmanager
@@ -277,7 +277,7 @@ def _extract(archive: Path, target: Path, top_folder: str) -> None:
     with (
         archive.open("rb") as raw,
         tqdm.wrapattr(raw, "read", total=size_bytes, desc=f"unpacking {archive.name}", disable=None) as file,
-        tarfile.open(fileobj=file, mode="r|*") as tar,
+        tarfile.open(fileobj=cast(BinaryIO, file), mode="r|*") as tar,
     ):
         for member in tar:
             path = PurePosixPath(member.name)

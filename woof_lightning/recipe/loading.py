@@ -5,6 +5,7 @@ from __future__ import annotations
 import shutil
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import torch
 from torch import Tensor, nn
@@ -24,7 +25,7 @@ Batch = tuple[Tensor, Tensor]
 BATCHES_AHEAD_PER_WORKER = 2
 
 
-class ImageDataset(Dataset[tuple[Tensor, int]]):
+class ImageDataset(Dataset[Any]):
     """Images of one split, augmented by a function of (seed, epoch, index).
 
     Args:
@@ -86,8 +87,8 @@ class EpochSampler(Sampler[Key]):
         if self.shuffle:
             generator = torch.Generator().manual_seed(derived_seed("order", self.seed, epoch))
             order = torch.randperm(self.size, generator=generator).tolist()
-        order += order[: len(self) * self.world_size - self.size]
-        return iter([(epoch, index) for index in order[self.rank :: self.world_size]])
+        places = range(self.rank, len(self) * self.world_size, self.world_size)
+        return iter([(epoch, order[place % self.size]) for place in places])
 
 
 def train_loader(
@@ -124,9 +125,7 @@ def val_loader(index: ImageIndex, config: DataConfig) -> DataLoader[Batch]:
     return _loader(dataset, sampler, config.eval_batch_size, config)
 
 
-def _loader(
-    dataset: ImageDataset, sampler: EpochSampler, batch_size: int, config: DataConfig
-) -> DataLoader[Batch]:
+def _loader(dataset: ImageDataset, sampler: EpochSampler, batch_size: int, config: DataConfig) -> DataLoader[Batch]:
     workers = config.worker_count
     return DataLoader(
         dataset,
@@ -159,4 +158,3 @@ def check_shared_memory(config: DataConfig, folder: Path = Path("/dev/shm")) -> 
             f"but {folder} has {free_mb:.0f} MB free. Enlarge it (docker run --shm-size=1g), lower data.num_workers "
             "or data.batch_size, or set data.num_workers 0"
         )
-

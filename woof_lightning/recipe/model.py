@@ -35,7 +35,7 @@ def build_net(
     with own_randomness("weights", seed):
         net: nn.Module = torchvision.models.get_model(arch, weights=None, num_classes=num_classes, **options)
     if channels_last:
-        net = net.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
+        net = net.to(memory_format=torch.channels_last)
     if compile:
         net.compile()
     return net

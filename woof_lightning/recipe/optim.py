@@ -93,9 +93,7 @@ def build_schedule(optimizer: Optimizer, config: ModelConfig, total_steps: float
             "set trainer.max_epochs or trainer.max_steps, or use model.schedule: step"
         )
     has_momentum = "momentum" in optimizer.defaults or "betas" in optimizer.defaults
-    scheduler = OneCycleLR(
-        optimizer, max_lr=config.lr, total_steps=int(total_steps), cycle_momentum=has_momentum
-    )
+    scheduler = OneCycleLR(optimizer, max_lr=config.lr, total_steps=int(total_steps), cycle_momentum=has_momentum)
     return Schedule(scheduler, "step")
 
 

@@ -7,7 +7,6 @@ random for each dog, so that the mean colour tells next to nothing about the bre
 from __future__ import annotations
 
 import itertools
-import os
 import shutil
 import tempfile
 from pathlib import Path
@@ -52,7 +51,7 @@ def draw(folder: Path) -> None:
         (temporary / VERSION_FILE).write_text(str(DRAWING_VERSION))
         shutil.rmtree(folder, ignore_errors=True)
         temporary.chmod(0o755)
-        os.replace(temporary, folder)
+        temporary.replace(folder)
     finally:
         shutil.rmtree(temporary, ignore_errors=True)
 

@@ -19,7 +19,8 @@ def train_transform(image_size: int) -> nn.Module:
 
     Takes and returns uint8 [3, H, W]; the result is [3, image_size, image_size], in px.
     """
-    return v2.Compose([v2.RandomResizedCrop(image_size, antialias=True), v2.RandomHorizontalFlip()])
+    steps = [v2.RandomResizedCrop(image_size, antialias=True), v2.RandomHorizontalFlip()]
+    return nn.Sequential(*steps)
 
 
 def eval_transform(image_size: int) -> nn.Module:
@@ -27,9 +28,8 @@ def eval_transform(image_size: int) -> nn.Module:
 
     Takes and returns uint8 [3, H, W]; the result is [3, image_size, image_size], in px.
     """
-    return v2.Compose(
-        [v2.Resize(round(image_size * RESIZE_PER_CROP), antialias=True), v2.CenterCrop(image_size)]
-    )
+    steps = [v2.Resize(round(image_size * RESIZE_PER_CROP), antialias=True), v2.CenterCrop(image_size)]
+    return nn.Sequential(*steps)
 
 
 def normalise(images: Tensor, channels_last: bool = False) -> Tensor:

@@ -93,6 +93,24 @@ class RunFolder:
         write_text_durably(self.result, json.dumps(result, indent=2) + "\n")
 
 
+def checkpoint_file(run_or_file: Path) -> Path:
+    """The checkpoint that a person means: a file, or a run's best.ckpt.
+
+    Raises:
+        UserError: When there is none, or it is not whole.
+    """
+    file = RunFolder(run_or_file).best if run_or_file.is_dir() else run_or_file
+    if not file.is_file():
+        raise UserError(
+            f"--ckpt is {run_or_file}: there is no {'checkpoint in it' if run_or_file.is_dir() else 'such file'}; "
+            "expected a run's folder or a .ckpt file"
+        )
+    problem = zip_problem(file)
+    if problem is not None:
+        raise UserError(f"--ckpt is {file}: {problem}; take another checkpoint")
+    return file
+
+
 def zip_problem(file: Path) -> str | None:
     """What is wrong with a checkpoint file, or None when every one of its checksums holds.
 
@@ -121,7 +139,7 @@ def writing_durably(target: Path) -> Iterator[IO[bytes]]:
             yield file
             file.flush()
             os.fsync(file.fileno())
-        os.replace(temporary, target)
+        temporary.replace(target)
         _sync_folder(target.parent)
     finally:
         temporary.unlink(missing_ok=True)

@@ -1,0 +1,109 @@
+from __future__ import annotations
+
+import shutil
+from pathlib import Path
+
+import pytest
+import torch
+from PIL import Image
+
+from woof_lightning.errors import UnreadableImageError, UserError
+from woof_lightning.recipe import images
+from woof_lightning.recipe.images import check_images, index_folder, read_image
+
+
+def test_index_is_sorted_and_labels_follow_the_folders(small_folder: Path) -> None:
+    index = index_folder(small_folder)
+    assert index.classes == tuple(sorted(index.classes))
+    assert index.counts() == {"train": 16, "val": 8}
+    assert [s.path for s in index.train] == sorted(s.path for s in index.train)
+    assert all(index.classes[s.label] == s.path.split("/")[1] for s in index.train)
+
+
+def test_hidden_folders_and_other_files_are_passed_over(small_folder: Path) -> None:
+    before = index_folder(small_folder)
+    (small_folder / "train" / ".ipynb_checkpoints").mkdir()
+    (small_folder / "train" / before.classes[0] / "notes.txt").write_text("x")
+    (small_folder / "train" / before.classes[0] / "._resource.jpg").write_text("x")
+    assert index_folder(small_folder) == before
+
+
+def test_fingerprint_is_of_the_content_and_not_of_the_place(small_folder: Path, tmp_path: Path) -> None:
+    moved = tmp_path / "elsewhere"
+    shutil.copytree(small_folder, moved)
+    before = index_folder(small_folder).fingerprint
+    assert index_folder(moved).fingerprint == before
+    next((moved / "val").rglob("*.JPEG")).unlink()
+    assert index_folder(moved).fingerprint != before
+
+
+def test_missing_split_is_named(small_folder: Path) -> None:
+    shutil.rmtree(small_folder / "val")
+    with pytest.raises(UserError, match="has no folder val/"):
+        index_folder(small_folder)
+
+
+def test_empty_class_is_named(small_folder: Path) -> None:
+    victim = next((small_folder / "val").iterdir())
+    for file in victim.iterdir():
+        file.unlink()
+    with pytest.raises(UserError, match=f"{victim} holds no image"):
+        index_folder(small_folder)
+
+
+def test_classes_that_differ_are_named(small_folder: Path) -> None:
+    (small_folder / "val" / "cat").mkdir()
+    with pytest.raises(UserError, match="only in train: none; only in val: cat"):
+        index_folder(small_folder)
+
+
+@pytest.mark.parametrize("suffix", [".jpg", ".png", ".bmp", ".webp", ".tif"])
+def test_greyscale_becomes_rgb(tmp_path: Path, suffix: str) -> None:
+    file = tmp_path / f"grey{suffix}"
+    Image.new("L", (20, 10), 77).save(file)
+    image = read_image(file)
+    assert (tuple(image.shape), image.dtype) == ((3, 10, 20), torch.uint8)
+    assert (image - 77).abs().max() <= 1
+
+
+def test_transparency_and_palettes_become_rgb(tmp_path: Path) -> None:
+    for mode in ("RGBA", "P", "LA"):
+        file = tmp_path / f"{mode}.png"
+        Image.new(mode, (4, 4)).save(file)
+        assert read_image(file).shape == (3, 4, 4)
+
+
+@pytest.mark.parametrize("content", [b"", b"<html>", "half"])
+def test_unreadable_image_is_named_before_training(small_folder: Path, tmp_path: Path, content: bytes | str) -> None:
+    victim = sorted((small_folder / "train").rglob("*.JPEG"))[-1]
+    whole = victim.read_bytes()
+    victim.write_bytes(content if isinstance(content, bytes) else whole[: len(whole) // 2])
+    with pytest.raises(UnreadableImageError, match=str(victim)):
+        check_images(index_folder(small_folder), tmp_path)
+
+
+def test_images_are_checked_once_per_state(small_folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    assert check_images(index_folder(small_folder), tmp_path) == 128
+    monkeypatch.setattr(images, "read_image", lambda path: pytest.fail(f"{path} was read again"))
+    assert check_images(index_folder(small_folder), tmp_path) == 128
+    next((small_folder / "train").rglob("*.JPEG")).touch()
+    with pytest.raises(pytest.fail.Exception):
+        check_images(index_folder(small_folder), tmp_path)
+
+
+def test_of_many_files_only_headers_are_read(
+    small_folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(images, "DECODE_ALL_UP_TO_FILES", 1)
+    monkeypatch.setattr(images, "read_image", lambda path: pytest.fail(f"{path} was decoded"))
+    assert check_images(index_folder(small_folder), tmp_path) == 128
+    victim = next((small_folder / "val").rglob("*.JPEG"))
+    victim.write_text("no image")
+    with pytest.raises(UnreadableImageError, match=str(victim)):
+        check_images(index_folder(small_folder), tmp_path)
+
+
+def test_a_cache_that_cannot_be_written_does_no_harm(small_folder: Path, tmp_path: Path) -> None:
+    blocked = tmp_path / "file"
+    blocked.write_text("")
+    assert check_images(index_folder(small_folder), blocked / "cache") == 128

@@ -1,0 +1,238 @@
+from __future__ import annotations
+
+import csv
+import hashlib
+import io
+import shutil
+import tarfile
+import threading
+from collections.abc import Iterator
+from functools import partial
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from pathlib import Path
+
+import pytest
+
+from woof_lightning.errors import UserError
+from woof_lightning.recipe import imagewoof
+from woof_lightning.recipe.config import DataConfig
+from woof_lightning.recipe.images import index_folder
+from woof_lightning.recipe.imagewoof import MIB, Archive, Breed, download, open_data, prepare_data, unpack
+
+TOP = "imagewoof2-160"
+
+
+@pytest.fixture
+def small_woof(small_folder: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """A folder whose counts are made the official ones."""
+    index = index_folder(small_folder)
+    monkeypatch.setattr(imagewoof, "BREEDS", {name: Breed(f"breed of {name}", 8, 4) for name in index.classes})
+    with (small_folder / imagewoof.NOISY_LABELS_FILE).open("w", newline="") as file:
+        writer = csv.writer(file)
+        writer.writerow(["path", "noisy_labels_0", "noisy_labels_50", "is_valid"])
+        for sample in index.train:
+            writer.writerow([sample.path, index.classes[sample.label], index.classes[1 - sample.label], False])
+        for sample in index.val:
+            writer.writerow([sample.path, index.classes[sample.label], index.classes[sample.label], True])
+    return small_folder
+
+
+def packed(folder: Path, target: Path, top: str = TOP) -> Path:
+    with tarfile.open(target, "w:gz") as tar:
+        tar.add(folder, top)
+    return target
+
+
+def with_member(target: Path, member: tarfile.TarInfo, content: bytes = b"") -> Path:
+    with tarfile.open(target, "w:gz") as tar:
+        member.size = len(content)
+        tar.addfile(member, io.BytesIO(content))
+    return target
+
+
+def contents(folder: Path) -> dict[str, bytes]:
+    return {str(f.relative_to(folder)): f.read_bytes() for f in folder.rglob("*") if f.is_file()}
+
+
+def test_local_archive_is_unpacked_and_used(small_woof: Path, tmp_path: Path) -> None:
+    archive = packed(small_woof, tmp_path / "mine.tgz")
+    index = prepare_data(DataConfig(root=tmp_path / "root", variant="160px", archive=archive))
+    assert index.counts() == {"train": 16, "val": 8}
+    assert index.breeds[0] == f"breed of {index.classes[0]}"
+    assert contents(tmp_path / "root" / TOP) == contents(small_woof)
+    assert [p.name for p in (tmp_path / "root").iterdir()] == [TOP]
+
+
+def test_archive_with_missing_images_is_refused(small_woof: Path, tmp_path: Path) -> None:
+    next((small_woof / "train").rglob("*.JPEG")).unlink()
+    archive = packed(small_woof, tmp_path / "mine.tgz")
+    with pytest.raises(UserError, match="7 images, expected 8"):
+        unpack(archive, tmp_path / "root" / TOP)
+    assert not list((tmp_path / "root").iterdir())
+
+
+def test_half_a_data_set_on_disk_is_refused(small_woof: Path, tmp_path: Path) -> None:
+    shutil.copytree(small_woof, tmp_path / "root" / TOP)
+    next((tmp_path / "root" / TOP / "val").rglob("*.JPEG")).unlink()
+    with pytest.raises(UserError, match="3 images, expected 4"):
+        open_data(DataConfig(root=tmp_path / "root", variant="160px"))
+
+
+@pytest.mark.parametrize("damage", ["truncated", "html", "empty"])
+def test_damaged_archive_is_refused_and_leaves_nothing(small_woof: Path, tmp_path: Path, damage: str) -> None:
+    archive = packed(small_woof, tmp_path / "mine.tgz")
+    whole = archive.read_bytes()
+    archive.write_bytes({"truncated": whole[: len(whole) // 2], "html": b"<html>" * 100, "empty": b""}[damage])
+    with pytest.raises(UserError, match=r"mine.tgz cannot be unpacked"):
+        unpack(archive, tmp_path / "root" / TOP)
+    assert not list((tmp_path / "root").iterdir())
+
+
+def test_archive_of_another_folder_is_refused(small_woof: Path, tmp_path: Path) -> None:
+    archive = packed(small_woof, tmp_path / "mine.tgz", top="imagenette2-160")
+    with pytest.raises(UserError, match=f"holds no folder {TOP}/"):
+        unpack(archive, tmp_path / "root" / TOP)
+
+
+def hostile_members() -> dict[str, tarfile.TarInfo]:
+    members = {name: tarfile.TarInfo(f"{TOP}/{name}") for name in ("link", "hardlink", "device", "fifo")}
+    members["link"].type, members["link"].linkname = tarfile.SYMTYPE, "/etc/passwd"
+    members["hardlink"].type, members["hardlink"].linkname = tarfile.LNKTYPE, "/etc/passwd"
+    members["device"].type, members["fifo"].type = tarfile.CHRTYPE, tarfile.FIFOTYPE
+    return members | {"above": tarfile.TarInfo(f"{TOP}/../../evil"), "absolute": tarfile.TarInfo("/tmp/evil")}
+
+
+@pytest.mark.parametrize("kind", sorted(hostile_members()))
+def test_hostile_members_are_refused(tmp_path: Path, kind: str) -> None:
+    archive = with_member(tmp_path / "bad.tgz", hostile_members()[kind])
+    with pytest.raises(UserError, match="leaves the folder or is neither a file nor a folder"):
+        unpack(archive, tmp_path / "a" / "root" / TOP)
+    assert [p.name for p in tmp_path.rglob("*")] == ["bad.tgz", "a", "root"] or not (tmp_path / "evil").exists()
+    assert not list((tmp_path / "a" / "root").iterdir())
+
+
+def test_archive_bomb_is_refused(tmp_path: Path) -> None:
+    archive = with_member(tmp_path / "bomb.tgz", tarfile.TarInfo(f"{TOP}/train/x/1.JPEG"), b"\0" * 10_000_000)
+    with pytest.raises(UserError, match="more than 10 times its size"):
+        unpack(archive, tmp_path / "root" / TOP)
+    assert not list((tmp_path / "root").iterdir())
+
+
+def test_leftovers_of_a_killed_unpacking_go(small_woof: Path, tmp_path: Path) -> None:
+    leftover = tmp_path / "root" / f".{TOP}.unpacking-dead"
+    leftover.mkdir(parents=True)
+    unpack(packed(small_woof, tmp_path / "mine.tgz"), tmp_path / "root" / TOP)
+    assert not leftover.exists()
+
+
+def test_missing_archive_is_named(tmp_path: Path) -> None:
+    with pytest.raises(UserError, match=r"data.archive is .*none.tgz: there is no such file"):
+        prepare_data(DataConfig(root=tmp_path, variant="160px", archive=tmp_path / "none.tgz"))
+
+
+def test_missing_data_names_every_way_out(tmp_path: Path) -> None:
+    with pytest.raises(UserError) as caught:
+        prepare_data(DataConfig(root=tmp_path, variant="160px", download=False))
+    for way_out in ("data.download", "data.archive", "data.folder", "configs/demo.yaml"):
+        assert way_out in str(caught.value)
+
+
+def test_noisy_labels_are_the_table_s(small_woof: Path, tmp_path: Path) -> None:
+    config = {"root": tmp_path / "root", "variant": "160px", "archive": packed(small_woof, tmp_path / "a.tgz")}
+    clean = prepare_data(DataConfig(**config))
+    noisy = prepare_data(DataConfig(**config, noisy_labels=50))
+    assert [s.label for s in noisy.train] == [1 - s.label for s in clean.train]
+    assert noisy.val == clean.val
+    assert noisy.fingerprint != clean.fingerprint
+
+
+def test_noisy_labels_of_other_images_are_refused(small_folder: Path) -> None:
+    with pytest.raises(UserError, match="data.noisy_labels is 5, but .* does not exist"):
+        open_data(DataConfig(folder=small_folder, noisy_labels=5))
+
+
+class Server(BaseHTTPRequestHandler):
+    """Serves some bytes, with ranges or without, all of them or only some."""
+
+    def __init__(self, content: bytes, ranges: bool, cut_at: int | None, *args: object) -> None:
+        self.content, self.ranges, self.cut_at = content, ranges, cut_at
+        super().__init__(*args)  # type: ignore[arg-type]
+
+    def do_GET(self) -> None:  # noqa: N802
+        start = 0
+        if self.ranges and "Range" in self.headers:
+            start = int(self.headers["Range"].removeprefix("bytes=").rstrip("-"))
+        self.send_response(206 if start else 200)
+        self.send_header("Content-Length", str(len(self.content) - start))
+        self.end_headers()
+        self.wfile.write(self.content[start : self.cut_at])
+
+    def log_message(self, *args: object) -> None:
+        pass
+
+
+@pytest.fixture
+def content() -> bytes:
+    return bytes(range(256)) * 6000
+
+
+@pytest.fixture
+def archive(content: bytes) -> Archive:
+    return Archive("x", len(content), hashlib.md5(content[:MIB]).hexdigest())
+
+
+@pytest.fixture
+def serve() -> Iterator[object]:
+    servers = []
+
+    def start(content: bytes, ranges: bool = True, cut_at: int | None = None) -> str:
+        server = ThreadingHTTPServer(("127.0.0.1", 0), partial(Server, content, ranges, cut_at))
+        threading.Thread(target=server.serve_forever, daemon=True).start()
+        servers.append(server)
+        return f"http://127.0.0.1:{server.server_port}/x.tgz"
+
+    yield start
+    for server in servers:
+        server.shutdown()
+        server.server_close()
+
+
+def test_download_is_checked_and_moved_into_place(serve, content: bytes, archive: Archive, tmp_path: Path) -> None:  # type: ignore[no-untyped-def]
+    download(serve(content), tmp_path / "x.tgz", archive)
+    assert (tmp_path / "x.tgz").read_bytes() == content
+    assert [p.name for p in tmp_path.iterdir()] == ["x.tgz"]
+
+
+@pytest.mark.parametrize("ranges", [True, False])
+def test_cut_download_goes_on(serve, content: bytes, archive: Archive, tmp_path: Path, ranges: bool) -> None:  # type: ignore[no-untyped-def]
+    with pytest.raises(UserError, match="could not be downloaded"):
+        download(serve(content, ranges, cut_at=700_000), tmp_path / "x.tgz", archive)
+    assert not (tmp_path / "x.tgz").exists()
+    assert (tmp_path / "x.tgz.part").stat().st_size == 700_000
+    download(serve(content, ranges), tmp_path / "x.tgz", archive)
+    assert (tmp_path / "x.tgz").read_bytes() == content
+
+
+def test_wrong_download_is_refused_and_removed(serve, content: bytes, archive: Archive, tmp_path: Path) -> None:  # type: ignore[no-untyped-def]
+    with pytest.raises(UserError, match="is not the official archive"):
+        download(serve(content[::-1]), tmp_path / "x.tgz", archive)
+    assert not list(tmp_path.iterdir())
+
+
+def test_no_network_names_every_way_out(archive: Archive, tmp_path: Path) -> None:
+    with pytest.raises(UserError) as caught:
+        download("http://127.0.0.1:9/x.tgz", tmp_path / "x.tgz", archive)
+    for way_out in ("run the same command again", "data.archive", "data.folder", "configs/demo.yaml"):
+        assert way_out in str(caught.value)
+
+
+@pytest.mark.real_data
+def test_real_archive_is_whole(real_archive: Path, tmp_path: Path) -> None:
+    config = DataConfig(root=tmp_path, variant="160px", archive=real_archive)
+    index = prepare_data(config)
+    assert index.counts() == {"train": 9025, "val": 3929}
+    assert index.breeds[-1] == "dingo"
+    for percent, least, most in ((1, 60, 130), (50, 3000, 4700)):
+        noisy = open_data(DataConfig(root=tmp_path, variant="160px", noisy_labels=percent))
+        changed = sum(a.label != b.label for a, b in zip(index.train, noisy.train, strict=True))
+        assert least < changed < most

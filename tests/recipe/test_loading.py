@@ -1,0 +1,136 @@
+from __future__ import annotations
+
+from pathlib import Path
+from typing import cast
+
+import pytest
+import torch
+from hypothesis import given
+from hypothesis import strategies as st
+from torch.utils.data import DataLoader
+
+from woof_lightning.errors import UnreadableImageError, UserError, user_message
+from woof_lightning.recipe.config import DataConfig
+from woof_lightning.recipe.images import ImageIndex, index_folder
+from woof_lightning.recipe.loading import Batch, EpochSampler, check_shared_memory, train_loader, val_loader
+
+CONFIG = DataConfig(variant="synthetic", image_size=32, batch_size=100, num_workers=0)
+
+
+def epoch_of(loader: DataLoader[Batch], epoch: int) -> list[Batch]:
+    cast(EpochSampler, loader.sampler).set_epoch(epoch)
+    return [(images.clone(), labels.clone()) for images, labels in loader]
+
+
+def assert_same(first: list[Batch], second: list[Batch]) -> None:
+    assert len(first) == len(second) > 0
+    for (images, labels), (other_images, other_labels) in zip(first, second, strict=True):
+        assert torch.equal(images, other_images)
+        assert torch.equal(labels, other_labels)
+
+
+@pytest.mark.parametrize("workers", [1, 4])
+def test_batches_do_not_depend_on_the_number_of_workers(drawn_index: ImageIndex, workers: int) -> None:
+    alone = train_loader(drawn_index, CONFIG, seed=3)
+    helped = train_loader(drawn_index, DataConfig(**{**vars(CONFIG), "num_workers": workers}), seed=3)
+    for epoch in (0, 1):  # Persistent workers must hear of the second epoch too.
+        assert_same(epoch_of(alone, epoch), epoch_of(helped, epoch))
+
+
+def test_an_epoch_does_not_depend_on_the_epochs_before(drawn_index: ImageIndex) -> None:
+    went_through = train_loader(drawn_index, CONFIG, seed=0)
+    for epoch in range(7):
+        next(iter(went_through))
+        cast(EpochSampler, went_through.sampler).set_epoch(epoch)
+    torch.rand(5)
+    assert_same(epoch_of(went_through, 7), epoch_of(train_loader(drawn_index, CONFIG, seed=0), 7))
+
+
+def test_epochs_and_seeds_differ(drawn_index: ImageIndex) -> None:
+    loader = train_loader(drawn_index, CONFIG, seed=0)
+    first, second = epoch_of(loader, 0), epoch_of(loader, 1)
+    other_seed = epoch_of(train_loader(drawn_index, CONFIG, seed=1), 0)
+    assert not torch.equal(first[0][0], second[0][0])
+    assert not torch.equal(first[0][0], other_seed[0][0])
+
+
+def test_augmentation_of_an_image_differs_between_epochs(drawn_index: ImageIndex) -> None:
+    dataset = train_loader(drawn_index, CONFIG, seed=0).dataset
+    assert not torch.equal(dataset[(0, 5)][0], dataset[(1, 5)][0])
+    assert torch.equal(dataset[(1, 5)][0], dataset[(1, 5)][0])
+
+
+@pytest.mark.parametrize("workers", [0, 2])
+def test_global_random_state_is_left_as_found(drawn_index: ImageIndex, workers: int) -> None:
+    config = DataConfig(**{**vars(CONFIG), "num_workers": workers})
+    before = torch.get_rng_state()
+    epoch_of(train_loader(drawn_index, config, seed=0), 0)
+    list(val_loader(drawn_index, config))
+    assert torch.equal(torch.get_rng_state(), before)
+
+
+def test_samples_are_uint8_and_no_batch_is_dropped(drawn_index: ImageIndex) -> None:
+    batches = epoch_of(train_loader(drawn_index, CONFIG, seed=0), 0)
+    assert [len(labels) for _, labels in batches] == [100, 100, 100, 100, 80]
+    images, labels = batches[0]
+    assert (images.dtype, tuple(images.shape), labels.dtype) == (torch.uint8, (100, 3, 32, 32), torch.int64)
+
+
+def test_validation_keeps_its_order(drawn_index: ImageIndex) -> None:
+    labels = torch.cat([labels for _, labels in val_loader(drawn_index, CONFIG)])
+    assert labels.tolist() == [sample.label for sample in drawn_index.val]
+
+
+@given(
+    size=st.integers(1, 300),
+    seed=st.integers(0, 2**31),
+    epoch=st.integers(0, 1000),
+    world_size=st.sampled_from([1, 2, 4]),
+)
+def test_order_is_a_permutation_shared_by_the_devices(size: int, seed: int, epoch: int, world_size: int) -> None:
+    orders = []
+    for rank in range(world_size):
+        sampler = EpochSampler(size, seed, rank=rank, world_size=world_size)
+        sampler.set_epoch(epoch)
+        orders.append(list(sampler))
+        assert len(orders[-1]) == len(sampler)
+    alone = EpochSampler(size, seed)
+    alone.set_epoch(epoch)
+    together = [key for place in zip(*orders, strict=True) for key in place]
+    assert together[:size] == list(alone)
+    assert sorted(index for _, index in alone) == list(range(size))
+    assert {key[0] for key in alone} == {epoch}
+
+
+def test_batch_larger_than_the_data_is_refused(drawn_index: ImageIndex) -> None:
+    with pytest.raises(UserError, match="data.batch_size is 481, but .* has 480 training images"):
+        train_loader(drawn_index, DataConfig(variant="synthetic", batch_size=481))
+
+
+def test_batch_that_devices_cannot_share_is_refused(drawn_index: ImageIndex) -> None:
+    with pytest.raises(UserError, match="expected a multiple of 3"):
+        train_loader(drawn_index, CONFIG, world_size=3)
+
+
+@pytest.mark.parametrize("workers", [0, 2])
+def test_a_decode_error_names_its_file(small_folder: Path, workers: int) -> None:
+    victim = sorted((small_folder / "train").rglob("*.JPEG"))[3]
+    index = index_folder(small_folder)
+    victim.write_bytes(b"no image")
+    config = DataConfig(folder=small_folder, image_size=32, batch_size=4, num_workers=workers)
+    with pytest.raises(UnreadableImageError) as caught:
+        epoch_of(train_loader(index, config), 0)
+    assert user_message(caught.value).startswith(f"{victim} cannot be decoded as an image")
+    assert "Traceback" not in user_message(caught.value)
+
+
+def test_too_little_shared_memory_is_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    class Usage:
+        free = 64_000_000
+
+    monkeypatch.setattr("woof_lightning.recipe.loading.shutil.disk_usage", lambda _: Usage)
+    config = DataConfig(num_workers=4)
+    with pytest.raises(UserError, match="shared memory.*64 MB free.*--shm-size"):
+        check_shared_memory(config, tmp_path)
+    check_shared_memory(DataConfig(num_workers=0), tmp_path)
+    check_shared_memory(config, tmp_path / "missing")

@@ -1,0 +1,53 @@
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+import torch
+
+from woof_lightning.recipe import synthetic
+from woof_lightning.recipe.images import ImageIndex, Sample, read_image
+
+
+def test_drawing_is_the_same_every_time(drawn_root: Path, tmp_path: Path) -> None:
+    synthetic.draw(tmp_path / "again")
+    first = {
+        p.relative_to(drawn_root / "synthetic"): p.read_bytes() for p in (drawn_root / "synthetic").rglob("*.JPEG")
+    }
+    second = {p.relative_to(tmp_path / "again"): p.read_bytes() for p in (tmp_path / "again").rglob("*.JPEG")}
+    assert first == second
+    assert len(first) == 640
+
+
+def test_it_is_drawn_once(drawn_root: Path) -> None:
+    file = next((drawn_root / "synthetic").rglob("*.JPEG"))
+    before = file.stat().st_mtime_ns
+    synthetic.draw(drawn_root / "synthetic")
+    assert file.stat().st_mtime_ns == before
+
+
+def test_a_folder_of_an_older_drawing_is_drawn_anew(tmp_path: Path) -> None:
+    old = tmp_path / "synthetic"
+    (old / "train").mkdir(parents=True)
+    (old / synthetic.VERSION_FILE).write_text("0")
+    synthetic.draw(old)
+    assert len(list(old.rglob("*.JPEG"))) == 640
+
+
+def test_mean_colour_does_not_give_the_breed_away(drawn_index: ImageIndex) -> None:
+    def features(samples: tuple[Sample, ...]) -> tuple[torch.Tensor, torch.Tensor]:
+        colours = [read_image(drawn_index.root / s.path).float().mean((1, 2)) / 255 for s in samples]
+        return torch.stack(colours), torch.tensor([s.label for s in samples])
+
+    (x, y), (val_x, val_y) = features(drawn_index.train), features(drawn_index.val)
+    with_bias = torch.nn.functional.pad
+    weights = torch.linalg.lstsq(with_bias(x, (0, 1), value=1), torch.nn.functional.one_hot(y, 10).float()).solution
+    accuracy = ((with_bias(val_x, (0, 1), value=1) @ weights).argmax(1) == val_y).float().mean()
+    assert accuracy < 0.35
+
+
+def test_breeds_differ_by_coat_and_ears() -> None:
+    dogs = [
+        synthetic.draw_dog(coat, ears, np.random.default_rng(1)) for coat in synthetic.COATS for ears in synthetic.EARS
+    ]
+    assert len({dog.tobytes() for dog in dogs}) == len(synthetic.BREEDS) == 10

@@ -1,0 +1,190 @@
+"""The run's folder, its metrics.csv, its record, and which settings a resume may change."""
+
+from __future__ import annotations
+
+import json
+import os
+import zipfile
+from pathlib import Path
+
+import pytest
+import yaml
+
+from woof_lightning.errors import UserError
+from woof_lightning.runs.config import check_resumable, flatten
+from woof_lightning.runs.folder import RunFolder, checkpoint_file, write_text_durably, writing_durably, zip_problem
+from woof_lightning.runs.metrics import COLUMNS, MetricsFile, read_metrics
+from woof_lightning.runs.record import RunRecord
+
+
+@pytest.fixture
+def run(tmp_path: Path) -> RunFolder:
+    folder = RunFolder(tmp_path / "run")
+    folder.create()
+    return folder
+
+
+def a_checkpoint(file: Path) -> Path:
+    with zipfile.ZipFile(file, "w") as archive:
+        archive.writestr("weights", os.urandom(1000))
+    return file
+
+
+def flip_a_byte(file: Path) -> None:
+    content = bytearray(file.read_bytes())
+    content[500] ^= 1
+    file.write_bytes(content)
+
+
+def test_an_empty_folder_is_free_and_a_run_is_not(run: RunFolder) -> None:
+    run.check_free()
+    (run.path / "notes.txt").write_text("mine")
+    run.check_free()
+    run.metrics.write_text("")
+    with pytest.raises(UserError) as caught:
+        run.check_free()
+    for way_out in (str(run.path), "--resume", "--name", "--overwrite"):
+        assert way_out in str(caught.value)
+
+
+def test_a_file_in_the_folder_s_place_is_named(tmp_path: Path) -> None:
+    (tmp_path / "run").write_text("")
+    with pytest.raises(UserError, match="is a file"):
+        RunFolder(tmp_path / "run").check_free()
+    with pytest.raises(UserError, match="cannot be made"):
+        RunFolder(tmp_path / "run" / "inner").create()
+
+
+def test_clearing_takes_only_what_a_run_wrote(run: RunFolder) -> None:
+    (run.path / "notes.txt").write_text("mine")
+    for file in (run.config, run.metrics, run.result, run.best, run.path / "events.out.tfevents.1"):
+        file.write_text("")
+    run.clear()
+    assert [p.name for p in run.path.rglob("*") if p.is_file()] == ["notes.txt"]
+
+
+def test_a_failing_write_leaves_the_old_file(tmp_path: Path) -> None:
+    target = tmp_path / "file"
+    write_text_durably(target, "old")
+    with pytest.raises(RuntimeError), writing_durably(target) as file:
+        file.write(b"half of the n")
+        raise RuntimeError
+    assert target.read_text() == "old"
+    assert [p.name for p in tmp_path.iterdir()] == ["file"]
+
+
+def test_last_good_checkpoint_passes_a_damaged_one_over(run: RunFolder) -> None:
+    assert run.last_good_checkpoint() is None
+    a_checkpoint(run.best)
+    a_checkpoint(run.last)
+    assert run.last_good_checkpoint() == run.last
+    flip_a_byte(run.last)
+    assert run.last_good_checkpoint() == run.best
+    run.best.write_bytes(b"")
+    with pytest.raises(UserError, match="no checkpoint of this run is whole"):
+        run.last_good_checkpoint()
+
+
+@pytest.mark.parametrize("damage", ["empty", "html", "truncated", "flipped"])
+def test_damage_is_found(tmp_path: Path, damage: str) -> None:
+    file = a_checkpoint(tmp_path / "x.ckpt")
+    assert zip_problem(file) is None
+    whole = file.read_bytes()
+    if damage == "flipped":
+        flip_a_byte(file)
+    else:
+        file.write_bytes({"empty": b"", "html": b"<html>", "truncated": whole[:-30]}[damage])
+    with pytest.raises(UserError, match=r"--ckpt is .*x.ckpt"):
+        checkpoint_file(file)
+
+
+def test_values_of_a_step_share_a_row(tmp_path: Path) -> None:
+    file = MetricsFile(tmp_path / "metrics.csv")
+    file.log({"train/loss": 0.1, "epoch": 0}, 10)
+    file.log({"val/acc1": 1 / 3, "epoch": 0}, 10)
+    file.log({"train/loss": 0.3, "epoch": 1}, 20)
+    file.flush()
+    file.flush()
+    assert (tmp_path / "metrics.csv").read_text().splitlines()[0] == ",".join(COLUMNS)
+    assert read_metrics(tmp_path / "metrics.csv") == [
+        {"epoch": 0, "step": 10, "train/loss": 0.1, "val/acc1": 1 / 3},
+        {"epoch": 1, "step": 20, "train/loss": 0.3},
+    ]
+
+
+def test_a_new_metric_gets_a_column(tmp_path: Path) -> None:
+    file = MetricsFile(tmp_path / "metrics.csv")
+    file.log({"lr": 1.0, "epoch": 0}, 1)
+    file.log({"lr/head": 2.0, "epoch": 0}, 2)
+    file.flush()
+    again = MetricsFile(tmp_path / "metrics.csv")
+    again.log({"lr/head": 3.0, "epoch": 0}, 3)
+    again.flush()
+    assert [row.get("lr/head") for row in read_metrics(tmp_path / "metrics.csv")] == [None, 2.0, 3.0]
+
+
+def test_cutting_drops_later_steps_and_a_torn_row(tmp_path: Path) -> None:
+    file = MetricsFile(tmp_path / "metrics.csv")
+    for step in (1, 2, 3):
+        file.log({"lr": float(step), "epoch": 0}, step)
+    file.flush()
+    whole = (tmp_path / "metrics.csv").read_text()
+    (tmp_path / "metrics.csv").write_text(whole + "0,4,0.12")
+    MetricsFile(tmp_path / "metrics.csv").cut_after(2)
+    assert (tmp_path / "metrics.csv").read_text() == "".join(whole.splitlines(keepends=True)[:3])
+
+
+def test_record_keeps_the_earlier_of_equal_bests_and_travels() -> None:
+    record = RunRecord()
+    for epoch, accuracy in enumerate((0.1, 0.5, 0.5, 0.4)):
+        record.validated(epoch, {"val/acc1": accuracy})
+        record.epoch_ended(epoch, elapsed_s=10, images=100, training_s=(50, 5, 4, 2)[epoch])
+    moved = RunRecord()
+    moved.load_state_dict(json.loads(json.dumps(record.state_dict())))
+    result = moved.result(status="finished", seed=0, data={}, config={}, threads=2)
+    assert (result["best"]["epoch"], result["final"]["epoch"], result["epochs"]) == (1, 3, 4)
+    assert (result["train_s"], result["images_per_s"]) == (40, 25)
+    assert result["versions"]["torch"]
+
+
+def saved(tmp_path: Path, **changes: object) -> tuple[Path, dict[str, object]]:
+    settings = {
+        "seed_everything": 0,
+        "model": {"schedule": "onecycle", "lr": 0.1},
+        "data": {"num_workers": 2, "root": "data"},
+        "trainer": {"max_epochs": 4},
+    }
+    (tmp_path / "config.yaml").write_text(yaml.safe_dump(settings))
+    for key, value in changes.items():
+        group, _, name = key.partition("__")
+        settings[group] = {**settings[group], name: value} if name else value  # type: ignore[dict-item]
+    return tmp_path / "config.yaml", settings  # type: ignore[return-value]
+
+
+def test_resume_takes_other_workers_and_places(tmp_path: Path) -> None:
+    check_resumable(*saved(tmp_path, data__num_workers=0, data__root="elsewhere"))
+
+
+def test_resume_refuses_and_names_what_changes_the_result(tmp_path: Path) -> None:
+    with pytest.raises(UserError) as caught:
+        check_resumable(*saved(tmp_path, model__lr=0.2, seed_everything=1))
+    assert "model.lr was 0.1, now 0.2" in str(caught.value)
+    assert "seed_everything was 0, now 1" in str(caught.value)
+
+
+def test_more_epochs_are_a_matter_of_the_schedule(tmp_path: Path) -> None:
+    with pytest.raises(UserError, match="trainer.max_epochs was 4, now 8"):
+        check_resumable(*saved(tmp_path, trainer__max_epochs=8))
+    file, settings = saved(tmp_path, model__schedule="step")
+    file.write_text(yaml.safe_dump(settings))
+    check_resumable(file, {**settings, "trainer": {"max_epochs": 8}})
+
+
+def test_a_broken_config_is_named(tmp_path: Path) -> None:
+    (tmp_path / "config.yaml").write_text("model: [")
+    with pytest.raises(UserError, match=r"config.yaml cannot be read"):
+        check_resumable(tmp_path / "config.yaml", {})
+
+
+def test_flatten() -> None:
+    assert flatten({"a": {"b": {"c": 1}, "d": None}, "e": {}}) == {"a.b.c": 1, "a.d": None, "e": {}}

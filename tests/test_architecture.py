@@ -1,0 +1,60 @@
+"""The house holds: imports run from the top floor down, and heavy libraries stay where they belong."""
+
+from __future__ import annotations
+
+import ast
+from pathlib import Path
+
+import pytest
+
+PACKAGE = Path(__file__).parents[1] / "woof_lightning"
+# Each room and the rooms that it may import beside itself.
+MAY_IMPORT = {
+    "errors": set(),
+    "recipe": {"errors"},
+    "runs": {"errors"},
+    "lit": {"recipe", "runs", "errors"},
+    "cli": {"lit", "recipe", "runs", "errors"},
+    "__main__": {"cli"},
+    "__init__": set(),
+}
+NEVER_IN = {"recipe": {"lightning"}, "runs": {"lightning", "torch", "torchvision"}, "errors": {"lightning", "torch"}}
+
+
+def modules() -> list[Path]:
+    return sorted(PACKAGE.rglob("*.py"))
+
+
+def room_of(file: Path) -> str:
+    return file.relative_to(PACKAGE).parts[0].removesuffix(".py")
+
+
+def imported(file: Path) -> set[str]:
+    names = set()
+    for node in ast.walk(ast.parse(file.read_text())):
+        if isinstance(node, ast.Import):
+            names |= {alias.name for alias in node.names}
+        elif isinstance(node, ast.ImportFrom) and node.module:
+            names |= {f"{node.module}.{alias.name}" for alias in node.names}
+    return names
+
+
+@pytest.mark.parametrize("file", modules(), ids=lambda file: str(file.relative_to(PACKAGE)))
+def test_imports_run_one_way(file: Path) -> None:
+    room = room_of(file)
+    rooms = {name.split(".")[1] for name in imported(file) if name.startswith("woof_lightning.")}
+    assert rooms <= MAY_IMPORT[room] | {room}
+    libraries = {name.split(".")[0] for name in imported(file)}
+    assert not libraries & NEVER_IN.get(room, set())
+
+
+def test_every_room_is_known() -> None:
+    assert {room_of(file) for file in modules()} <= MAY_IMPORT.keys()
+
+
+def test_matplotlib_is_imported_only_where_something_is_drawn() -> None:
+    assert {f.name for f in modules() if any(n.startswith("matplotlib") for n in imported(f))} == {"draw.py"}
+
+
+def test_scipy_is_not_imported() -> None:
+    assert not [f for f in modules() if any(n.startswith("scipy") for n in imported(f))]

@@ -1,0 +1,139 @@
+"""The command itself: quick answers, exit codes, and one clear message for whatever is wrong."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pytest
+import yaml
+
+from tests.conftest import CONFIGS, Woof
+from woof_lightning.lit.cli import readable
+
+BASE = ("fit", "--config", CONFIGS / "adamw_onecycle.yaml", "--config", CONFIGS / "demo.yaml")
+
+
+@pytest.mark.parametrize("option", ["--help", "--version"])
+def test_quick_questions_get_quick_answers(option: str) -> None:
+    code = f"import sys; from woof_lightning.cli import main; main([{option!r}]); assert 'torch' not in sys.modules"
+    took_s = []
+    for _ in range(3):
+        start_s = time.perf_counter()
+        done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+        took_s.append(time.perf_counter() - start_s)
+        assert done.stdout
+    assert min(took_s) < 0.5
+
+
+def test_no_verb_shows_the_verbs(woof: Woof) -> None:
+    outcome = woof()
+    assert outcome.code == 0
+    assert all(verb in outcome.out for verb in ("fit", "validate", "predict", "data"))
+
+
+@pytest.mark.parametrize(
+    ("args", "message"),
+    [
+        (["fitt"], "fitt is no verb; did you mean fit?"),
+        ([*BASE, "--model.lrr", "1"], "model.lrr is no known setting; did you mean model.lr?"),
+        ([*BASE, "--trainer.max_epoch=3"], "trainer.max_epoch is no known setting; did you mean trainer.max_epochs?"),
+        ([*BASE, "--model.lr", "fast"], "model.lr is fast: expected a number"),
+        ([*BASE, "--seed_everything", "x"], "seed_everything is x: expected true or false or a whole number"),
+        ([*BASE, "--seed_everything", "true"], "seed_everything is True: expected a whole number"),
+        ([*BASE, "--trainer.precision", "17"], "trainer.precision is 17: expected 64, 32, 16 or"),
+        ([*BASE, "--data.image_size", "0"], "data.image_size is 0: expected at least 1"),
+        ([*BASE, "--data.image_size", "9999"], "data.image_size is 9999, but the largest image of"),
+        ([*BASE, "--data.batch_size", "-1"], "data.batch_size is -1: expected at least 1"),
+        ([*BASE, "--data.batch_size", "481"], "data.batch_size is 481, but"),
+        ([*BASE, "--data.noisy_labels", "7"], "data.noisy_labels is 7: expected a percentage that exists"),
+        ([*BASE, "--data.noisy_labels", "5"], "noisy labels come with Imagewoof alone"),
+        ([*BASE, "--data.folder", "nowhere"], "data.folder is nowhere: there is no such folder"),
+        (
+            [*BASE, "--model.arch", "resnet19"],
+            "model.arch is 'resnet19': expected a torchvision classifier; did you mean",
+        ),
+        ([*BASE, "--model.num_classes", "3"], "model.num_classes is 3, but"),
+        ([*BASE, "--model.optimizer", "adm"], "model.optimizer is 'adm': expected sgd, adamw, or"),
+        ([*BASE, "--trainer.max_epochs", "-1"], "model.schedule is 'onecycle' with trainer.max_epochs -1"),
+        ([*BASE, "--trainer.accelerator", "gpu"], "trainer"),
+        ([*BASE, "--resume", "--overwrite"], "--resume and --overwrite were both given"),
+        (["fit", "--config", "none.yaml"], "none.yaml"),
+        ([*BASE, "--data.variant", "160px", "--data.download", "false"], "--config configs/demo.yaml"),
+        ([*BASE, "--data.variant", "160px", "--data.archive", "x.tgz"], "data.archive is x.tgz: there is no such file"),
+        (["validate", "--ckpt", "nowhere"], "--ckpt is nowhere: there is no such file"),
+        (["validate"], "the following arguments are required: --ckpt"),
+        (["predict", "--ckpt", "nowhere", "x.jpg"], "--ckpt is nowhere"),
+        (["data", "--variant", "64px"], "data.variant is '64px'"),
+        (["data", "--archive", "x.tgz"], "say which --variant it holds"),
+    ],
+)
+def test_bad_input_is_one_message_and_exit_code_2(
+    woof: Woof, drawn_root: Path, args: list[object], message: str
+) -> None:
+    with_data = ["--data.root", drawn_root] if args[:5] == list(BASE) else []
+    outcome = woof(*args[:5], *with_data, *args[5:])
+    assert outcome.code == 2
+    assert message in outcome.err
+    assert outcome.err.count("woof: error:") == 1
+    assert "Traceback" not in outcome.err
+    assert not list(Path().iterdir())
+
+
+def test_all_wrong_settings_come_in_one_message(woof: Woof) -> None:
+    outcome = woof(*BASE, "--data.image_size", 0, "--model.lr", -1, "--data.batch_size", 0)
+    assert outcome.code == 2
+    assert all(key in outcome.err for key in ("3 settings", "data.image_size", "model.lr", "data.batch_size"))
+
+
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        ("model:\n  lrr: 1\n", "model.lrr is no known setting; did you mean model.lr?"),
+        ("modle:\n  lr: 1\n", "modle.lr is no known setting; did you mean model.lr?"),
+        ("model:\n  lr: [1\n", "Problems parsing config"),
+        ("model:\n  lr: fast\n", "model.lr is fast: expected a number"),
+    ],
+)
+def test_bad_yaml_is_one_message(woof: Woof, text: str, message: str) -> None:
+    Path("bad.yaml").write_text(text)
+    outcome = woof("fit", "--config", "bad.yaml")
+    assert (outcome.code, message in outcome.err) == (2, True), outcome.err
+
+
+def test_unreadable_image_stops_before_anything_is_written(woof: Woof, small_folder: Path) -> None:
+    victim = sorted((small_folder / "val").rglob("*.JPEG"))[0]
+    victim.write_text("no image")
+    outcome = woof(*BASE, "--data.folder", small_folder, "--data.batch_size", 4)
+    assert outcome.code == 2
+    assert str(victim) in outcome.err
+    assert not list(Path().iterdir())
+
+
+def test_a_fault_of_the_program_keeps_its_traceback(woof: Woof, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("woof_lightning.runs.folder.checkpoint_file", lambda _: 1 / 0)
+    with pytest.raises(ZeroDivisionError):
+        woof("predict", "--ckpt", "x", "y")
+
+
+def test_data_says_what_is_on_disk_and_draws(woof: Woof) -> None:
+    assert "synthetic  data/synthetic" in woof("data").out.replace("\n", " ")
+    outcome = woof("data", "--variant", "synthetic")
+    assert outcome.code == 0
+    assert "striped floppy-eared hound" in outcome.out
+    assert "480    160" in outcome.out
+    assert "yes" in woof("data").out
+
+
+def test_a_complaint_that_is_not_known_is_passed_on() -> None:
+    assert readable("something new") == "something new"
+
+
+def test_every_base_config_says_all_that_it_depends_on() -> None:
+    for file in CONFIGS.glob("*_*.yaml"):
+        settings = yaml.safe_load(file.read_text())
+        assert settings["trainer"]["precision"] == "32-true"
+        assert settings["data"]["variant"] == "320px"
+        assert (settings["data"]["batch_size"], settings["data"]["eval_batch_size"]) == (128, 16)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import shutil
 import signal
 import subprocess
 import sys
@@ -15,11 +16,14 @@ import torchvision
 import yaml
 from lightning.pytorch import Callback, Trainer
 from lightning.pytorch.loggers import CSVLogger
+from torch.utils.data import DataLoader, TensorDataset
 
 from tests.conftest import Outcome, Woof
+from woof_lightning.errors import UserError
 from woof_lightning.lit.classifier import WoofClassifier
 from woof_lightning.lit.datamodule import ImagewoofDataModule
 from woof_lightning.recipe.checkpoint import load_net, read_checkpoint, recipe_of
+from woof_lightning.recipe.metrics import training_report
 from woof_lightning.runs.folder import RunFolder
 from woof_lightning.runs.metrics import read_metrics
 
@@ -95,9 +99,7 @@ def test_a_run_holds_what_the_docs_say(woof: Woof, small_fit: list[str]) -> None
     assert "tensorboard --logdir runs/adamw_onecycle" in outcome.out
 
 
-def test_output_is_free_of_advertisement_and_library_warnings(
-    drawn_root: Path, small_fit: list[str], tmp_path: Path
-) -> None:
+def test_output_is_free_of_advertisement_and_library_warnings(small_fit: list[str], tmp_path: Path) -> None:
     done = subprocess.run(
         [sys.executable, "-m", "woof_lightning", "fit", *small_fit],
         capture_output=True,
@@ -142,8 +144,12 @@ def test_metrics_cost_nothing_between_reports(
     from woof_lightning.lit import classifier
 
     calls = []
-    real = classifier.training_report
-    monkeypatch.setattr(classifier, "training_report", lambda *args: calls.append(1) or real(*args))
+
+    def counted(*args: torch.Tensor) -> dict[str, float]:
+        calls.append(1)
+        return training_report(*args)
+
+    monkeypatch.setattr(classifier, "training_report", counted)
     monkeypatch.setattr(WoofClassifier, "log", lambda *a, **k: pytest.fail("self.log in a training step"))
     fitted(woof, *small_fit, "--trainer.limit_val_batches", "0")
     assert len(calls) == 4
@@ -204,9 +210,7 @@ def test_seed_zero_is_a_seed_and_seeds_differ(woof: Woof, small_fit: list[str]) 
 
 @pytest.mark.parametrize("workers", [0, 2])
 @pytest.mark.parametrize("schedule", ["onecycle", "step"])
-def test_a_killed_run_ends_as_an_unbroken_one(
-    woof: Woof, small_fit: list[str], workers: int, schedule: str, tmp_path: Path
-) -> None:
+def test_a_killed_run_ends_as_an_unbroken_one(woof: Woof, small_fit: list[str], workers: int, schedule: str) -> None:
     options = [*small_fit, "--trainer.max_epochs", "4", "--data.num_workers", workers, "--model.schedule", schedule]
     fitted(woof, *options, "--name", "unbroken")
     kill_after_epoch(2, [*options, "--name", "broken"], Path())
@@ -254,13 +258,19 @@ def test_resume_starts_where_there_is_nothing_yet_and_ends_where_all_is_done(woo
     assert len(read_metrics(RUN.metrics)) == 4
 
 
-def test_resume_refuses_other_settings_and_other_data(woof: Woof, small_fit: list[str], small_folder: Path) -> None:
+def test_resume_refuses_other_settings_and_other_data(woof: Woof, small_fit: list[str], drawn_root: Path) -> None:
     fitted(woof, *small_fit)
     outcome = woof("fit", *small_fit, "--resume", "--model.lr", "0.5")
     assert outcome.code == 2
     assert "model.lr was 0.004, now 0.5" in outcome.err
-    outcome = woof("fit", *small_fit, "--resume", "--data.folder", small_folder, "--data.batch_size", "32")
+    fewer = Path("fewer")
+    shutil.copytree(drawn_root / "synthetic", fewer)
+    next(fewer.rglob("*.JPEG")).unlink()
+    before = RUN.metrics.read_text()
+    outcome = woof("fit", *small_fit, "--resume", "--data.folder", fewer)
     assert outcome.code == 2
+    assert "cannot be resumed with other images" in outcome.err
+    assert RUN.metrics.read_text() == before
 
 
 def test_resume_with_more_epochs_of_the_step_schedule(woof: Woof, small_fit: list[str]) -> None:
@@ -314,7 +324,7 @@ def test_validate_gives_the_logged_metrics_again(woof: Woof, small_fit: list[str
     assert "striped floppy-eared hound" in table.out
 
 
-def test_validation_hardly_depends_on_its_batch_size(woof: Woof, small_fit: list[str], drawn_root: Path) -> None:
+def test_validation_hardly_depends_on_its_batch_size(woof: Woof, small_fit: list[str]) -> None:
     from woof_lightning.lit.validate import validate
 
     fitted(woof, *small_fit)
@@ -350,7 +360,7 @@ def test_predict_needs_no_data(woof: Woof, small_fit: list[str], drawn_root: Pat
 
 
 @pytest.mark.parametrize("damage", ["missing", "truncated", "empty", "html", "flipped", "foreign"])
-def test_a_bad_checkpoint_is_named(woof: Woof, small_fit: list[str], damage: str) -> None:
+def test_a_bad_checkpoint_is_named(woof: Woof, damage: str) -> None:
     file = Path("bad.ckpt")
     if damage == "foreign":
         torch.save({"weights": torch.zeros(3)}, file)
@@ -358,7 +368,7 @@ def test_a_bad_checkpoint_is_named(woof: Woof, small_fit: list[str], damage: str
         torch.save({"state_dict": {"a": torch.zeros(1000)}}, file)
         whole = bytearray(file.read_bytes())
         whole[len(whole) // 2] ^= 1
-        contents = {"truncated": whole[:700], "empty": b"", "html": b"<html>", "flipped": whole}
+        contents = {"truncated": bytes(whole[:700]), "empty": b"", "html": b"<html>", "flipped": bytes(whole)}
         file.write_bytes(contents[damage])
     for verb in (["validate"], ["predict", "x.jpg"]):
         outcome = woof(verb[0], "--ckpt", file, *verb[1:])
@@ -406,7 +416,8 @@ def test_accumulated_batches_are_reported_once_a_step(woof: Woof, small_fit: lis
 
 def test_another_logger_can_stand_in(woof: Woof, small_fit: list[str]) -> None:
     Path("logger.yaml").write_text(
-        "trainer:\n  logger:\n    class_path: lightning.pytorch.loggers.CSVLogger\n    init_args: {save_dir: elsewhere}\n"
+        "trainer:\n  logger:\n    class_path: lightning.pytorch.loggers.CSVLogger\n"
+        "    init_args: {save_dir: elsewhere}\n"
     )
     fitted(woof, *small_fit, "--config", "logger.yaml")
     assert not list(RUN.path.glob("events*"))
@@ -436,12 +447,11 @@ def test_classes_work_without_the_command(drawn_root: Path, tmp_path: Path) -> N
 
 
 def test_without_a_datamodule_the_number_of_classes_must_be_given() -> None:
-    batch = [(torch.zeros(4, 3, 32, 32, dtype=torch.uint8), torch.arange(4))]
+    data = TensorDataset(torch.zeros(4, 3, 32, 32, dtype=torch.uint8), torch.arange(4))
+    loader = DataLoader(data, batch_size=4)
     trainer = Trainer(
         max_epochs=1, accelerator="cpu", logger=False, enable_checkpointing=False, enable_progress_bar=False
     )
-    trainer.fit(WoofClassifier(arch="shufflenet_v2_x0_5", num_classes=4), batch)
-    from woof_lightning.errors import UserError
-
+    trainer.fit(WoofClassifier(arch="shufflenet_v2_x0_5", num_classes=4), loader)
     with pytest.raises(UserError, match="model.num_classes is null"):
-        trainer.fit(WoofClassifier(arch="shufflenet_v2_x0_5"), batch)
+        trainer.fit(WoofClassifier(arch="shufflenet_v2_x0_5"), loader)

@@ -7,6 +7,7 @@ import shutil
 import tarfile
 import threading
 from collections.abc import Iterator
+from dataclasses import replace
 from functools import partial
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
@@ -138,9 +139,9 @@ def test_missing_data_names_every_way_out(tmp_path: Path) -> None:
 
 
 def test_noisy_labels_are_the_table_s(small_woof: Path, tmp_path: Path) -> None:
-    config = {"root": tmp_path / "root", "variant": "160px", "archive": packed(small_woof, tmp_path / "a.tgz")}
-    clean = prepare_data(DataConfig(**config))
-    noisy = prepare_data(DataConfig(**config, noisy_labels=50))
+    config = DataConfig(root=tmp_path / "root", variant="160px", archive=packed(small_woof, tmp_path / "a.tgz"))
+    clean = prepare_data(config)
+    noisy = prepare_data(replace(config, noisy_labels=50))
     assert [s.label for s in noisy.train] == [1 - s.label for s in clean.train]
     assert noisy.val == clean.val
     assert noisy.fingerprint != clean.fingerprint
@@ -158,7 +159,7 @@ class Server(BaseHTTPRequestHandler):
         self.content, self.ranges, self.cut_at = content, ranges, cut_at
         super().__init__(*args)  # type: ignore[arg-type]
 
-    def do_GET(self) -> None:  # noqa: N802
+    def do_GET(self) -> None:
         start = 0
         if self.ranges and "Range" in self.headers:
             start = int(self.headers["Range"].removeprefix("bytes=").rstrip("-"))

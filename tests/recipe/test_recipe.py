@@ -126,7 +126,7 @@ def test_validation_resizes_by_eight_sevenths_and_crops(image_size: int, resized
     transform = eval_transform(image_size)
     image = torch.randint(0, 256, (3, 300, 400), dtype=torch.uint8)
     assert transform(image).shape == (3, image_size, image_size)
-    assert transform[0].size == [resized]  # type: ignore[index, union-attr, comparison-overlap]
+    assert next(iter(transform.children())).size == [resized]
 
 
 def test_training_crop_is_uint8_of_the_right_size() -> None:

@@ -63,7 +63,7 @@ class WoofClassifier(LightningModule):
         data = getattr(self.trainer, "datamodule", None)
         index: ImageIndex | None = getattr(data, "index", None)
         if self.net is None:
-            self._build(self._number_of_classes(index))
+            self._build(self.number_of_classes(index))
         if data is not None and index is not None:
             self._describe(index, data.config)
         # float32 loses digits in sums over thousands of images; Apple's GPUs have no float64.
@@ -145,7 +145,12 @@ class WoofClassifier(LightningModule):
         elif self.trained is not None:
             check_same_classes(saved, self.trained.classes)
 
-    def _number_of_classes(self, index: ImageIndex | None) -> int:
+    def number_of_classes(self, index: ImageIndex | None) -> int:
+        """The outputs of the head: as set, or as many as the data has classes.
+
+        Raises:
+            UserError: When the data has more, or there is neither a number nor data.
+        """
         if index is not None and self.config.num_classes is not None and self.config.num_classes < len(index.classes):
             raise UserError(
                 f"model.num_classes is {self.config.num_classes}, but {index.root} has {len(index.classes)} classes: "
@@ -174,6 +179,7 @@ class WoofClassifier(LightningModule):
             classes=list(index.classes),
             breeds=list(index.breeds),
             data=data.as_plain(),
+            fingerprint=index.fingerprint,
             precision=str(self.trainer.precision),
         )
 

@@ -27,12 +27,13 @@ from woof_lightning.lit.progress import EpochProgress
 from woof_lightning.lit.quiet import quieten_libraries
 from woof_lightning.lit.recorder import EventsLogger, MetricsLogger, Recorder
 from woof_lightning.lit.trainer import TRAINER_DEFAULTS, WoofTrainer
-from woof_lightning.recipe.checkpoint import read_checkpoint
+from woof_lightning.recipe.checkpoint import read_checkpoint, recipe_of
 from woof_lightning.recipe.config import DataConfig, ModelConfig, data_problems, model_problems
 from woof_lightning.runs.config import check_resumable
 from woof_lightning.runs.folder import RunFolder, write_text_durably
 from woof_lightning.runs.metrics import MetricsFile
 
+SEED_KEYS = ("model.seed", "data.seed")  # Led there from seed_everything; nobody sets them.
 # Keys of one call, not of the experiment: a config.yaml that held them would collide or resume by itself.
 CALL_KEYS = ("config", "name", "runs_dir", "resume", "overwrite")
 
@@ -95,13 +96,18 @@ class WoofCLI(LightningCLI):
         parser.add_argument("--runs_dir", type=Path, default=Path("runs"), help="Folder of all runs.")
         parser.add_argument("--resume", action="store_true", help="Go on with the run, or start it.")
         parser.add_argument("--overwrite", action="store_true", help="Replace the run that is there.")
-        parser.link_arguments("seed_everything", "model.seed")
-        parser.link_arguments("seed_everything", "data.seed")
+        for key in SEED_KEYS:
+            parser.link_arguments("seed_everything", key)
 
-    def before_instantiate_classes(self) -> None:
-        """Checks all settings at once, and whether the run's folder can be taken."""
+    def parse_arguments(self, parser: LightningArgumentParser, args: Any) -> None:
+        """Parses, and checks all settings at once."""
+        super().parse_arguments(parser, args)
         options = self.config[self.config.subcommand]
         raise_together([*setting_problems(options), *model_problems(options.model), *data_problems(options.data)])
+
+    def before_instantiate_classes(self) -> None:
+        """Checks whether the run's folder can be taken."""
+        options = self.config[self.config.subcommand]
         self.run = RunFolder(options.runs_dir / (options.name or default_name(options.config)))
         self.settings = self._settings_of(options)
         if options.trainer.fast_dev_run:
@@ -135,6 +141,9 @@ class WoofCLI(LightningCLI):
         options = self.config[self.config.subcommand]
         self.datamodule.prepare_data()
         self.datamodule.setup("fit")
+        self.model.number_of_classes(self.datamodule.index)
+        if self.resume_from is not None:
+            self._check_same_images(self.resume_from)
         if options.trainer.fast_dev_run or not self.trainer.is_global_zero:
             return
         if options.overwrite and not options.resume:
@@ -161,8 +170,16 @@ class WoofCLI(LightningCLI):
             f"look at it: tensorboard --logdir {self.run.path}"
         )
 
+    def _check_same_images(self, checkpoint: Path) -> None:
+        was, now = recipe_of(read_checkpoint(checkpoint)).fingerprint, self.datamodule.index.fingerprint
+        if was != now:
+            raise UserError(
+                f"{self.run.path} cannot be resumed with other images: their fingerprint was {was}, that of "
+                f"{self.datamodule.index.root} is {now}. Name the run's own data, or start another run with --name"
+            )
+
     def _settings_of(self, options: Namespace) -> dict[str, Any]:
-        text = self.parser.dump(self.config, skip_none=False)
+        text = self.parser.dump(self.config, skip_unset=False)
         settings: dict[str, Any] = yaml.safe_load(text)[options.get("subcommand") or self.config.subcommand]
         return {key: value for key, value in settings.items() if key not in CALL_KEYS}
 
@@ -224,6 +241,7 @@ def readable(complaint: str) -> str:
     wrong = re.match(r'Parser key "([^"]+)":\s*(.*)', complaint, re.DOTALL)
     if wrong and "Expected a" in wrong[2]:
         key, detail = wrong.groups()
+        key = "seed_everything" if key in SEED_KEYS else key
         value = re.search(r"(?:Got value|Given value): (.*)", detail)
         expected = dict.fromkeys(
             _type_name(t) for t in re.findall(r"Expected an? (.*?)(?:\. Got value.*)?$", detail, re.M)

@@ -11,7 +11,14 @@ from woof_lightning.errors import UserError
 from woof_lightning.recipe.config import DataConfig
 from woof_lightning.recipe.images import ImageIndex, check_images
 from woof_lightning.recipe.imagewoof import open_data, prepare_data
-from woof_lightning.recipe.loading import Batch, EpochSampler, check_shared_memory, train_loader, val_loader
+from woof_lightning.recipe.loading import (
+    Batch,
+    EpochSampler,
+    check_batch_size,
+    check_shared_memory,
+    train_loader,
+    val_loader,
+)
 
 # A net that sees every image enlarged more than this sees little but interpolation.
 MOST_ENLARGEMENT = 2
@@ -33,6 +40,7 @@ class ImagewoofDataModule(LightningDataModule):
         self.config = DataConfig(**data)
         self.seed = seed
         self.index: ImageIndex | None = None
+        self._first_epoch = 0
 
     def prepare_data(self) -> None:
         """Brings the images onto the disk and makes sure that each of them can be read.
@@ -54,6 +62,8 @@ class ImagewoofDataModule(LightningDataModule):
         """Indexes the images."""
         if self.index is None:
             self.index = open_data(self.config)
+            if stage == "fit":
+                check_batch_size(self.config, self.index)
             check_shared_memory(self.config)
 
     def train_dataloader(self) -> DataLoader[Batch]:
@@ -66,14 +76,27 @@ class ImagewoofDataModule(LightningDataModule):
             world_size=self.trainer.world_size if self.trainer else 1,
         )
         if self.trainer is not None and isinstance(loader.sampler, EpochSampler):
-            # Lightning iterates a resumed run's loader before it says which epoch it is at, and workers fetch at once
-            # (https://github.com/Lightning-AI/pytorch-lightning/issues/19764). `current_epoch` is one behind here.
-            loader.sampler.set_epoch(_epochs_done(self.trainer))
+            # Lightning iterates a resumed run's loader before it says which epoch it is at, and workers fetch at once:
+            # in `estimated_stepping_batches`, before the loops' own progress is restored. Hence the state below.
+            # https://github.com/Lightning-AI/pytorch-lightning/issues/19764
+            loader.sampler.set_epoch(max(self._first_epoch, _epochs_done(self.trainer)))
         return loader
 
     def val_dataloader(self) -> DataLoader[Batch]:
         """All validation images in a fixed order, as (images [B, 3, S, S], uint8; labels [B], int64)."""
         return val_loader(self._indexed(), self.config)
+
+    def state_dict(self) -> dict[str, int]:
+        """Which epoch comes next; saved in every checkpoint."""
+        return {"next_epoch": _epochs_done(self.trainer) if self.trainer else 0}
+
+    def load_state_dict(self, state_dict: dict[str, int]) -> None:
+        """Goes on at the epoch of a checkpoint."""
+        self._first_epoch = state_dict["next_epoch"]
+
+    def teardown(self, stage: str) -> None:
+        """Forgets the epoch of a resumed run, so that another fit starts at its beginning."""
+        self._first_epoch = 0
 
     def _indexed(self) -> ImageIndex:
         assert self.index is not None, "setup() indexes the images"

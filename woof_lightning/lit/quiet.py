@@ -13,6 +13,8 @@ def quieten_libraries() -> None:
     logging.getLogger("lightning.fabric").setLevel(logging.WARNING)
     # Lightning 2.6.6 calls what torch 2.14 deprecates.
     warnings.filterwarnings("ignore", message=".*LeafSpec.*")
+    # The run's folder is looked at before it is taken.
+    warnings.filterwarnings("ignore", message=".*Checkpoint directory .* exists and is not empty.*")
     # Advice on the number of workers, which the settings decide.
     warnings.filterwarnings("ignore", message=".*does not have many workers.*")
     # main() takes its arguments as a list, so that tests can call it.

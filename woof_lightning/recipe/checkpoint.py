@@ -30,6 +30,7 @@ class TrainedRecipe:
         classes: The class folders' names; an output's place is a place in this list.
         breeds: A readable name for each.
         data: The data's settings; paths as text.
+        fingerprint: That of the images.
         precision: The Trainer's precision.
     """
 
@@ -38,6 +39,7 @@ class TrainedRecipe:
     classes: list[str]
     breeds: list[str]
     data: dict[str, Any]
+    fingerprint: str
     precision: str
 
     def as_dict(self) -> dict[str, Any]:

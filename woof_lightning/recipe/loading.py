@@ -101,11 +101,7 @@ def train_loader(
     Raises:
         UserError: When batch_size exceeds the number of images or cannot be shared by the devices.
     """
-    if config.batch_size > len(index.train):
-        raise UserError(
-            f"data.batch_size is {config.batch_size}, but {index.root} has {len(index.train)} training images: "
-            "expected at most that many"
-        )
+    check_batch_size(config, index)
     if config.batch_size % world_size:
         raise UserError(
             f"data.batch_size is {config.batch_size} over {world_size} devices: expected a multiple of {world_size}"
@@ -113,6 +109,15 @@ def train_loader(
     dataset = ImageDataset(index.root, index.train, train_transform(config.image_size), seed)
     sampler = EpochSampler(len(dataset), seed, rank=rank, world_size=world_size)
     return _loader(dataset, sampler, config.batch_size // world_size, config)
+
+
+def check_batch_size(config: DataConfig, index: ImageIndex) -> None:
+    """Raises a UserError when a batch would hold more images than there are."""
+    if config.batch_size > len(index.train):
+        raise UserError(
+            f"data.batch_size is {config.batch_size}, but {index.root} has {len(index.train)} training images: "
+            "expected at most that many"
+        )
 
 
 def val_loader(index: ImageIndex, config: DataConfig) -> DataLoader[Batch]:

@@ -1,0 +1,34 @@
+# Two commands: `make demo` trains on drawn images, `make test` checks everything.
+PYTHON ?= python3
+VENV ?= .venv
+BIN := $(VENV)/bin
+READY := $(VENV)/.ready
+
+.PHONY: demo test test-slow setup lock clean
+
+demo: $(READY)
+	$(BIN)/woof fit --config configs/adamw_onecycle.yaml --config configs/demo.yaml --name demo --resume
+
+test: $(READY)
+	$(BIN)/ruff format --check .
+	$(BIN)/ruff check .
+	$(BIN)/mypy
+	$(BIN)/pytest -m "not slow" --durations=5
+
+test-slow: $(READY)
+	$(BIN)/pytest -m slow
+
+setup: $(READY)
+
+$(READY): pyproject.toml .ci/constraints.txt
+	$(PYTHON) -m venv $(VENV)
+	$(BIN)/pip install --quiet --constraint .ci/constraints.txt --editable '.[dev]'
+	touch $(READY)
+
+# Pins every package, for all supported Pythons, from the bounds in pyproject.toml.
+lock: $(READY)
+	$(BIN)/pip install --quiet uv
+	$(BIN)/uv pip compile pyproject.toml --all-extras --universal --python-version 3.10 --no-header --no-annotate --output-file .ci/constraints.txt
+
+clean:
+	rm -rf $(VENV) .mypy_cache .ruff_cache .pytest_cache .hypothesis

@@ -1,0 +1,180 @@
+"""Faults of the libraries that this project works around: each test fails on the day its fault is mended."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+import warnings
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+import torchvision
+from lightning.pytorch import LightningModule, Trainer
+from lightning.pytorch.callbacks import Callback, ModelCheckpoint
+from lightning.pytorch.loggers import CSVLogger, TensorBoardLogger
+from torch.utils.data import DataLoader, Sampler
+
+QUIET: dict[str, Any] = {
+    "accelerator": "cpu",
+    "logger": False,
+    "enable_progress_bar": False,
+    "enable_model_summary": False,
+}
+
+
+class Shuffled(Sampler[int]):
+    """Yields its epoch, so that a batch tells which epoch's order it is of."""
+
+    def __init__(self) -> None:
+        self.epoch = 0
+
+    def set_epoch(self, epoch: int) -> None:
+        self.epoch = epoch
+
+    def __iter__(self) -> Iterator[int]:
+        return iter([self.epoch] * 4)
+
+    def __len__(self) -> int:
+        return 4
+
+
+class Tiny(LightningModule):
+    def __init__(self, workers: int = 0) -> None:
+        super().__init__()
+        self.layer = torch.nn.Linear(1, 1)
+        self.workers = workers
+        self.orders: list[int] = []
+
+    def train_dataloader(self) -> DataLoader[Any]:
+        return DataLoader(torch.arange(9.0)[:, None], sampler=Shuffled(), batch_size=2, num_workers=self.workers)  # type: ignore[arg-type]
+
+    def training_step(self, batch: torch.Tensor, batch_idx: int) -> torch.Tensor:
+        self.orders.append(int(batch[0, 0]))
+        loss: torch.Tensor = self.layer(batch).sum()
+        return loss
+
+    def configure_optimizers(self) -> torch.optim.Optimizer:
+        return torch.optim.SGD(self.parameters(), 0.1)
+
+
+def last(folder: Path, **options: Any) -> ModelCheckpoint:
+    return ModelCheckpoint(folder, "last", save_on_train_epoch_end=True, enable_version_counter=False, **options)
+
+
+@pytest.mark.parametrize(("workers", "order"), [(0, 2), (1, 0)])
+def test_a_resumed_epoch_takes_the_wrong_order_with_workers(tmp_path: Path, workers: int, order: int) -> None:
+    """https://github.com/Lightning-AI/pytorch-lightning/issues/19764; see ImagewoofDataModule.state_dict."""
+    Trainer(max_epochs=2, callbacks=[last(tmp_path)], **QUIET).fit(Tiny(workers))
+    resumed = Tiny(workers)
+    Trainer(max_epochs=3, callbacks=[last(tmp_path)], **QUIET).fit(resumed, ckpt_path=tmp_path / "last.ckpt")
+    assert resumed.orders == [order, order]
+
+
+def test_steps_are_estimated_before_the_epoch_is_known(tmp_path: Path) -> None:
+    """Why the datamodule cannot ask the Trainer; see ImagewoofDataModule.state_dict."""
+    seen = []
+
+    class Estimating(Tiny):
+        def train_dataloader(self) -> DataLoader[Any]:
+            seen.append(self.trainer.fit_loop.epoch_progress.current.ready)
+            return super().train_dataloader()
+
+        def configure_optimizers(self) -> torch.optim.Optimizer:
+            assert self.trainer.estimated_stepping_batches
+            return super().configure_optimizers()
+
+    Trainer(max_epochs=2, callbacks=[last(tmp_path)], **QUIET).fit(Tiny())
+    Trainer(max_epochs=3, callbacks=[last(tmp_path)], **QUIET).fit(Estimating(), ckpt_path=tmp_path / "last.ckpt")
+    assert seen == [0]
+
+
+def test_save_last_is_not_the_last(tmp_path: Path) -> None:
+    """See best_and_last."""
+
+    class Worsening(Tiny):
+        def on_train_epoch_end(self) -> None:
+            self.log("score", -float(self.current_epoch))
+
+    callback = ModelCheckpoint(tmp_path, monitor="score", mode="max", save_last=True, save_on_train_epoch_end=True)
+    Trainer(max_epochs=3, callbacks=[callback], **QUIET).fit(Worsening())
+    assert torch.load(tmp_path / "last.ckpt")["epoch"] == 0
+
+
+def test_a_moved_checkpoint_forgets_its_best_score(tmp_path: Path) -> None:
+    """See MovableModelCheckpoint."""
+    there, here = ModelCheckpoint(tmp_path / "there"), ModelCheckpoint(tmp_path / "here")
+    there.best_model_score = torch.tensor(0.7)
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        here.load_state_dict(there.state_dict())
+    assert here.best_model_score is None
+
+
+def test_checkpoints_are_staged_without_a_flush(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """https://github.com/Lightning-AI/pytorch-lightning/issues/21800; see DurableCheckpointIO."""
+    flushed = []
+    monkeypatch.setattr("os.fsync", lambda descriptor: flushed.append(descriptor))
+    Trainer(max_epochs=1, callbacks=[last(tmp_path)], **QUIET).fit(Tiny())
+    assert (tmp_path / "last.ckpt").is_file()
+    assert not flushed
+
+
+def test_torch_loads_a_damaged_checkpoint(tmp_path: Path) -> None:
+    """See zip_problem."""
+    torch.save({"weights": torch.zeros(10_000)}, tmp_path / "x.ckpt")
+    content = bytearray((tmp_path / "x.ckpt").read_bytes())
+    content[len(content) // 2] ^= 1
+    (tmp_path / "x.ckpt").write_bytes(content)
+    assert torch.load(tmp_path / "x.ckpt")["weights"].count_nonzero() == 1
+
+
+def test_csv_logger_deletes_the_metrics_of_a_resumed_run(tmp_path: Path) -> None:
+    """See MetricsLogger."""
+    for value in (1.0, 2.0):
+        logger = CSVLogger(tmp_path, name="", version="")
+        logger.log_metrics({"a": value}, 0)
+        logger.save()
+    assert "1.0" not in (tmp_path / "metrics.csv").read_text()
+
+
+def test_tensorboard_logger_writes_an_empty_hparams_file(tmp_path: Path) -> None:
+    """See EventsLogger.save."""
+    logger = TensorBoardLogger(tmp_path, name="", version="")
+    logger.log_metrics({"a": 1.0}, 0)
+    logger.save()
+    assert (tmp_path / "hparams.yaml").is_file()
+
+
+def test_ctrl_c_is_exit_code_1() -> None:
+    """See WoofTrainer.fit."""
+    import signal
+
+    class Interrupting(Callback):
+        def on_train_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
+            raise KeyboardInterrupt
+
+    handler = signal.getsignal(signal.SIGINT)
+    with pytest.raises(SystemExit) as caught:
+        Trainer(max_epochs=1, callbacks=[Interrupting()], enable_checkpointing=False, **QUIET).fit(Tiny())
+    signal.signal(signal.SIGINT, handler)
+    assert caught.value.code == 1
+
+
+def test_a_tip_is_advertised() -> None:
+    """https://github.com/Lightning-AI/pytorch-lightning/issues/21294; see quieten_libraries."""
+    code = "from lightning.pytorch import Trainer; Trainer(accelerator='cpu')"
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert "Tip" in done.stderr + done.stdout
+
+
+def test_torchvision_still_decodes() -> None:
+    """0.29 deprecates it in favour of torchcodec; see read_image."""
+    image = torch.zeros(3, 4, 4, dtype=torch.uint8)
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        encoded = torchvision.io.encode_jpeg(image)
+    with pytest.warns(DeprecationWarning, match="TorchCodec"):
+        assert torchvision.io.decode_image(encoded).shape == (3, 4, 4)

@@ -115,7 +115,7 @@ def test_learning_rates_are_those_of_the_steps(woof: Woof, small_fit: list[str])
     fitted(woof, *small_fit, "--trainer.log_every_n_steps", "1")
     net = torch.nn.Linear(1, 1)
     optimizer = torch.optim.AdamW(net.parameters(), lr=1)
-    schedule = torch.optim.lr_scheduler.OneCycleLR(optimizer, max_lr=0.004, total_steps=8)
+    schedule = torch.optim.lr_scheduler.OneCycleLR(optimizer, max_lr=0.005, total_steps=8)
     expected = []
     for _ in range(8):
         expected.append(optimizer.param_groups[0]["lr"])
@@ -262,7 +262,7 @@ def test_resume_refuses_other_settings_and_other_data(woof: Woof, small_fit: lis
     fitted(woof, *small_fit)
     outcome = woof("fit", *small_fit, "--resume", "--model.lr", "0.5")
     assert outcome.code == 2
-    assert "model.lr was 0.004, now 0.5" in outcome.err
+    assert "model.lr was 0.005, now 0.5" in outcome.err
     fewer = Path("fewer")
     shutil.copytree(drawn_root / "synthetic", fewer)
     next(fewer.rglob("*.JPEG")).unlink()

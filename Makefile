@@ -4,7 +4,7 @@ VENV ?= .venv
 BIN := $(VENV)/bin
 READY := $(VENV)/.ready
 
-.PHONY: demo test test-slow setup lock clean
+.PHONY: demo test test-slow docs setup lock clean
 
 demo: $(READY)
 	$(BIN)/woof fit --config configs/adamw_onecycle.yaml --config configs/demo.yaml --name demo --resume
@@ -17,6 +17,10 @@ test: $(READY)
 
 test-slow: $(READY)
 	$(BIN)/pytest -m slow
+
+# Writes the figures of the pages from docs/results.
+docs: $(READY)
+	$(BIN)/python -m woof_lightning.runs.pages README.md $$(find docs -name '*.md')
 
 setup: $(READY)
 

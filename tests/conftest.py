@@ -13,7 +13,9 @@ import torch
 
 from woof_lightning.cli import main
 from woof_lightning.recipe import synthetic
+from woof_lightning.recipe.config import DataConfig
 from woof_lightning.recipe.images import ImageIndex, index_folder
+from woof_lightning.recipe.imagewoof import prepare_data
 
 CONFIGS = Path(__file__).parents[1] / "configs"
 
@@ -94,6 +96,14 @@ def small_fit(drawn_root: Path) -> list[str]:
         *("--trainer.limit_train_batches", "4", "--trainer.limit_val_batches", "3", "--trainer.log_every_n_steps", "2"),
         *("--trainer.max_epochs", "2"),
     ]
+
+
+@pytest.fixture(scope="session")
+def real_root(real_archive: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A data.root that holds the real images."""
+    root = tmp_path_factory.mktemp("real")
+    prepare_data(DataConfig(root=root, variant="160px", archive=real_archive))
+    return root
 
 
 @pytest.fixture(scope="session")

@@ -455,3 +455,14 @@ def test_without_a_datamodule_the_number_of_classes_must_be_given() -> None:
     trainer.fit(WoofClassifier(arch="shufflenet_v2_x0_5", num_classes=4), loader)
     with pytest.raises(UserError, match="model.num_classes is null"):
         trainer.fit(WoofClassifier(arch="shufflenet_v2_x0_5"), loader)
+
+
+@pytest.mark.real_data
+def test_real_images_train_validate_and_are_named(woof: Woof, small_fit: list[str], real_root: Path) -> None:
+    real = ["--data.root", real_root, "--data.variant", "160px", "--data.num_workers", "2"]
+    fitted(woof, *small_fit, *real)
+    rows = [row for row in read_metrics(RUN.metrics) if "val/acc1" in row]
+    assert len(rows) == 2
+    image = next((real_root / "imagewoof2-160" / "val" / "n02115641").iterdir())
+    (found,) = json.loads(woof("predict", "--ckpt", RUN.path, image, "--top", "10", "--json").out)
+    assert {"dingo", "Samoyed", "Old English sheepdog"} < {guess["breed"] for guess in found["top"]}

@@ -228,12 +228,11 @@ def test_no_network_names_every_way_out(archive: Archive, tmp_path: Path) -> Non
 
 
 @pytest.mark.real_data
-def test_real_archive_is_whole(real_archive: Path, tmp_path: Path) -> None:
-    config = DataConfig(root=tmp_path, variant="160px", archive=real_archive)
-    index = prepare_data(config)
+def test_real_archive_is_whole(real_root: Path) -> None:
+    index = open_data(DataConfig(root=real_root, variant="160px"))
     assert index.counts() == {"train": 9025, "val": 3929}
     assert index.breeds[-1] == "dingo"
     for percent, least, most in ((1, 60, 130), (50, 3000, 4700)):
-        noisy = open_data(DataConfig(root=tmp_path, variant="160px", noisy_labels=percent))
+        noisy = open_data(DataConfig(root=real_root, variant="160px", noisy_labels=percent))
         changed = sum(a.label != b.label for a, b in zip(index.train, noisy.train, strict=True))
         assert least < changed < most

@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Any
 
 import yaml
-from jsonargparse import ArgumentError, Namespace, set_parsing_settings
+from jsonargparse import ArgumentError, Namespace
 from lightning.fabric.plugins.io import CheckpointIO
 from lightning.fabric.utilities.exceptions import MisconfigurationException
 from lightning.pytorch import Callback, Trainer
@@ -58,7 +58,6 @@ def run_cli(args: list[str]) -> WoofCLI:
         args: The verb and its options.
     """
     options: dict[str, Any] = {"exit_on_error": False, "allow_abbrev": False}
-    set_parsing_settings(docstring_parse_attribute_docstrings=False)
     try:
         return WoofCLI(
             WoofClassifier,

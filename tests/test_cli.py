@@ -8,6 +8,7 @@ import time
 from pathlib import Path
 
 import pytest
+import torch
 import yaml
 
 from tests.conftest import CONFIGS, Woof
@@ -58,7 +59,7 @@ def test_no_verb_shows_the_verbs(woof: Woof) -> None:
         ([*BASE, "--model.num_classes", "3"], "model.num_classes is 3, but"),
         ([*BASE, "--model.optimizer", "adm"], "model.optimizer is 'adm': expected sgd, adamw, or"),
         ([*BASE, "--trainer.max_epochs", "-1"], "model.schedule is 'onecycle' with trainer.max_epochs -1"),
-        ([*BASE, "--trainer.accelerator", "gpu"], "trainer"),
+        ([*BASE, "--trainer.accelerator", "tpu"], "trainer.accelerator is 'tpu', but this machine has none"),
         ([*BASE, "--resume", "--overwrite"], "--resume and --overwrite were both given"),
         (["fit", "--config", "none.yaml"], "none.yaml"),
         ([*BASE, "--data.variant", "160px", "--data.download", "false"], "--config configs/demo.yaml"),
@@ -110,6 +111,22 @@ def test_unreadable_image_stops_before_anything_is_written(woof: Woof, small_fol
     assert outcome.code == 2
     assert str(victim) in outcome.err
     assert not list(Path().iterdir())
+
+
+def test_no_network_leaves_nothing_behind(woof: Woof, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("woof_lightning.recipe.imagewoof.BASE_URL", "http://127.0.0.1:9/")
+    outcome = woof("fit", "--config", CONFIGS / "adamw_onecycle.yaml")
+    assert outcome.code == 2
+    assert "imagewoof2-320.tgz could not be downloaded" in outcome.err
+    assert not list(Path().iterdir())
+
+
+@pytest.mark.skipif(torch.cuda.is_available() or torch.backends.mps.is_available(), reason="there is a GPU")
+def test_a_gpu_that_is_not_there_is_named(woof: Woof, drawn_root: Path) -> None:
+    outcome = woof(*BASE, "--data.root", drawn_root, "--trainer.accelerator", "gpu")
+    assert outcome.code == 2
+    assert "trainer.accelerator is 'gpu', but this machine has none" in outcome.err
+    assert "auto, cpu" in outcome.err
 
 
 def test_a_fault_of_the_program_keeps_its_traceback(woof: Woof, monkeypatch: pytest.MonkeyPatch) -> None:

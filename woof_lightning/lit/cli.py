@@ -16,6 +16,7 @@ from jsonargparse import ArgumentError, Namespace
 from lightning.fabric.plugins.io import CheckpointIO
 from lightning.fabric.utilities.exceptions import MisconfigurationException
 from lightning.pytorch import Callback, Trainer
+from lightning.pytorch.accelerators import AcceleratorRegistry
 from lightning.pytorch.cli import LightningArgumentParser, LightningCLI
 from lightning.pytorch.loggers import Logger
 
@@ -74,7 +75,7 @@ def run_cli(args: list[str]) -> WoofCLI:
     except (ArgumentError, argparse.ArgumentError) as error:
         raise UserError(readable(str(error))) from error
     except MisconfigurationException as error:
-        raise UserError(f"the trainer's settings cannot be used: {error}") from error
+        raise UserError(f"the trainer's settings (trainer.*) cannot be used: {error}") from error
 
 
 class WoofCLI(LightningCLI):
@@ -125,6 +126,7 @@ class WoofCLI(LightningCLI):
         plugins = _as_list(options.plugins)
         if not any(isinstance(plugin, CheckpointIO) for plugin in plugins):
             plugins.append(DurableCheckpointIO())
+        check_accelerator(options.accelerator)
         trainer = super().instantiate_trainer(
             callbacks=[*_as_list(options.callbacks), *self._callbacks(options)],
             logger=self._loggers(options.logger),
@@ -163,6 +165,7 @@ class WoofCLI(LightningCLI):
             return
         best, final = recorder.record.best, recorder.record.final
         print(
+            f"learned to tell {len(self.datamodule.index.classes)} classes apart: "
             f"best top-1 {best['val/acc1']:.3f} (epoch {best['epoch'] + 1}), top-5 {best['val/acc5']:.3f}; "
             f"final top-1 {final['val/acc1']:.3f}\n"
             f"run: {self.run.path}\n"
@@ -194,6 +197,23 @@ class WoofCLI(LightningCLI):
             step = None if self.resume_from is None else _step_of(self.resume_from)
             return [EventsLogger(self.run, step), *loggers]
         return loggers if chosen is False else [*_as_list(chosen), *loggers]
+
+
+def check_accelerator(choice: Any) -> None:
+    """Raises a UserError when this machine has no such accelerator."""
+    there = AcceleratorRegistry.available_accelerators()
+    if isinstance(choice, str) and choice in (*there, "gpu") and choice not in usable_accelerators():
+        raise UserError(
+            f"trainer.accelerator is {choice!r}, but this machine has none that torch can use: expected one of "
+            f"{', '.join(usable_accelerators())} (leave configs/gpu.yaml out)"
+        )
+
+
+def usable_accelerators() -> list[str]:
+    """The accelerators of this machine, by the names that trainer.accelerator takes."""
+    registry = AcceleratorRegistry
+    found = [name for name in registry.available_accelerators() if registry[name]["accelerator"].is_available()]
+    return ["auto", *found, *(["gpu"] if {"cuda", "mps"} & set(found) else [])]
 
 
 def setting_problems(options: Namespace) -> list[str]:

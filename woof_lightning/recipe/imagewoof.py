@@ -14,7 +14,7 @@ import tempfile
 import urllib.error
 import urllib.request
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
 from typing import BinaryIO, cast
@@ -166,7 +166,12 @@ def _bring(config: DataConfig, folder: Path) -> None:
         )
     config.root.mkdir(parents=True, exist_ok=True)
     file = config.root / f"{archive.stem}.tgz"
-    download(BASE_URL + file.name, file, archive)
+    try:
+        download(BASE_URL + file.name, file, archive)
+    except UserError:
+        with suppress(OSError):  # Not empty: it holds what the next attempt goes on with.
+            config.root.rmdir()
+        raise
     unpack(file, folder)
     file.unlink()
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import csv
 import json
 import re
 import sys
@@ -38,20 +39,21 @@ def runs_table(folder: Path) -> str:
 
 def epoch_times_table(folder: Path) -> str:
     """The times of a plain script's epochs and of `woof fit`'s, taken in turns."""
-    lines = (folder / "rows.csv").read_text().splitlines()[1:]
-    rows = [line.split(",") for line in lines]
-    times = {(arm, int(repeat)): float(value) for arm, repeat, value in rows}
-    repeats = sorted({repeat for _, repeat in times})
+    with (folder / "rows.csv").open(newline="") as file:
+        rows = {(row["arm"], int(row["repeat"])): row for row in csv.DictReader(file)}
+    times = {key: float(row["two_epochs_s"]) for key, row in rows.items()}
+    repeats = sorted({repeat for _, repeat in rows})
     table = [
         [
             str(repeat),
             f"{times['plain', repeat]:.0f} s",
             f"{times['fit', repeat]:.0f} s",
             f"{times['fit', repeat] / times['plain', repeat]:.2f}",
+            *(f"{float(rows[arm, repeat]['val_acc1']):.3f}" for arm in ("plain", "fit")),
         ]
         for repeat in repeats
     ]
-    return markdown_table(("repeat", "plain script", "`woof fit`", "ratio"), table)
+    return markdown_table(("repeat", "plain script", "`woof fit`", "ratio", "top-1, plain", "top-1, fit"), table)
 
 
 TABLES: dict[str, Callable[[Path], str]] = {"runs": runs_table, "epoch-times": epoch_times_table}

@@ -24,7 +24,7 @@ def test_figures_are_those_of_the_results(page: Path) -> None:
 
 
 def test_the_readme_has_figures() -> None:
-    assert len(BLOCK.findall((ROOT / "README.md").read_text())) == 2
+    assert len(BLOCK.findall((ROOT / "README.md").read_text())) == 3
 
 
 @pytest.mark.parametrize("page", PAGES, ids=lambda page: str(page.relative_to(ROOT)))

@@ -108,7 +108,8 @@ def test_hostile_members_are_refused(tmp_path: Path, kind: str) -> None:
     archive = with_member(tmp_path / "bad.tgz", hostile_members()[kind])
     with pytest.raises(UserError, match="leaves the folder or is neither a file nor a folder"):
         unpack(archive, tmp_path / "a" / "root" / TOP)
-    assert [p.name for p in tmp_path.rglob("*")] == ["bad.tgz", "a", "root"] or not (tmp_path / "evil").exists()
+    assert not list(tmp_path.rglob("evil"))
+    assert not Path("/tmp/evil").exists()
     assert not list((tmp_path / "a" / "root").iterdir())
 
 

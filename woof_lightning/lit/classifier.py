@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import sys
 from dataclasses import asdict, replace
+from statistics import fmean
 from typing import Any, cast
 
 import torch
@@ -22,7 +23,6 @@ from woof_lightning.recipe.metrics import METRICS, per_image, training_report
 from woof_lightning.recipe.model import build_net, check_arch
 from woof_lightning.recipe.optim import build_optimizer, build_schedule, learning_rates, resolve_optimizer
 from woof_lightning.recipe.transforms import normalise
-from woof_lightning.runs.metrics import mean
 
 NEVER = sys.maxsize
 
@@ -96,7 +96,9 @@ class WoofClassifier(LightningModule):
         """Logs the mean of the epoch's reports, as the post does."""
         if self._epoch_reports:
             names = [f"train/{name}" for name in METRICS]
-            self._log({f"{name}_epoch": mean(r[name] for r in self._epoch_reports) for name in names}, self.global_step)
+            self._log(
+                {f"{name}_epoch": fmean(r[name] for r in self._epoch_reports) for name in names}, self.global_step
+            )
 
     def validation_step(self, batch: Batch, batch_idx: int) -> Tensor:
         """Adds a batch to the validation metrics; returns its logits ([B, C])."""

@@ -84,6 +84,8 @@ class WoofCLI(LightningCLI):
     run: RunFolder
     settings: dict[str, Any]
     resume_from: Path | None = None
+    resume_step: int | None = None
+    resume_fingerprint: str = ""
 
     @staticmethod
     def subcommands() -> dict[str, set[str]]:
@@ -109,12 +111,12 @@ class WoofCLI(LightningCLI):
         """Checks whether the run's folder can be taken."""
         options = self.config[self.config.subcommand]
         self.run = RunFolder(options.runs_dir / (options.name or default_name(options.config)))
-        self.settings = self._settings_of(options)
+        self.settings = self._settings()
         if options.trainer.fast_dev_run:
             return
         if options.resume and self.run.config.exists():
             check_resumable(self.run.config, self.settings)
-            self.resume_from = self.run.last_good_checkpoint()
+            self._read_resume_point()
         elif not options.overwrite:
             self.run.check_free()
 
@@ -143,16 +145,15 @@ class WoofCLI(LightningCLI):
         self.datamodule.prepare_data()
         self.datamodule.setup("fit")
         self.model.number_of_classes(self.datamodule.index)
-        if self.resume_from is not None:
-            self._check_same_images(self.resume_from)
+        self._check_same_images()
         if options.trainer.fast_dev_run or not self.trainer.is_global_zero:
             return
         if options.overwrite and not options.resume:
             self.run.clear()
         self.run.create()
         self.run.clear_leftovers()
-        if self.resume_from is not None:
-            MetricsFile(self.run.metrics).cut_after(_step_of(self.resume_from))
+        if self.resume_step is not None:
+            MetricsFile(self.run.metrics).cut_after(self.resume_step)
             print(f"going on from {self.resume_from}", flush=True)
         elif options.resume:
             self.run.clear()
@@ -172,17 +173,24 @@ class WoofCLI(LightningCLI):
             f"look at it: tensorboard --logdir {self.run.path}"
         )
 
-    def _check_same_images(self, checkpoint: Path) -> None:
-        was, now = recipe_of(read_checkpoint(checkpoint)).fingerprint, self.datamodule.index.fingerprint
-        if was != now:
+    def _read_resume_point(self) -> None:
+        self.resume_from = self.run.last_good_checkpoint()
+        if self.resume_from is not None:
+            checkpoint = read_checkpoint(self.resume_from)
+            self.resume_step = int(checkpoint["global_step"])
+            self.resume_fingerprint = recipe_of(checkpoint).fingerprint
+
+    def _check_same_images(self) -> None:
+        was, now = self.resume_fingerprint, self.datamodule.index.fingerprint
+        if self.resume_from is not None and was != now:
             raise UserError(
                 f"{self.run.path} cannot be resumed with other images: their fingerprint was {was}, that of "
                 f"{self.datamodule.index.root} is {now}. Name the run's own data, or start another run with --name"
             )
 
-    def _settings_of(self, options: Namespace) -> dict[str, Any]:
+    def _settings(self) -> dict[str, Any]:
         text = self.parser.dump(self.config, skip_unset=False)
-        settings: dict[str, Any] = yaml.safe_load(text)[options.get("subcommand") or self.config.subcommand]
+        settings: dict[str, Any] = yaml.safe_load(text)[self.config.subcommand]
         return {key: value for key, value in settings.items() if key not in CALL_KEYS}
 
     def _callbacks(self, options: Namespace) -> list[Callback]:
@@ -194,8 +202,7 @@ class WoofCLI(LightningCLI):
     def _loggers(self, chosen: Logger | list[Logger] | bool | None) -> list[Logger]:
         loggers: list[Logger] = [MetricsLogger(self.run)]
         if chosen is None or chosen is True:
-            step = None if self.resume_from is None else _step_of(self.resume_from)
-            return [EventsLogger(self.run, step), *loggers]
+            return [EventsLogger(self.run, self.resume_step), *loggers]
         return loggers if chosen is False else [*_as_list(chosen), *loggers]
 
 
@@ -272,7 +279,7 @@ def readable(complaint: str) -> str:
 def _type_name(annotation: str) -> str:
     literal = re.match(r"typing\.Literal\[(.*)\]", annotation)
     if literal:
-        return literal[1].replace("'", "").replace(", ", ", ")
+        return literal[1].replace("'", "")
     names = {"NoneType": "null", "float": "a number", "int": "a whole number", "bool": "true or false", "str": "text"}
     bare = re.sub(r"<class '([^']+)'>", r"\1", annotation)
     return names.get(bare, bare)
@@ -282,7 +289,3 @@ def _as_list(value: Any) -> list[Any]:
     if value is None:
         return []
     return list(value) if isinstance(value, (list, tuple)) else [value]
-
-
-def _step_of(checkpoint: Path) -> int:
-    return int(read_checkpoint(checkpoint)["global_step"])

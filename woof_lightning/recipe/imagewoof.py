@@ -10,11 +10,9 @@ import csv
 import hashlib
 import shutil
 import tarfile
-import tempfile
 import urllib.error
 import urllib.request
-from collections.abc import Iterator
-from contextlib import contextmanager, suppress
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
 from typing import BinaryIO, cast
@@ -25,6 +23,7 @@ from woof_lightning.errors import UserError
 from woof_lightning.recipe import synthetic
 from woof_lightning.recipe.config import DataConfig
 from woof_lightning.recipe.images import SPLITS, ImageIndex, class_counts, index_folder, with_labels
+from woof_lightning.recipe.temporary import temporary_folder_beside
 
 BASE_URL = "https://s3.amazonaws.com/fast-ai-imageclas/"
 MIB = 2**20
@@ -247,8 +246,7 @@ def unpack(archive: Path, folder: Path) -> None:
     """
     if not archive.is_file():
         raise UserError(f"data.archive is {archive}: there is no such file. Expected {folder.name}.tgz")
-    folder.parent.mkdir(parents=True, exist_ok=True)
-    with _temporary_folder_beside(folder) as temporary:
+    with temporary_folder_beside(folder, "unpacking") as temporary:
         try:
             _extract(archive, temporary, folder.name)
         except (tarfile.TarError, EOFError, OSError, ValueError) as error:
@@ -261,18 +259,6 @@ def unpack(archive: Path, folder: Path) -> None:
             raise UserError(f"{archive} holds no folder {folder.name}/: check data.variant against the archive")
         check_counts(index_folder(unpacked))
         unpacked.replace(folder)
-
-
-@contextmanager
-def _temporary_folder_beside(folder: Path) -> Iterator[Path]:
-    prefix = f".{folder.name}.unpacking-"
-    for leftover in folder.parent.glob(f"{prefix}*"):  # Of an attempt that was killed.
-        shutil.rmtree(leftover, ignore_errors=True)
-    temporary = Path(tempfile.mkdtemp(prefix=prefix, dir=folder.parent))
-    try:
-        yield temporary
-    finally:
-        shutil.rmtree(temporary, ignore_errors=True)
 
 
 def _extract(archive: Path, target: Path, top_folder: str) -> None:

@@ -8,12 +8,13 @@ from __future__ import annotations
 
 import itertools
 import shutil
-import tempfile
 from pathlib import Path
 
 import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
+
+from woof_lightning.recipe.temporary import temporary_folder_beside
 
 SIZE_PX = 128
 IMAGES_PER_BREED = {"train": 48, "val": 16}
@@ -42,18 +43,14 @@ def draw(folder: Path) -> None:
     version = folder / VERSION_FILE
     if version.is_file() and version.read_text() == str(DRAWING_VERSION):
         return
-    folder.parent.mkdir(parents=True, exist_ok=True)
-    temporary = Path(tempfile.mkdtemp(prefix=".synthetic.drawing-", dir=folder.parent))
-    try:
+    with temporary_folder_beside(folder, "drawing") as temporary:
+        drawn = temporary / folder.name
         for split, count in IMAGES_PER_BREED.items():
             for label, name in enumerate(BREEDS):
-                _draw_breed(temporary / split / name, split, label, count)
-        (temporary / VERSION_FILE).write_text(str(DRAWING_VERSION))
+                _draw_breed(drawn / split / name, split, label, count)
+        (drawn / VERSION_FILE).write_text(str(DRAWING_VERSION))
         shutil.rmtree(folder, ignore_errors=True)
-        temporary.chmod(0o755)
-        temporary.replace(folder)
-    finally:
-        shutil.rmtree(temporary, ignore_errors=True)
+        drawn.replace(folder)
 
 
 def _draw_breed(folder: Path, split: str, label: int, count: int) -> None:

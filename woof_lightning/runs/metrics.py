@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import csv
 import io
-import math
 from collections.abc import Iterable, Mapping
 from pathlib import Path
 
@@ -90,9 +89,3 @@ def _as_csv(rows: Iterable[Row], columns: list[str]) -> str:
     writer.writeheader()
     writer.writerows(map(_as_text, rows))
     return out.getvalue()
-
-
-def mean(values: Iterable[float]) -> float:
-    """The mean, or NaN of nothing."""
-    values = list(values)
-    return math.fsum(values) / len(values) if values else math.nan

@@ -1,0 +1,28 @@
+"""A data set is made beside its place and moved there when it is whole."""
+
+from __future__ import annotations
+
+import shutil
+import tempfile
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+
+@contextmanager
+def temporary_folder_beside(folder: Path, doing: str) -> Iterator[Path]:
+    """A folder on the same file system as `folder`, gone when the block ends.
+
+    Args:
+        folder: The place; its parent is made where it is missing.
+        doing: What is done in it, for its name. Left-overs of a killed attempt at the same are removed.
+    """
+    folder.parent.mkdir(parents=True, exist_ok=True)
+    prefix = f".{folder.name}.{doing}-"
+    for leftover in folder.parent.glob(f"{prefix}*"):
+        shutil.rmtree(leftover, ignore_errors=True)
+    temporary = Path(tempfile.mkdtemp(prefix=prefix, dir=folder.parent))
+    try:
+        yield temporary
+    finally:
+        shutil.rmtree(temporary, ignore_errors=True)

@@ -3,34 +3,40 @@ PYTHON ?= python3
 VENV ?= .venv
 BIN := $(VENV)/bin
 READY := $(VENV)/.ready
+# With the tools and the other frameworks.
+ALL_READY := $(VENV)/.all-ready
 
 .PHONY: demo test test-slow docs setup lock clean
 
 demo: $(READY)
 	$(BIN)/woof fit --config configs/adamw_onecycle.yaml --config configs/demo.yaml --name demo --resume
 
-test: $(READY)
+test: $(ALL_READY)
 	$(BIN)/ruff format --check .
 	$(BIN)/ruff check .
 	$(BIN)/mypy
 	$(BIN)/pytest -m "not slow" --durations=5
 
-test-slow: $(READY)
+test-slow: $(ALL_READY)
 	$(BIN)/pytest -m slow
 
 # Writes the figures of the pages from docs/results.
-docs: $(READY)
+docs: $(ALL_READY)
 	$(BIN)/python -m woof_lightning.runs.pages README.md $$(find docs -name '*.md')
 
-setup: $(READY)
+setup: $(ALL_READY)
 
 $(READY): pyproject.toml .ci/constraints.txt
 	$(PYTHON) -m venv $(VENV)
-	$(BIN)/pip install --quiet --constraint .ci/constraints.txt --editable '.[dev]'
+	$(BIN)/pip install --quiet --constraint .ci/constraints.txt --editable .
 	touch $(READY)
 
+$(ALL_READY): $(READY)
+	$(BIN)/pip install --quiet --constraint .ci/constraints.txt --editable '.[dev,peers]'
+	touch $(ALL_READY)
+
 # Pins every package, for all supported Pythons, from the bounds in pyproject.toml.
-lock: $(READY)
+lock: $(ALL_READY)
 	$(BIN)/pip install --quiet uv
 	$(BIN)/uv pip compile pyproject.toml --all-extras --universal --python-version 3.10 --no-header --no-annotate --output-file .ci/constraints.txt
 

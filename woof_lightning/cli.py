@@ -53,6 +53,13 @@ def fit(args: Sequence[str]) -> None:
     lightning_fit(args)
 
 
+def lr_find(args: Sequence[str]) -> None:
+    """Sweep the learning rate and suggest one."""
+    from woof_lightning.lit.cli import lr_find as lightning_lr_find
+
+    lightning_lr_find(args)
+
+
 def validate(args: Sequence[str]) -> None:
     """Validate a run: top-1, top-5, per class, confusion matrix."""
     parser = _parser("validate", validate)
@@ -167,6 +174,7 @@ def data(args: Sequence[str]) -> None:
 
 VERBS: dict[str, Callable[[Sequence[str]], None]] = {
     "fit": fit,
+    "lr-find": lr_find,
     "validate": validate,
     "predict": predict,
     "data": data,

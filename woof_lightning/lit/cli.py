@@ -1,16 +1,19 @@
-"""`woof fit`: LightningCLI with the recipe's keys, a run folder, and errors that a person can read."""
+"""`woof fit` and `woof lr-find`: LightningCLI with the recipe's keys, a run folder, and errors for people."""
 
 from __future__ import annotations
 
 import argparse
 import difflib
 import inspect
+import json
 import re
 from collections.abc import Sequence
 from dataclasses import fields
 from pathlib import Path
+from tempfile import TemporaryDirectory
 from typing import Any
 
+import torch
 import yaml
 from jsonargparse import ArgumentError, Namespace
 from lightning.fabric.plugins.io import CheckpointIO
@@ -24,6 +27,7 @@ from woof_lightning.errors import UserError, raise_together
 from woof_lightning.lit.checkpoints import DurableCheckpointIO, best_and_last
 from woof_lightning.lit.classifier import WoofClassifier
 from woof_lightning.lit.datamodule import ImagewoofDataModule
+from woof_lightning.lit.lr_finder import LRFound, check_sweep
 from woof_lightning.lit.progress import EpochProgress
 from woof_lightning.lit.quiet import quieten_libraries
 from woof_lightning.lit.recorder import EventsLogger, MetricsLogger, Recorder
@@ -31,12 +35,15 @@ from woof_lightning.lit.trainer import TRAINER_DEFAULTS, WoofTrainer
 from woof_lightning.recipe.checkpoint import read_checkpoint, recipe_of
 from woof_lightning.recipe.config import DataConfig, ModelConfig, data_problems, model_problems
 from woof_lightning.runs.config import check_resumable
+from woof_lightning.runs.draw import draw_lr_curve
 from woof_lightning.runs.folder import RunFolder, write_text_durably
 from woof_lightning.runs.metrics import MetricsFile
+from woof_lightning.runs.record import machine, versions
 
 SEED_KEYS = ("model.seed", "data.seed")  # Led there from seed_everything; nobody sets them.
 # Keys of one call, not of the experiment: a config.yaml that held them would collide or resume by itself.
-CALL_KEYS = ("config", "name", "runs_dir", "resume", "overwrite")
+CALL_KEYS = ("config", "name", "runs_dir", "resume", "overwrite", "json")
+SWEEP_KEYS = ("min_lr", "max_lr", "num_training", "early_stop_threshold")
 
 
 def fit(args: Sequence[str]) -> None:
@@ -50,6 +57,35 @@ def fit(args: Sequence[str]) -> None:
     """
     quieten_libraries()
     run_cli(["fit", *args])
+
+
+def lr_find(args: Sequence[str]) -> None:
+    """Runs `woof lr-find`.
+
+    Args:
+        args: What follows `lr-find` on the command line.
+
+    Raises:
+        UserError: For everything that the user can mend, a curve without a suggestion included.
+    """
+    quieten_libraries()
+    with TemporaryDirectory(prefix="woof-lr-find-") as scratch:  # For the sweep's temporary checkpoint.
+        cli = run_cli(["lr-find", *args, "--trainer.default_root_dir", scratch])
+    assert isinstance(cli.trainer, WoofTrainer)
+    found, folder = cli.trainer.lr_found, cli.run.lr_find
+    assert found is not None, "the verb has run"
+    write_sweep(found, folder, {**cli.sweep_record(), **found.as_dict()})
+    if found.problem:
+        raise UserError(f"{found.problem} (the curve is in {folder})")
+    if cli.config["lr-find"].json:
+        print(json.dumps({**found.as_dict(), "folder": str(folder)}))
+        return
+    print(f"{len(found.curve)} steps from lr {found.curve.lr[0]:.3g} to {found.curve.lr[-1]:.3g} ({found.stopped})")
+    for label, lr in found.marks().items():
+        print(f"  {label:<36}{'none' if lr is None else f'{lr:.3g}'}")
+    print(f"curve and plot: {folder}")
+    print(f"train with the first: woof fit {config_options(cli)} --config {folder / 'lr.yaml'}")
+    print(f"{found.suggestion:g}")
 
 
 def run_cli(args: list[str]) -> WoofCLI:
@@ -67,7 +103,7 @@ def run_cli(args: list[str]) -> WoofCLI:
             trainer_defaults=TRAINER_DEFAULTS,
             save_config_callback=None,
             seed_everything_default=0,
-            parser_kwargs={**options, **{verb: {**options} for verb in WoofCLI.subcommands()}},
+            parser_kwargs={**options, **{verb: {**options, "prog": f"woof {verb}"} for verb in WoofCLI.subcommands()}},
             load_from_checkpoint_support=False,
             auto_configure_optimizers=False,
             args=args,
@@ -90,14 +126,21 @@ class WoofCLI(LightningCLI):
     @staticmethod
     def subcommands() -> dict[str, set[str]]:
         """The verbs, and the arguments of their Trainer methods that are no options."""
-        return {"fit": {"model", "train_dataloaders", "val_dataloaders", "datamodule", "ckpt_path", "weights_only"}}
+        return {
+            "fit": {"model", "train_dataloaders", "val_dataloaders", "datamodule", "ckpt_path", "weights_only"},
+            "lr-find": {"model", "datamodule"},
+        }
 
     def add_arguments_to_parser(self, parser: LightningArgumentParser) -> None:
         """Adds the options of a run, and leads the one seed to those who draw from it."""
         parser.add_argument("--name", type=str | None, help="The run's name; by default the first config's stem.")
         parser.add_argument("--runs_dir", type=Path, default=Path("runs"), help="Folder of all runs.")
-        parser.add_argument("--resume", action="store_true", help="Go on with the run, or start it.")
-        parser.add_argument("--overwrite", action="store_true", help="Replace the run that is there.")
+        if parser.prog == "woof lr-find":
+            parser.add_argument("--json", action="store_true", help="Print the result as JSON.")
+            parser.add_argument("--overwrite", action="store_true", help="Replace the sweep that is there.")
+        else:
+            parser.add_argument("--resume", action="store_true", help="Go on with the run, or start it.")
+            parser.add_argument("--overwrite", action="store_true", help="Replace the run that is there.")
         for key in SEED_KEYS:
             parser.link_arguments("seed_everything", key)
 
@@ -112,6 +155,11 @@ class WoofCLI(LightningCLI):
         options = self.config[self.config.subcommand]
         self.run = RunFolder(options.runs_dir / (options.name or default_name(options.config)))
         self.settings = self._settings()
+        if self.config.subcommand == "lr-find":
+            check_sweep(options.min_lr, options.max_lr, options.num_training)
+            if not options.overwrite:
+                self.run.check_no_sweep()
+            return
         if options.trainer.fast_dev_run:
             return
         if options.resume and self.run.config.exists():
@@ -125,10 +173,13 @@ class WoofCLI(LightningCLI):
         options = self.config_init[self.config.subcommand].trainer
         if options.barebones or options.fast_dev_run:
             return super().instantiate_trainer(**kwargs)
+        check_accelerator(options.accelerator)
+        if self.config.subcommand == "lr-find":
+            unseen: dict[str, Any] = dict.fromkeys(("logger", "enable_checkpointing", "enable_progress_bar"), False)
+            return super().instantiate_trainer(**unseen, **kwargs)
         plugins = _as_list(options.plugins)
         if not any(isinstance(plugin, CheckpointIO) for plugin in plugins):
             plugins.append(DurableCheckpointIO())
-        check_accelerator(options.accelerator)
         trainer = super().instantiate_trainer(
             callbacks=[*_as_list(options.callbacks), *self._callbacks(options)],
             logger=self._loggers(options.logger),
@@ -173,6 +224,20 @@ class WoofCLI(LightningCLI):
             f"look at it: tensorboard --logdir {self.run.path}"
         )
 
+    def sweep_record(self) -> dict[str, Any]:
+        """What a sweep was made with, for its result.json."""
+        settings = {key: value for key, value in self.settings.items() if key not in SWEEP_KEYS}
+        # A folder of this call alone.
+        settings["trainer"]["default_root_dir"] = None
+        return {
+            "sweep": {key: self.settings[key] for key in SWEEP_KEYS},
+            "seed": self.model.seed,
+            "data": {"fingerprint": self.datamodule.index.fingerprint, **self.datamodule.index.counts()},
+            "versions": versions(),
+            "machine": machine(torch.get_num_threads()),
+            "config": settings,
+        }
+
     def _read_resume_point(self) -> None:
         self.resume_from = self.run.last_good_checkpoint()
         if self.resume_from is not None:
@@ -206,6 +271,22 @@ class WoofCLI(LightningCLI):
         return loggers if chosen is False else [*_as_list(chosen), *loggers]
 
 
+def write_sweep(found: LRFound, folder: Path, record: dict[str, Any]) -> None:
+    """Writes curve.csv, plot.png, result.json, and lr.yaml where there is a suggestion."""
+    folder.mkdir(parents=True, exist_ok=True)
+    found.curve.write(folder / "curve.csv")
+    draw_lr_curve(found.curve, {label: lr for label, lr in found.marks().items() if lr}, folder / "plot.png")
+    (folder / "lr.yaml").unlink(missing_ok=True)
+    if not found.problem:
+        write_text_durably(folder / "lr.yaml", yaml.safe_dump({"model": {"lr": found.suggestion}}))
+    write_text_durably(folder / "result.json", json.dumps(record, indent=2) + "\n")
+
+
+def config_options(cli: WoofCLI) -> str:
+    """The --config options of a call, to show them in another."""
+    return " ".join(f"--config {file}" for file in cli.config[cli.config.subcommand].config or [])
+
+
 def check_accelerator(choice: Any) -> None:
     """Raises a UserError when this machine has no such accelerator."""
     there = AcceleratorRegistry.available_accelerators()
@@ -228,7 +309,7 @@ def setting_problems(options: Namespace) -> list[str]:
     problems = []
     if isinstance(options.seed_everything, bool) or options.seed_everything < 0:
         problems.append(f"seed_everything is {options.seed_everything}: expected a whole number, 0 or more")
-    if options.resume and options.overwrite:
+    if options.get("resume") and options.overwrite:
         problems.append("--resume and --overwrite were both given: expected one of them")
     endless = options.trainer.max_epochs == -1 and options.trainer.max_steps == -1
     if options.model.schedule == "onecycle" and endless:
@@ -252,7 +333,7 @@ def known_keys() -> list[str]:
     trainer = list(inspect.signature(Trainer.__init__).parameters)[1:]
     keys = {"model": [f.name for f in fields(ModelConfig)], "data": [f.name for f in fields(DataConfig)]}
     nested = [f"{group}.{name}" for group, names in {**keys, "trainer": trainer}.items() for name in names]
-    return [*CALL_KEYS, "seed_everything", *nested]
+    return [*CALL_KEYS, *SWEEP_KEYS, "seed_everything", *nested]
 
 
 def readable(complaint: str) -> str:

@@ -7,6 +7,8 @@ from typing import Any
 
 from lightning.pytorch import LightningDataModule, LightningModule, Trainer
 
+from woof_lightning.lit.lr_finder import LRFound, lr_find
+
 # What a run of this project wants other than Lightning's own defaults.
 TRAINER_DEFAULTS: dict[str, Any] = {
     # The sampler shares the images among devices itself: the order belongs to the recipe.
@@ -28,6 +30,7 @@ class WoofTrainer(Trainer):
     """
 
     resume_from: Path | None = None
+    lr_found: LRFound | None = None
 
     def fit(  # type: ignore[override]
         self,
@@ -53,3 +56,36 @@ class WoofTrainer(Trainer):
             if self.interrupted:
                 raise KeyboardInterrupt from error
             raise
+
+    def lr_find(
+        self,
+        model: LightningModule,
+        datamodule: LightningDataModule | None = None,
+        min_lr: float = 1e-8,
+        max_lr: float = 10.0,
+        num_training: int = 50,
+        early_stop_threshold: float | None = 4.0,
+    ) -> None:
+        """Sweeps the learning rate over a few training steps and suggests one.
+
+        Args:
+            model: The net with its optimizer.
+            datamodule: The images.
+            min_lr: The first learning rate of the sweep.
+            max_lr: The last one.
+            num_training: Training steps of the sweep, from min_lr to max_lr exponentially.
+            early_stop_threshold: End when the smoothed loss exceeds this many times its lowest; null never ends early.
+        """
+        self.lr_found = lr_find(
+            model,
+            datamodule=datamodule,
+            trainer=self,
+            min_lr=min_lr,
+            max_lr=max_lr,
+            num_training=num_training,
+            early_stop_threshold=early_stop_threshold,
+        )
+
+
+# LightningCLI looks a verb up among the Trainer's methods by its name on the command line.
+setattr(WoofTrainer, "lr-find", WoofTrainer.lr_find)

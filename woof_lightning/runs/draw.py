@@ -2,10 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 from woof_lightning.runs.folder import writing_durably
+from woof_lightning.runs.lr_curve import LRCurve
+
+# Okabe and Ito's palette, which colour-blind readers can tell apart.
+COLOURS = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9", "#000000")
 
 
 def draw_confusion(confusion: Sequence[Sequence[int]], breeds: Sequence[str], target: Path) -> None:
@@ -33,5 +37,36 @@ def draw_confusion(confusion: Sequence[Sequence[int]], breeds: Sequence[str], ta
     for i, row in enumerate(confusion):
         for j, count in enumerate(row):
             axes.text(j, i, str(count), ha="center", va="center", color="black" if shares[i][j] > 0.6 else "white")
+    with writing_durably(target) as file:
+        figure.savefig(file, format="png", dpi=120)
+
+
+def draw_lr_curve(curve: LRCurve, marks: Mapping[str, float], target: Path) -> None:
+    """Draws the loss of a learning-rate sweep over the learning rate.
+
+    Args:
+        curve: The sweep.
+        marks: Learning rates to mark, by their labels.
+        target: The PNG file.
+    """
+    from matplotlib.figure import Figure
+
+    figure = Figure(figsize=(8, 5), layout="constrained")
+    axes = figure.add_subplot()
+    axes.set_xscale("log")
+    axes.plot(curve.lr, curve.raw_loss, ".", color="0.6", label="loss of each batch")
+    axes.plot(curve.lr, curve.loss, color="black", label="smoothed loss")
+    for (label, lr), colour, style in zip(marks.items(), COLOURS, ("-", "--", ":"), strict=False):
+        axes.axvline(lr, color=colour, linestyle=style, label=f"{label}: {lr:.3g}")
+    losses = curve.finite().loss
+    if losses:  # A diverging end would flatten the part that matters.
+        low, start = min(losses), losses[0]
+        margin = max(start - low, 0.05 * abs(start))
+        axes.set_ylim(low - margin, start + 1.5 * margin)
+    axes.set_xlabel("learning rate")
+    axes.set_ylabel("training loss (nats)")
+    axes.set_title("Learning-rate sweep")
+    axes.grid(alpha=0.3)
+    axes.legend()
     with writing_durably(target) as file:
         figure.savefig(file, format="png", dpi=120)

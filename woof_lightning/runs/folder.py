@@ -27,6 +27,7 @@ class RunFolder:
         self.config = path / "config.yaml"
         self.metrics = path / "metrics.csv"
         self.result = path / "result.json"
+        self.lr_find = path / "lr_find"
         self.checkpoints = path / "checkpoints"
         self.best = self.checkpoints / "best.ckpt"
         self.last = self.checkpoints / "last.ckpt"
@@ -46,6 +47,14 @@ class RunFolder:
             raise UserError(
                 f"{self.path} already holds a run: go on with it (--resume), keep it and choose another name "
                 "(--name NAME), or replace it (--overwrite)"
+            )
+
+    def check_no_sweep(self) -> None:
+        """Raises a UserError when the folder already holds a learning-rate sweep."""
+        if self.lr_find.exists():
+            raise UserError(
+                f"{self.lr_find} already holds a sweep: keep it and choose another name (--name NAME), or replace it "
+                "(--overwrite)"
             )
 
     def create(self) -> None:

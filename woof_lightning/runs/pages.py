@@ -8,6 +8,7 @@ import re
 import sys
 from collections.abc import Callable, Sequence
 from pathlib import Path
+from statistics import median
 
 BLOCK = re.compile(r"(<!-- generated: (\S+) from (\S+) -->\n).*?(<!-- end -->)", re.DOTALL)
 
@@ -39,8 +40,7 @@ def runs_table(folder: Path) -> str:
 
 def epoch_times_table(folder: Path) -> str:
     """The times of a plain script's epochs and of `woof fit`'s, taken in turns."""
-    with (folder / "rows.csv").open(newline="") as file:
-        rows = {(row["arm"], int(row["repeat"])): row for row in csv.DictReader(file)}
+    rows = {(row["arm"], int(row["repeat"])): row for row in _rows(folder / "rows.csv")}
     times = {key: float(row["two_epochs_s"]) for key, row in rows.items()}
     repeats = sorted({repeat for _, repeat in rows})
     table = [
@@ -56,7 +56,69 @@ def epoch_times_table(folder: Path) -> str:
     return markdown_table(("repeat", "plain script", "`woof fit`", "ratio", "top-1, plain", "top-1, fit"), table)
 
 
-TABLES: dict[str, Callable[[Path], str]] = {"runs": runs_table, "epoch-times": epoch_times_table}
+def finders_table(folder: Path) -> str:
+    """What each finder suggests for a head with 10 outputs: median and range over the seeds."""
+    found: dict[tuple[str, str], list[float | None]] = {}
+    for row in _rows(folder / "suggestions.csv"):
+        if row["outputs"] == "10":
+            suggestion = float(row["suggestion"]) if row["suggestion"] else None
+            found.setdefault((row["optimizer"], row["finder"]), []).append(suggestion)
+    losses = {(row["optimizer"], row["finder"]): row for row in _rows(folder / "training.csv")}
+    medians = {key: median(given) for key, values in found.items() if (given := [v for v in values if v is not None])}
+    table = []
+    for (optimizer, finder), values in sorted(found.items()):
+        given = sorted(value for value in values if value is not None)
+        reference = medians.get((optimizer, "woof_steepest"))
+        middle = medians.get((optimizer, finder))
+        trained = losses.get((optimizer, finder))
+        table.append(
+            [
+                optimizer,
+                finder,
+                f"{len(given)} of {len(values)}",
+                f"{middle:.2g}" if middle else "none",
+                f"{given[0]:.2g} to {given[-1]:.2g}" if given else "",
+                f"{middle / reference:.2g}" if middle and reference else "",
+                f"{float(trained['loss_last_epoch']):.3f}" if trained else "not run",
+            ]
+        )
+    header = (
+        "optimizer",
+        "finder",
+        "answers",
+        "median",
+        "range",
+        "over woof_steepest",
+        "loss, 3rd epoch",
+    )
+    return markdown_table(header, table)
+
+
+def heads_table(folder: Path) -> str:
+    """The suggestions for heads of 10 and of 1,000 outputs, seed 0."""
+    rows = [row for row in _rows(folder / "suggestions.csv") if row["seed"] == "0"]
+    found = {(row["optimizer"], row["finder"], row["outputs"]): row["suggestion"] for row in rows}
+    table = [
+        [optimizer, finder, *(f"{float(value):.2g}" if value else "none" for value in pair)]
+        for optimizer, finder in sorted({(o, f) for o, f, _ in found})
+        if None not in (pair := [found.get((optimizer, finder, outputs)) for outputs in ("10", "1000")])
+    ]
+    return markdown_table(("optimizer", "finder", "10 outputs", "1,000 outputs"), table)
+
+
+def _rows(file: Path) -> list[dict[str, str]]:
+    if not file.exists():
+        return []
+    with file.open(newline="") as text:
+        return list(csv.DictReader(text))
+
+
+TABLES: dict[str, Callable[[Path], str]] = {
+    "runs": runs_table,
+    "epoch-times": epoch_times_table,
+    "finders": finders_table,
+    "heads": heads_table,
+}
 
 
 def markdown_table(header: Sequence[str], rows: Sequence[Sequence[str]]) -> str:

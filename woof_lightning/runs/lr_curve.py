@@ -1,0 +1,108 @@
+"""The curve of a learning-rate sweep, and the learning rates that it suggests."""
+
+from __future__ import annotations
+
+import csv
+import io
+import math
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+
+from woof_lightning.runs.folder import write_text_durably
+
+COLUMNS = ("lr", "loss", "raw_loss")
+# The first losses are means over few batches, so their slopes are noise. The last ones are where the loss explodes.
+SKIP_FIRST = 10
+SKIP_LAST = 1
+FEWEST_POINTS = 3
+ROUNDING = 1e-9
+
+
+@dataclass(frozen=True)
+class LRCurve:
+    """Losses over rising learning rates.
+
+    Args:
+        lr: The learning rates, rising.
+        loss: The smoothed loss at each; nats.
+        raw_loss: The loss of the one batch at each; nats.
+    """
+
+    lr: tuple[float, ...]
+    loss: tuple[float, ...]
+    raw_loss: tuple[float, ...]
+
+    def __len__(self) -> int:
+        return len(self.lr)
+
+    def finite(self) -> LRCurve:
+        """The part before the first loss that is NaN or infinite."""
+        bad = (place for place, values in enumerate(zip(self.loss, self.raw_loss, strict=True)) if not _finite(values))
+        end = next(bad, len(self))
+        return LRCurve(self.lr[:end], self.loss[:end], self.raw_loss[:end])
+
+    def descent(self) -> LRCurve:
+        """The part that suggestions look at: without both ends, and only up to the lowest loss."""
+        inner = slice(SKIP_FIRST, max(SKIP_FIRST, len(self) - SKIP_LAST))
+        losses = self.loss[inner]
+        kept = slice(SKIP_FIRST, SKIP_FIRST + (int(np.argmin(losses)) + 1 if losses else 0))
+        return LRCurve(self.lr[kept], self.loss[kept], self.raw_loss[kept])
+
+    def write(self, file: Path) -> None:
+        """Writes the curve as CSV, every digit kept."""
+        out = io.StringIO()
+        writer = csv.writer(out, lineterminator="\n")
+        writer.writerow(COLUMNS)
+        writer.writerows([repr(value) for value in row] for row in zip(self.lr, self.loss, self.raw_loss, strict=True))
+        write_text_durably(file, out.getvalue())
+
+
+def read_lr_curve(file: Path) -> LRCurve:
+    """Reads a curve.csv."""
+    with file.open(newline="") as text:
+        rows = [[float(row[name]) for name in COLUMNS] for row in csv.DictReader(text)]
+    lr, loss, raw_loss = zip(*rows, strict=True) if rows else ((), (), ())
+    return LRCurve(lr, loss, raw_loss)
+
+
+def steepest(curve: LRCurve) -> float | None:
+    """The learning rate at which the loss falls fastest per factor of the learning rate.
+
+    Looks at `curve.descent()`. None when that has fewer than three points or falls nowhere.
+    """
+    part = curve.descent()
+    if len(part) < FEWEST_POINTS:
+        return None
+    slopes = np.gradient(np.asarray(part.loss), np.log(part.lr))
+    return part.lr[int(np.argmin(slopes))] if slopes.min() < -ROUNDING * abs(part.loss[0]) else None
+
+
+def valley(curve: LRCurve) -> float | None:
+    """The learning rate half-way down the longest run of falling losses, a more careful choice.
+
+    fastai 2's default: the longest subsequence of ever lower losses is taken as one valley, and the
+    rate stands after one and a half of its three thirds. Looks at the whole curve but its ends.
+    """
+    inner = slice(SKIP_FIRST, max(SKIP_FIRST, len(curve) - SKIP_LAST))
+    rates, losses = curve.lr[inner], curve.loss[inner]
+    if len(losses) < FEWEST_POINTS:
+        return None
+    start, length = _longest_descent(losses)
+    third = length / 3
+    return rates[start + int(third) + int(third / 2)] if length >= FEWEST_POINTS else None
+
+
+def _longest_descent(losses: tuple[float, ...]) -> tuple[int, int]:
+    """Where the longest falling subsequence ends less its length, and that length; as fastai counts it."""
+    lengths = np.ones(len(losses), dtype=int)
+    for place in range(1, len(losses)):
+        higher = [lengths[before] for before in range(place) if losses[before] > losses[place]]
+        lengths[place] = 1 + max(higher, default=0)
+    end = int(np.argmax(lengths))
+    return end - int(lengths[end]), int(lengths[end])
+
+
+def _finite(values: tuple[float, ...]) -> bool:
+    return all(map(math.isfinite, values))

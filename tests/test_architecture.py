@@ -14,7 +14,9 @@ MAY_IMPORT = {
     "recipe": {"errors"},
     "runs": {"errors"},
     "lit": {"recipe", "runs", "errors"},
-    "cli": {"lit", "recipe", "runs", "errors"},
+    "loops": {"recipe", "runs", "errors"},
+    "cost": {"lit", "loops", "recipe", "runs", "errors"},
+    "cli": {"cost", "lit", "loops", "recipe", "runs", "errors"},
     "__main__": {"cli"},
     "__init__": set(),
 }
@@ -58,3 +60,15 @@ def test_matplotlib_is_imported_only_where_something_is_drawn() -> None:
 
 def test_scipy_is_not_imported() -> None:
     assert not [f for f in modules() if any(n.startswith("scipy") for n in imported(f))]
+
+
+LOOPS = ("bare", "hand_rolled", "fabric", "accelerate", "ignite", "fastai")
+
+
+@pytest.mark.parametrize("name", LOOPS)
+def test_no_loop_imports_another(name: str) -> None:
+    file = PACKAGE / "loops" / f"{name}.py"
+    others = {f"woof_lightning.loops.{other}" for other in LOOPS}
+    assert not {n for n in imported(file) if n.rpartition(".")[0] in others or n in others}
+    own = {"fabric": {"lightning"}}.get(name, set())
+    assert not ({n.split(".")[0] for n in imported(file)} & {"lightning", "lightning_fabric"}) - own

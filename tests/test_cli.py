@@ -12,7 +12,8 @@ import torch
 import yaml
 
 from tests.conftest import CONFIGS, Woof
-from woof_lightning.lit.cli import readable
+from woof_lightning.lit.cli import known_keys
+from woof_lightning.runs.command_line import readable
 
 BASE = ("fit", "--config", CONFIGS / "adamw_onecycle.yaml", "--config", CONFIGS / "demo.yaml")
 
@@ -145,7 +146,7 @@ def test_data_says_what_is_on_disk_and_draws(woof: Woof) -> None:
 
 
 def test_a_complaint_that_is_not_known_is_passed_on() -> None:
-    assert readable("something new") == "something new"
+    assert readable("something new", known_keys(), "fit") == "something new"
 
 
 def test_every_base_config_says_all_that_it_depends_on() -> None:

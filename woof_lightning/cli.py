@@ -60,6 +60,18 @@ def lr_find(args: Sequence[str]) -> None:
     lightning_lr_find(args)
 
 
+def loop(args: Sequence[str]) -> None:
+    """Train the same experiment under another loop."""
+    if args and args[0] == "--check":
+        from woof_lightning.cost.parity import check
+
+        check(args[1:])
+        return
+    from woof_lightning.loops.verb import loop as run_loop
+
+    run_loop(args)
+
+
 def validate(args: Sequence[str]) -> None:
     """Validate a run: top-1, top-5, per class, confusion matrix."""
     parser = _parser("validate", validate)
@@ -175,6 +187,7 @@ def data(args: Sequence[str]) -> None:
 VERBS: dict[str, Callable[[Sequence[str]], None]] = {
     "fit": fit,
     "lr-find": lr_find,
+    "loop": loop,
     "validate": validate,
     "predict": predict,
     "data": data,

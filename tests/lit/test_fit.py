@@ -81,6 +81,7 @@ def test_a_run_holds_what_the_docs_say(woof: Woof, small_fit: list[str]) -> None
         "train_s",
         "images_per_s",
         "status",
+        "loop",
         "seed",
         "data",
         "versions",

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 import pickle
 import subprocess
 import sys
@@ -10,14 +11,22 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
+import fastai.callback.progress  # noqa: F401  Gives Learner no_bar().
 import pytest
 import torch
 import torchvision
+from accelerate import Accelerator
+from fastai.callback.core import Callback as FastaiCallback
+from fastai.data.core import DataLoaders
+from fastai.learner import Learner
+from fastai.optimizer import OptimWrapper
+from lightning.fabric import Fabric
 from lightning.pytorch import LightningModule, Trainer
 from lightning.pytorch.callbacks import Callback, ModelCheckpoint
 from lightning.pytorch.loggers import CSVLogger, TensorBoardLogger
 from lightning.pytorch.tuner.tuning import Tuner
 from torch.utils.data import DataLoader, Sampler
+from torchmetrics import MeanMetric
 
 QUIET: dict[str, Any] = {
     "accelerator": "cpu",
@@ -281,3 +290,84 @@ def test_lr_find_drops_callbacks(tmp_path: Path) -> None:
 
     swept(tmp_path, Sweeping(), 20, callbacks=[Watching()])
     assert not called
+
+
+def test_a_moved_metric_forgets_its_type(tmp_path: Path) -> None:
+    """See WoofClassifier.on_validation_epoch_start."""
+
+    class Measuring(Tiny):
+        def __init__(self) -> None:
+            super().__init__()
+            self.mean = MeanMetric()
+
+        def setup(self, stage: str) -> None:
+            self.mean.set_dtype(torch.float64)
+
+    model = Measuring()
+    Trainer(max_epochs=1, default_root_dir=tmp_path, enable_checkpointing=False, **QUIET).fit(model)
+    assert model.mean.dtype == torch.float32
+
+
+def test_fabric_tells_the_sampler_its_own_count_of_rounds() -> None:
+    """Why loops/fabric.py does not set up its loaders: a resumed run would begin with epoch 0's order."""
+    sampler = Shuffled()
+    loader: DataLoader[Any] = DataLoader(torch.arange(9.0)[:, None], sampler=sampler, batch_size=2)  # type: ignore[arg-type]
+    prepared: Any = Fabric(accelerator="cpu").setup_dataloaders(loader, use_distributed_sampler=False)
+    sampler.set_epoch(2)
+    assert int(next(iter(prepared))[0, 0]) == 0
+
+
+def test_accelerate_tells_the_sampler_its_own_count_of_rounds() -> None:
+    """See loops/accelerate.py, which tells the prepared loader the epoch."""
+    sampler = Shuffled()
+    loader: DataLoader[Any] = DataLoader(torch.arange(9.0)[:, None], sampler=sampler, batch_size=2)  # type: ignore[arg-type]
+    prepared = Accelerator(cpu=True).prepare_data_loader(loader)
+    sampler.set_epoch(2)
+    assert int(next(iter(prepared))[0, 0]) == 0
+
+
+def test_accelerate_s_bar_ignores_the_terminal() -> None:
+    """See loops/accelerate.py: tqdm's disable=None means bars on terminals alone."""
+    from accelerate.utils import tqdm
+
+    assert not tqdm([], disable=None).disable
+
+
+def test_fastprogress_takes_every_output_for_a_terminal(monkeypatch: pytest.MonkeyPatch) -> None:
+    """See Bars in loops/hand_rolled.py."""
+    from fastprogress import fastprogress
+
+    monkeypatch.setattr(fastprogress, "stdout", io.StringIO())
+    assert fastprogress.printing()
+
+
+class Counting(FastaiCallback):  # type: ignore[misc]
+    def __init__(self) -> None:
+        self.ended: list[int] = []
+        self.rates: list[float] = []
+
+    def after_epoch(self) -> None:
+        self.ended.append(self.learn.epoch)
+
+    def before_batch(self) -> None:
+        self.rates.append(self.learn.opt.opt.param_groups[0]["lr"])
+
+
+def test_fastai_overwrites_the_rate_and_ends_skipped_epochs(tmp_path: Path) -> None:
+    """See Recipe.before_fit and after_epoch in loops/fastai.py."""
+    net = torch.nn.Linear(1, 1)
+    optimizer = torch.optim.SGD(net.parameters(), lr=0.5)
+    loader = DataLoader(torch.utils.data.TensorDataset(torch.ones(4, 1), torch.ones(4, 1)), batch_size=4)
+    counting = Counting()
+    learner = Learner(
+        DataLoaders(loader, loader, device=torch.device("cpu")),
+        net,
+        loss_func=torch.nn.functional.mse_loss,
+        opt_func=OptimWrapper(opt=optimizer),
+        cbs=[counting],
+        path=tmp_path,
+    )
+    with learner.no_bar(), learner.no_logging():
+        learner.fit(3, start_epoch=2)
+    assert counting.ended == [0, 1, 2]
+    assert set(counting.rates) == {0.001}

@@ -66,11 +66,7 @@ class WoofClassifier(LightningModule):
             self._build(self.number_of_classes(index))
         if data is not None and index is not None:
             self._describe(index, data.config)
-        # float32 loses digits in sums over thousands of images; Apple's GPUs have no float64.
         self._report_every = int(getattr(self.trainer, "log_every_n_steps", 0)) or NEVER
-        on_apple_gpu = self.trainer.strategy.root_device.type == "mps"
-        for metric in (*self._image_means.values(), *self._batch_means.values()):
-            metric.set_dtype(torch.float32 if on_apple_gpu else torch.float64)
 
     def forward(self, images: Tensor) -> Tensor:
         """Maps images ([B, 3, H, W], uint8) to logits ([B, C])."""
@@ -99,6 +95,13 @@ class WoofClassifier(LightningModule):
             self._log(
                 {f"{name}_epoch": fmean(r[name] for r in self._epoch_reports) for name in names}, self.global_step
             )
+
+    def on_validation_epoch_start(self) -> None:
+        """Readies the means; only here, since moving a metric to its device makes it sum in float32 again."""
+        # float32 loses digits in sums over thousands of images; Apple's GPUs have no float64.
+        on_apple_gpu = self.trainer.strategy.root_device.type == "mps"
+        for metric in (*self._image_means.values(), *self._batch_means.values()):
+            metric.set_dtype(torch.float32 if on_apple_gpu else torch.float64)
 
     def validation_step(self, batch: Batch, batch_idx: int) -> Tensor:
         """Adds a batch to the validation metrics; returns its logits ([B, C])."""

@@ -3,10 +3,8 @@
 from __future__ import annotations
 
 import argparse
-import difflib
 import inspect
 import json
-import re
 from collections.abc import Sequence
 from dataclasses import fields
 from pathlib import Path
@@ -34,15 +32,13 @@ from woof_lightning.lit.recorder import EventsLogger, MetricsLogger, Recorder
 from woof_lightning.lit.trainer import TRAINER_DEFAULTS, WoofTrainer
 from woof_lightning.recipe.checkpoint import read_checkpoint, recipe_of
 from woof_lightning.recipe.config import DataConfig, ModelConfig, data_problems, model_problems
+from woof_lightning.runs.command_line import CALL_KEYS, SEED_KEYS, default_name, readable
 from woof_lightning.runs.config import check_resumable
 from woof_lightning.runs.draw import draw_lr_curve
 from woof_lightning.runs.folder import RunFolder, write_text_durably
 from woof_lightning.runs.metrics import MetricsFile
 from woof_lightning.runs.record import machine, versions
 
-SEED_KEYS = ("model.seed", "data.seed")  # Led there from seed_everything; nobody sets them.
-# Keys of one call, not of the experiment: a config.yaml that held them would collide or resume by itself.
-CALL_KEYS = ("config", "name", "runs_dir", "resume", "overwrite", "json")
 SWEEP_KEYS = ("min_lr", "max_lr", "num_training", "early_stop_threshold")
 
 
@@ -109,7 +105,7 @@ def run_cli(args: list[str]) -> WoofCLI:
             args=args,
         )
     except (ArgumentError, argparse.ArgumentError) as error:
-        raise UserError(readable(str(error))) from error
+        raise UserError(readable(str(error), known_keys(), args[0])) from error
     except MisconfigurationException as error:
         raise UserError(f"the trainer's settings (trainer.*) cannot be used: {error}") from error
 
@@ -320,50 +316,12 @@ def setting_problems(options: Namespace) -> list[str]:
     return problems
 
 
-def default_name(configs: Sequence[Any] | None) -> str:
-    """The first config's stem; for a run's own config.yaml the run's name."""
-    if not configs:
-        return "fit"
-    first = Path(str(configs[0]))
-    return first.resolve().parent.name if first.name == "config.yaml" else first.stem
-
-
 def known_keys() -> list[str]:
     """Every key that `woof fit` takes, dotted."""
     trainer = list(inspect.signature(Trainer.__init__).parameters)[1:]
     keys = {"model": [f.name for f in fields(ModelConfig)], "data": [f.name for f in fields(DataConfig)]}
     nested = [f"{group}.{name}" for group, names in {**keys, "trainer": trainer}.items() for name in names]
     return [*CALL_KEYS, *SWEEP_KEYS, "seed_everything", *nested]
-
-
-def readable(complaint: str) -> str:
-    """A parser's complaint as one sentence with the key, its value, what was expected, and the way out."""
-    unknown = re.search(
-        r"unrecognized arguments: -*(\S+?)(?:=|\s|$)|does not accept (?:option|nested key) '(\S+)'", complaint
-    )
-    if unknown:
-        key = unknown[1] or unknown[2]
-        near = difflib.get_close_matches(key, known_keys(), n=1, cutoff=0.5)
-        return f"{key} is no known setting; {f'did you mean {near[0]}?' if near else 'see woof fit --help'}"
-    wrong = re.match(r'Parser key "([^"]+)":\s*(.*)', complaint, re.DOTALL)
-    if wrong and "Expected a" in wrong[2]:
-        key, detail = wrong.groups()
-        key = "seed_everything" if key in SEED_KEYS else key
-        value = re.search(r"(?:Got value|Given value): (.*)", detail)
-        expected = dict.fromkeys(
-            _type_name(t) for t in re.findall(r"Expected an? (.*?)(?:\. Got value.*)?$", detail, re.M)
-        )
-        return f"{key} is {value[1] if value else 'of the wrong type'}: expected {' or '.join(expected)}"
-    return complaint.replace('Parser key "', "").replace('":', ":", 1)
-
-
-def _type_name(annotation: str) -> str:
-    literal = re.match(r"typing\.Literal\[(.*)\]", annotation)
-    if literal:
-        return literal[1].replace("'", "")
-    names = {"NoneType": "null", "float": "a number", "int": "a whole number", "bool": "true or false", "str": "text"}
-    bare = re.sub(r"<class '([^']+)'>", r"\1", annotation)
-    return names.get(bare, bare)
 
 
 def _as_list(value: Any) -> list[Any]:

@@ -115,6 +115,7 @@ class Recorder(Callback):
         if trainer.is_global_zero and isinstance(pl_module, WoofClassifier):
             result = self.record.result(
                 status="finished",
+                loop="lightning",
                 seed=pl_module.seed,
                 data={"fingerprint": _index(trainer).fingerprint, **_index(trainer).counts()},
                 config=self.config,

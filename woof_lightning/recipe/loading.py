@@ -65,10 +65,20 @@ class EpochSampler(Sampler[Key]):
         shuffle: Off for validation.
         rank: This device's number.
         world_size: Number of devices.
+        first: Yield only so many of them; all by default.
     """
 
-    def __init__(self, size: int, seed: int, shuffle: bool = True, rank: int = 0, world_size: int = 1) -> None:
+    def __init__(
+        self,
+        size: int,
+        seed: int,
+        shuffle: bool = True,
+        rank: int = 0,
+        world_size: int = 1,
+        first: int | None = None,
+    ) -> None:
         self.size = size
+        self.first = first
         self.seed = seed
         self.shuffle = shuffle
         self.rank = rank
@@ -80,23 +90,31 @@ class EpochSampler(Sampler[Key]):
         self.epoch = epoch
 
     def __len__(self) -> int:
-        return -(-self.size // self.world_size)
+        share = -(-self.size // self.world_size)
+        return share if self.first is None else min(share, self.first)
 
     def __iter__(self) -> Iterator[Key]:
         epoch, order = self.epoch, list(range(self.size))
         if self.shuffle:
             generator = torch.Generator().manual_seed(derived_seed("order", self.seed, epoch))
             order = torch.randperm(self.size, generator=generator).tolist()
-        places = range(self.rank, len(self) * self.world_size, self.world_size)
+        places = range(self.rank, self.rank + len(self) * self.world_size, self.world_size)
         return iter([(epoch, order[place % self.size]) for place in places])
 
 
 def train_loader(
-    index: ImageIndex, config: DataConfig, *, seed: int = 0, rank: int = 0, world_size: int = 1
+    index: ImageIndex,
+    config: DataConfig,
+    *,
+    seed: int = 0,
+    rank: int = 0,
+    world_size: int = 1,
+    batches: int | None = None,
 ) -> DataLoader[Batch]:
     """Batches of augmented training images; say `loader.sampler.set_epoch(n)` before each epoch.
 
     Yields images ([B, 3, S, S], uint8) and labels ([B], int64). The last, smaller batch is kept.
+    With `batches`, an epoch is only the first so many batches of its order.
 
     Raises:
         UserError: When batch_size exceeds the number of images or cannot be shared by the devices.
@@ -107,7 +125,8 @@ def train_loader(
             f"data.batch_size is {config.batch_size} over {world_size} devices: expected a multiple of {world_size}"
         )
     dataset = ImageDataset(index.root, index.train, train_transform(config.image_size), seed)
-    sampler = EpochSampler(len(dataset), seed, rank=rank, world_size=world_size)
+    first = None if batches is None else batches * (config.batch_size // world_size)
+    sampler = EpochSampler(len(dataset), seed, rank=rank, world_size=world_size, first=first)
     return _loader(dataset, sampler, config.batch_size // world_size, config)
 
 
@@ -120,13 +139,14 @@ def check_batch_size(config: DataConfig, index: ImageIndex) -> None:
         )
 
 
-def val_loader(index: ImageIndex, config: DataConfig) -> DataLoader[Batch]:
+def val_loader(index: ImageIndex, config: DataConfig, *, batches: int | None = None) -> DataLoader[Batch]:
     """All validation images in their fixed order, in batches of eval_batch_size, on every device.
 
-    Yields images ([B, 3, S, S], uint8) and labels ([B], int64).
+    Yields images ([B, 3, S, S], uint8) and labels ([B], int64). With `batches`, only the first so many.
     """
     dataset = ImageDataset(index.root, index.val, eval_transform(config.image_size), seed=0)
-    sampler = EpochSampler(len(dataset), seed=0, shuffle=False)
+    first = None if batches is None else batches * config.eval_batch_size
+    sampler = EpochSampler(len(dataset), seed=0, shuffle=False, first=first)
     return _loader(dataset, sampler, config.eval_batch_size, config)
 
 

@@ -39,6 +39,42 @@ def training_report(loss: Tensor, logits: Tensor, labels: Tensor) -> dict[str, f
     return {"train/loss": float(loss), **{f"train/{name}": value for name, value in hits.items()}}
 
 
+class SplitMeans:
+    """Means of the metrics over a split, for loops that have no metrics library.
+
+    Sums in float64, a batch at a time, so that the result is to the last digit what torchmetrics'
+    MeanMetric gives.
+    """
+
+    def __init__(self) -> None:
+        self._images: dict[str, list[float]] = {name: [] for name in METRICS}
+        self._batches: dict[str, list[float]] = {name: [] for name in METRICS}
+        self._count = 0
+
+    def update(self, logits: Tensor, labels: Tensor) -> None:
+        """Adds a batch: logits ([B, C]) and labels ([B], int64)."""
+        for name, values in per_image(logits, labels).items():
+            self._images[name].append(float(values.double().sum()))
+            self._batches[name].append(float(values.mean()))
+        self._count += len(labels)
+
+    def over_images(self) -> dict[str, float]:
+        """The means over images: val/loss, val/acc1 and val/acc5."""
+        return {f"val/{name}": _running_sum(sums) / self._count for name, sums in self._images.items()}
+
+    def over_batches(self) -> dict[str, float]:
+        """The post's figure: the means over batches, in which a smaller last batch weighs as much as the others."""
+        return {f"val/{name}": _running_sum(means) / len(means) for name, means in self._batches.items()}
+
+
+def _running_sum(values: list[float]) -> float:
+    # Not sum(): since Python 3.12 it compensates rounding errors, which no metrics library does.
+    total = 0.0
+    for value in values:
+        total += value
+    return total
+
+
 def _hits(logits: Tensor, labels: Tensor) -> dict[str, Tensor]:
     # With fewer than five classes top-5 is a hit among all of them.
     top = logits.topk(min(5, logits.shape[1]), dim=1).indices

@@ -35,7 +35,12 @@ class RunFolder:
     def files(self) -> list[Path]:
         """The files of a run that lie in this folder, and no others."""
         known = [self.config, self.metrics, self.result, self.best, self.last]
-        patterns = ("events.out.tfevents.*", f"{TEMPORARY_PREFIX}*", f"checkpoints/{TEMPORARY_PREFIX}*")
+        patterns = (
+            "events.out.tfevents.*",
+            "checkpoints/epoch_*",  # The hand-rolled loop's.
+            f"{TEMPORARY_PREFIX}*",
+            f"checkpoints/{TEMPORARY_PREFIX}*",
+        )
         found = [file for pattern in patterns for file in self.path.glob(pattern)]
         return [file for file in known if file.is_file()] + found
 

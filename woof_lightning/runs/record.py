@@ -54,12 +54,13 @@ class RunRecord:
             setattr(self, name, value)
 
     def result(
-        self, *, status: str, seed: int, data: dict[str, Any], config: dict[str, Any], threads: int
+        self, *, status: str, loop: str, seed: int, data: dict[str, Any], config: dict[str, Any], threads: int
     ) -> dict[str, Any]:
         """The content of result.json.
 
         Args:
             status: How the run ended.
+            loop: Which loop trained it.
             seed: Its seed.
             data: Fingerprint and counts of its images.
             config: Its settings.
@@ -74,6 +75,7 @@ class RunRecord:
             "train_s": round(self.train_s, 2),
             "images_per_s": round(statistics.median(speeds), 2) if speeds else None,
             "status": status,
+            "loop": loop,
             "seed": seed,
             "data": data,
             "versions": versions(),

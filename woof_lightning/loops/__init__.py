@@ -1,0 +1,1 @@
+"""The other ways: the same recipe under other loops, one file each."""

@@ -1,0 +1,78 @@
+"""Hugging Face Accelerate: a hand-written loop whose parts were prepared for any device."""
+
+from __future__ import annotations
+
+import sys
+
+import torch
+import torch.nn.functional as F
+from accelerate import Accelerator
+from accelerate.state import AcceleratorState
+from accelerate.utils import tqdm
+
+from woof_lightning.loops.experiment import Experiment
+from woof_lightning.loops.run import LoopRun
+from woof_lightning.recipe.metrics import SplitMeans, training_report
+from woof_lightning.recipe.optim import Schedule, learning_rates
+from woof_lightning.recipe.transforms import normalise
+
+
+def train(experiment: Experiment, run: LoopRun) -> None:
+    """Trains and validates, epoch by epoch.
+
+    Args:
+        experiment: What is trained.
+        run: What is left of it.
+    """
+    channels_last = experiment.model.channels_last
+    # Precision and device are kept in a state of the whole process, which refuses another precision.
+    AcceleratorState._reset_state(reset_partial_state=True)
+    accelerator = Accelerator(
+        cpu=experiment.device.type == "cpu",
+        mixed_precision="bf16" if experiment.trainer.precision == "bf16-mixed" else "no",
+        log_with="tensorboard",
+        project_dir=run.folder.path.parent,
+    )
+    accelerator.init_trackers(run.folder.path.name)
+    net, optimizer, schedule = experiment.build()
+    train_loader, val_loader = experiment.loaders()
+    run.restore(net, optimizer, schedule)
+    run.loggers.append(lambda values, step: accelerator.log(dict(values), step))
+    net, optimizer, train_loader, val_loader, scheduler = accelerator.prepare(
+        net, optimizer, train_loader, val_loader, schedule.scheduler
+    )
+    schedule = Schedule(scheduler, schedule.interval)
+
+    step = run.first_step
+    for epoch in range(run.first_epoch, experiment.trainer.max_epochs):
+        run.epoch_started()
+        net.train()
+        # The prepared loader counts its own rounds and tells the sampler those: 0 after a resume, unless told.
+        train_loader.set_epoch(epoch)
+        for images, labels in tqdm(
+            train_loader, desc=f"epoch {epoch + 1}", disable=not sys.stderr.isatty(), leave=False
+        ):
+            with accelerator.autocast():
+                logits = net(normalise(images, channels_last))
+                loss = F.cross_entropy(logits, labels)
+            optimizer.zero_grad()
+            accelerator.backward(loss)
+            optimizer.step()
+            step += 1
+            if step % experiment.trainer.log_every_n_steps == 0:
+                run.report(epoch, step, training_report(loss, logits, labels) | learning_rates(optimizer))
+            if schedule.interval == "step":
+                schedule.scheduler.step()
+
+        run.validation_started()
+        net.eval()
+        means = SplitMeans()
+        with torch.no_grad():
+            for images, labels in val_loader:
+                with accelerator.autocast():
+                    logits = net(normalise(images, channels_last))
+                means.update(logits, labels)
+        if schedule.interval == "epoch":
+            schedule.scheduler.step()
+        run.epoch_ended(epoch, step, means, accelerator.unwrap_model(net), optimizer, schedule)
+    accelerator.end_training()

@@ -1,0 +1,58 @@
+"""The shortest honest PyTorch loop: the reference that the other ways are compared with."""
+
+from __future__ import annotations
+
+import torch
+import torch.nn.functional as F
+
+from woof_lightning.loops.experiment import Experiment
+from woof_lightning.loops.run import LoopRun
+from woof_lightning.recipe.metrics import SplitMeans, training_report
+from woof_lightning.recipe.optim import learning_rates
+from woof_lightning.recipe.transforms import normalise
+
+
+def train(experiment: Experiment, run: LoopRun) -> None:
+    """Trains and validates, epoch by epoch.
+
+    Args:
+        experiment: What is trained.
+        run: What is left of it.
+    """
+    device, channels_last = experiment.device, experiment.model.channels_last
+    net, optimizer, schedule = experiment.build()
+    train_loader, val_loader = experiment.loaders()
+    run.restore(net, optimizer, schedule)
+    run.log_to_tensorboard()
+
+    step = run.first_step
+    for epoch in range(run.first_epoch, experiment.trainer.max_epochs):
+        run.epoch_started()
+        net.train()
+        train_loader.sampler.set_epoch(epoch)  # type: ignore[attr-defined]
+        for images, labels in train_loader:
+            images, labels = images.to(device), labels.to(device)
+            with experiment.autocast():
+                logits = net(normalise(images, channels_last))
+                loss = F.cross_entropy(logits, labels)
+            optimizer.zero_grad()
+            loss.backward()
+            optimizer.step()
+            step += 1
+            if step % experiment.trainer.log_every_n_steps == 0:
+                run.report(epoch, step, training_report(loss, logits, labels) | learning_rates(optimizer))
+            if schedule.interval == "step":
+                schedule.scheduler.step()
+
+        run.validation_started()
+        net.eval()
+        means = SplitMeans()
+        with torch.no_grad():
+            for images, labels in val_loader:
+                images, labels = images.to(device), labels.to(device)
+                with experiment.autocast():
+                    logits = net(normalise(images, channels_last))
+                means.update(logits, labels)
+        if schedule.interval == "epoch":
+            schedule.scheduler.step()
+        run.epoch_ended(epoch, step, means, net, optimizer, schedule)

@@ -1,0 +1,168 @@
+"""What every loop is given: the net, its optimizer and schedule, the batches, and where and how to compute."""
+
+from __future__ import annotations
+
+from contextlib import AbstractContextManager, nullcontext
+from dataclasses import dataclass, replace
+from typing import Any
+
+import torch
+from torch import nn
+from torch.optim import Optimizer
+from torch.utils.data import DataLoader
+
+from woof_lightning.errors import UserError, raise_together
+from woof_lightning.recipe.config import DataConfig, ModelConfig
+from woof_lightning.recipe.images import ImageIndex
+from woof_lightning.recipe.loading import Batch, train_loader, val_loader
+from woof_lightning.recipe.model import build_net
+from woof_lightning.recipe.optim import Schedule, build_optimizer, build_schedule
+
+PRECISIONS = ("32-true", "bf16-mixed")
+ACCELERATORS = ("auto", "cpu", "gpu", "cuda")
+
+
+@dataclass(frozen=True)
+class TrainerConfig:
+    """Those of Lightning's trainer settings that every loop honours.
+
+    Args:
+        max_epochs: Epochs to train.
+        precision: 32-true, or bf16-mixed (autocast).
+        accelerator: auto (a GPU where there is one), cpu, gpu or cuda.
+        devices: auto or 1: these loops train on one device.
+        limit_train_batches: Batches of an epoch: a number, or a fraction such as 0.5; null takes all.
+        limit_val_batches: Batches of a validation, likewise.
+        log_every_n_steps: Steps between reports of training metrics.
+    """
+
+    max_epochs: int = 40
+    precision: str = "32-true"
+    accelerator: str = "auto"
+    devices: int | str = "auto"
+    limit_train_batches: int | float | None = None
+    limit_val_batches: int | float | None = None
+    log_every_n_steps: int = 10
+
+    def __post_init__(self) -> None:
+        raise_together(trainer_problems(self))
+
+
+def trainer_problems(config: TrainerConfig) -> list[str]:
+    """What in these settings cannot be used, one sentence each."""
+    problems = []
+    if config.max_epochs < 1:
+        problems.append(f"trainer.max_epochs is {config.max_epochs}: expected at least 1")
+    if config.precision not in PRECISIONS:
+        problems.append(f"trainer.precision is {config.precision!r}: expected one of {', '.join(PRECISIONS)}")
+    if config.accelerator not in ACCELERATORS:
+        problems.append(f"trainer.accelerator is {config.accelerator!r}: expected one of {', '.join(ACCELERATORS)}")
+    if config.accelerator in ("gpu", "cuda") and not torch.cuda.is_available():
+        problems.append(
+            f"trainer.accelerator is {config.accelerator!r}, but this machine has none that torch can use: expected "
+            "auto or cpu (leave configs/gpu.yaml out)"
+        )
+    if config.devices not in ("auto", "1", 1):
+        problems.append(f"trainer.devices is {config.devices!r}: expected auto or 1; only woof fit takes several")
+    for name, limit in (("train", config.limit_train_batches), ("val", config.limit_val_batches)):
+        if limit is not None and not limit > 0:
+            problems.append(f"trainer.limit_{name}_batches is {limit}: expected null, a number or a fraction above 0")
+    if config.log_every_n_steps < 1:
+        problems.append(f"trainer.log_every_n_steps is {config.log_every_n_steps}: expected at least 1")
+    return problems
+
+
+@dataclass(frozen=True)
+class Experiment:
+    """An experiment on images that are there, ready to be trained by any loop.
+
+    Args:
+        model: The model's settings, with num_classes resolved.
+        data: The data's settings.
+        trainer: The trainer's settings.
+        seed: The one seed of weights, order and augmentation.
+        index: The images.
+    """
+
+    model: ModelConfig
+    data: DataConfig
+    trainer: TrainerConfig
+    seed: int
+    index: ImageIndex
+
+    @property
+    def device(self) -> torch.device:
+        """Where to compute."""
+        gpu = torch.cuda.is_available() and self.trainer.accelerator != "cpu"
+        return torch.device("cuda" if gpu else "cpu")
+
+    @property
+    def total_steps(self) -> int:
+        """Optimizer steps of the whole training."""
+        return self.trainer.max_epochs * self.train_batches
+
+    @property
+    def train_batches(self) -> int:
+        """Batches of a training epoch."""
+        batches = -(-len(self.index.train) // self.data.batch_size)
+        return limited(batches, "limit_train_batches", self.trainer.limit_train_batches)
+
+    @property
+    def val_batches(self) -> int:
+        """Batches of a validation."""
+        batches = -(-len(self.index.val) // self.data.eval_batch_size)
+        return limited(batches, "limit_val_batches", self.trainer.limit_val_batches)
+
+    def build(self) -> tuple[nn.Module, Optimizer, Schedule]:
+        """The net on its device, its optimizer, and its schedule with the interval at which it steps."""
+        assert self.model.num_classes is not None, "resolved from the data"
+        net = build_net(
+            self.model.arch,
+            self.model.num_classes,
+            seed=self.seed,
+            channels_last=self.model.channels_last,
+            compile=self.model.compile,
+        ).to(self.device)
+        optimizer = build_optimizer(net.parameters(), self.model)
+        return net, optimizer, build_schedule(optimizer, self.model, self.total_steps)
+
+    def loaders(self) -> tuple[DataLoader[Batch], DataLoader[Batch]]:
+        """Training and validation batches as (images [B, 3, S, S], uint8; labels [B], int64).
+
+        Say `loader.sampler.set_epoch(epoch)` before each training epoch.
+        """
+        return (
+            train_loader(self.index, self.data, seed=self.seed, batches=self.train_batches),
+            val_loader(self.index, self.data, batches=self.val_batches),
+        )
+
+    def autocast(self) -> AbstractContextManager[Any]:
+        """Where the forward pass and the loss belong: bf16 autocast, or nothing with 32-true."""
+        if self.trainer.precision == "32-true":
+            return nullcontext()
+        return torch.autocast(self.device.type, torch.bfloat16)
+
+
+def limited(batches: int, key: str, limit: int | float | None) -> int:
+    """How many batches Lightning would take of so many: a whole number counts, a fraction is a share."""
+    if limit is None:
+        return batches
+    taken = min(batches, limit) if isinstance(limit, int) else int(batches * min(limit, 1.0))
+    if taken < 1:
+        raise UserError(f"trainer.{key} is {limit} of {batches} batches: expected at least one batch")
+    return taken
+
+
+def resolve(model: ModelConfig, data: DataConfig, trainer: TrainerConfig, seed: int, index: ImageIndex) -> Experiment:
+    """The experiment on these images, with the head's outputs taken from them where none are set.
+
+    Raises:
+        UserError: When the head has fewer outputs than the data has classes.
+    """
+    classes = len(index.classes)
+    if model.num_classes is not None and model.num_classes < classes:
+        raise UserError(
+            f"model.num_classes is {model.num_classes}, but {index.root} has {classes} classes: expected null or at "
+            "least that many"
+        )
+    return Experiment(replace(model, num_classes=model.num_classes or classes), data, trainer, seed, index)

@@ -1,0 +1,72 @@
+"""Lightning Fabric: a hand-written loop on Lightning's devices, precision and loggers."""
+
+from __future__ import annotations
+
+from typing import Any, cast
+
+import torch
+import torch.nn.functional as F
+from lightning.fabric import Fabric
+from lightning.fabric.loggers.tensorboard import TensorBoardLogger
+
+from woof_lightning.loops.experiment import Experiment
+from woof_lightning.loops.run import LoopRun
+from woof_lightning.recipe.metrics import SplitMeans, training_report
+from woof_lightning.recipe.optim import learning_rates
+from woof_lightning.recipe.transforms import normalise
+
+
+def train(experiment: Experiment, run: LoopRun) -> None:
+    """Trains and validates, epoch by epoch.
+
+    Args:
+        experiment: What is trained.
+        run: What is left of it.
+    """
+    channels_last = experiment.model.channels_last
+    # Fabric sets up devices, precision and loggers.
+    fabric = Fabric(
+        accelerator=experiment.device.type,
+        devices=1,
+        precision=cast(Any, experiment.trainer.precision),
+        loggers=TensorBoardLogger(run.folder.path.parent, name=run.folder.path.name, version=""),
+    )
+    net, optimizer, schedule = experiment.build()
+    train_loader, val_loader = experiment.loaders()
+    run.restore(net, optimizer, schedule)
+    run.loggers.append(lambda values, step: fabric.log_dict(values, step))
+    net, optimizer = fabric.setup(net, optimizer)
+    # The loaders are not set up by Fabric: its wrapper tells the sampler its own count of rounds, 0 after a resume.
+
+    step = run.first_step
+    for epoch in range(run.first_epoch, experiment.trainer.max_epochs):
+        run.epoch_started()
+        net.train()
+        train_loader.sampler.set_epoch(epoch)  # type: ignore[attr-defined]
+        for batch in train_loader:
+            images, labels = fabric.to_device(batch)
+            with fabric.autocast():
+                logits = net(normalise(images, channels_last))
+                loss = F.cross_entropy(logits, labels)
+            optimizer.zero_grad()
+            fabric.backward(loss)
+            optimizer.step()
+            step += 1
+            if step % experiment.trainer.log_every_n_steps == 0:
+                run.report(epoch, step, training_report(loss, logits, labels) | learning_rates(optimizer))
+            if schedule.interval == "step":
+                schedule.scheduler.step()
+
+        run.validation_started()
+        net.eval()
+        means = SplitMeans()
+        with torch.no_grad():
+            for batch in val_loader:
+                images, labels = fabric.to_device(batch)
+                with fabric.autocast():
+                    logits = net(normalise(images, channels_last))
+                means.update(logits, labels)
+        if schedule.interval == "epoch":
+            schedule.scheduler.step()
+        run.epoch_ended(epoch, step, means, net, optimizer, schedule)
+    fabric.logger.finalize("success")

@@ -1,0 +1,188 @@
+"""The post's design: an IO object and a trainer of one's own, on the helpers of pytorch-nn-tools.
+
+TensorBoard tags and the files epoch_NNNNN.* are the post's. Where its design leaks, it is kept: what it
+changes is told at the line, and none of it changes a run that is not resumed.
+"""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Iterable
+from typing import Any, cast
+
+import torch
+import torch.nn.functional as F
+from fastprogress.fastprogress import master_bar, progress_bar
+from pytorch_nn_tools.convert import map_dict
+from pytorch_nn_tools.train.checkpoint import CheckpointSaver
+from pytorch_nn_tools.train.metrics.history_condition import HistoryCondition
+from pytorch_nn_tools.train.metrics.processor import (
+    Marker,
+    MetricAggregator,
+    MetricLogger,
+    mod_name_train,
+    mod_name_val,
+)
+from pytorch_nn_tools.train.progress import ProgressTracker
+from torch import Tensor, nn
+from torch.optim import Optimizer
+
+from woof_lightning.loops.experiment import Experiment
+from woof_lightning.loops.run import LoopRun
+from woof_lightning.recipe.metrics import SplitMeans, per_image, training_report
+from woof_lightning.recipe.optim import Schedule, learning_rates
+from woof_lightning.recipe.transforms import normalise
+
+
+def train(experiment: Experiment, run: LoopRun) -> None:
+    """Trains and validates, epoch by epoch.
+
+    Args:
+        experiment: What is trained.
+        run: What is left of it.
+    """
+    net, optimizer, schedule = experiment.build()
+    best_so_far = HistoryCondition("avg.val.acc1", lambda history: len(history) == 1 or history[-1] > max(history[:-1]))
+    Trainer(experiment, run, TrainerIO(run, best_so_far)).fit(net, optimizer, schedule)
+
+
+class TrainerIO:
+    """All reading and writing of the trainer: metric logger, load last, save on condition."""
+
+    def __init__(self, run: LoopRun, condition: HistoryCondition) -> None:
+        self.run = run
+        self.condition = condition
+        self.saver = CheckpointSaver(run.folder.checkpoints)
+
+    def metric_logger(self) -> MetricLogger:
+        """A logger of TensorBoard events in the run's folder."""
+        return MetricLogger(self.run.folder.path)
+
+    def load_last(self, end_epoch: int, net: nn.Module, optimizer: Optimizer, schedule: Schedule) -> int:
+        """Loads the last checkpoint that was saved and returns the epoch to go on with."""
+        # Leak: that is the last epoch that improved; those after it are trained again.
+        last = self.saver.find_last(0, end_epoch)
+        if last is None:
+            return 0
+        self.saver.load(net, optimizer, schedule.scheduler, last)
+        return int(last) + 1
+
+    def save_checkpoint(
+        self, metrics: dict[str, float], net: nn.Module, optimizer: Optimizer, schedule: Schedule, epoch: int
+    ) -> None:
+        """Saves the epoch when its metrics fulfil the condition."""
+        # Leak: the condition's history is not saved; a resumed run's first epoch always counts as best.
+        if self.condition(metrics):
+            self.saver.save(net, optimizer, schedule.scheduler, epoch)
+
+
+class Bars:
+    """A bar over the epochs and one over the batches; none where there is no terminal."""
+
+    def __init__(self) -> None:
+        # Asked here: fastprogress prints bars into files too (it tests stdout.isatty without calling it).
+        self.shown = sys.stdout.isatty()
+        self.main: Any = None
+
+    def epochs(self, epochs: range) -> Iterable[int]:
+        """Goes over the epochs."""
+        self.main = master_bar(epochs) if self.shown else epochs
+        return cast(Iterable[int], self.main)
+
+    def batches(self, loader: Any) -> Any:
+        """Goes over the batches of an epoch."""
+        return progress_bar(loader, parent=self.main) if self.shown else loader
+
+
+class Trainer:
+    """The training logic, with everything else handed in."""
+
+    def __init__(self, experiment: Experiment, run: LoopRun, io: TrainerIO) -> None:
+        self.experiment = experiment
+        self.run = run
+        self.io = io
+        self.device = experiment.device
+        self.bars = Bars()
+
+    def fit(self, net: nn.Module, optimizer: Optimizer, schedule: Schedule) -> None:
+        """Trains up to the last epoch, going on from a checkpoint where there is one."""
+        train_loader, val_loader = self.experiment.loaders()
+        end_epoch = self.experiment.trainer.max_epochs
+        start_epoch = self.io.load_last(end_epoch, net, optimizer, schedule)
+        first_step = self.run.go_on_at(start_epoch)
+        metric_logger = self.io.metric_logger()
+        progress = ProgressTracker()  # Leak: a resumed run counts its steps from 0 again.
+
+        for epoch in self.bars.epochs(range(start_epoch, end_epoch)):
+            self.run.epoch_started()
+            aggregator = MetricAggregator()
+            train_loader.sampler.set_epoch(epoch)  # type: ignore[attr-defined]
+            self.train_epoch(
+                epoch, first_step, train_loader, progress, net, optimizer, schedule,
+                mod_name_train + aggregator + metric_logger,
+            )  # fmt: skip
+            self.run.validation_started()
+            means = self.validate_epoch(val_loader, net, mod_name_val + aggregator + metric_logger)
+
+            averages = map_dict(aggregator.aggregate(), key_fn=lambda name: f"avg.{name}")
+            metric_logger({**averages, **numbered_rates(optimizer), Marker.EPOCH: epoch})
+            # Leak: saved before an epoch-stepped schedule steps, so that a resumed one is an epoch late.
+            self.io.save_checkpoint(averages, net, optimizer, schedule, epoch)
+            if schedule.interval == "epoch":
+                schedule.scheduler.step()
+            step = first_step + progress.cnt_total_iter
+            self.run.epoch_ended(epoch, step, means, net, optimizer, schedule)
+        metric_logger.close()
+
+    def train_epoch(
+        self, epoch: int, first_step: int, loader: Any, progress: ProgressTracker, net: nn.Module,
+        optimizer: Optimizer, schedule: Schedule, metrics: Any,
+    ) -> None:  # fmt: skip
+        """Trains for one epoch; metrics take the report of every so many steps."""
+        net.train()
+        for images, labels in progress.track(self.bars.batches(loader)):
+            images, labels = images.to(self.device), labels.to(self.device)
+            logits, loss = self.forward(net, images, labels)
+            optimizer.zero_grad()
+            loss.backward()
+            optimizer.step()
+            if progress.cnt_total_iter % self.experiment.trainer.log_every_n_steps == 0:
+                report = training_report(loss, logits, labels) | learning_rates(optimizer)
+                self.run.report(epoch, first_step + progress.cnt_total_iter, report)
+                metrics(
+                    {
+                        **in_percent({name: report[f"train/{name}"] for name in ("loss", "acc1", "acc5")}),
+                        **numbered_rates(optimizer),
+                        Marker.ITERATION: progress.cnt_total_iter,
+                    }
+                )
+            if schedule.interval == "step":
+                schedule.scheduler.step()
+
+    def validate_epoch(self, loader: Any, net: nn.Module, metrics: Any) -> SplitMeans:
+        """Validates; the post's average is over batches, the returned means are over images too."""
+        net.eval()
+        means = SplitMeans()
+        with torch.no_grad():
+            for images, labels in self.bars.batches(loader):
+                images, labels = images.to(self.device), labels.to(self.device)
+                logits, _ = self.forward(net, images, labels)
+                means.update(logits, labels)
+                metrics(in_percent({name: float(v.mean()) for name, v in per_image(logits, labels).items()}))
+        return means
+
+    def forward(self, net: nn.Module, images: Tensor, labels: Tensor) -> tuple[Tensor, Tensor]:
+        """Logits ([B, C]) and mean cross-entropy of a batch: images ([B, 3, H, W], uint8), labels ([B], int64)."""
+        with self.experiment.autocast():
+            logits: Tensor = net(normalise(images, self.experiment.model.channels_last))
+            return logits, F.cross_entropy(logits, labels)
+
+
+def in_percent(metrics: dict[str, float]) -> dict[str, float]:
+    """The post's accuracies are in percent."""
+    return {name: value if name == "loss" else 100 * value for name, value in metrics.items()}
+
+
+def numbered_rates(optimizer: Optimizer) -> dict[str, float]:
+    """The learning rate of each group, by the post's names."""
+    return {f"lr_{number}": group["lr"] for number, group in enumerate(optimizer.param_groups)}

@@ -1,0 +1,202 @@
+"""What a loop leaves: metrics, checkpoints and result.json in the run's folder, in the layout of `woof fit`."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Mapping
+from dataclasses import asdict
+from statistics import fmean
+from typing import Any
+
+import torch
+from torch import nn
+from torch.optim import Optimizer
+from torch.utils.tensorboard import SummaryWriter
+
+from woof_lightning.errors import UserError
+from woof_lightning.loops.experiment import Experiment
+from woof_lightning.recipe.checkpoint import NET_PREFIX, RECIPE_KEY, TrainedRecipe, read_checkpoint, recipe_of
+from woof_lightning.recipe.metrics import METRICS, SplitMeans
+from woof_lightning.recipe.optim import Schedule
+from woof_lightning.runs.folder import RunFolder, writing_durably
+from woof_lightning.runs.metrics import MetricsFile
+from woof_lightning.runs.record import RunRecord
+
+LOOP_KEY = "loop"
+
+
+class LoopRun:
+    """The files of one run, for loops that have no library to write them.
+
+    A checkpoint is written after each epoch, once its schedule has stepped, so that a resumed run goes
+    on where it stood.
+
+    Args:
+        folder: The run's folder.
+        loop: The loop's name.
+        experiment: What it trains.
+        settings: The run's settings, for result.json.
+        resume: Whether to go on from the folder's last good checkpoint.
+    """
+
+    def __init__(
+        self, folder: RunFolder, loop: str, experiment: Experiment, settings: dict[str, Any], resume: bool = False
+    ) -> None:
+        self.folder = folder
+        self.loop = loop
+        self.experiment = experiment
+        self.settings = settings
+        self.record = RunRecord()
+        self.loggers: list[Callable[[Mapping[str, float], int], None]] = []
+        self.metrics = MetricsFile(folder.metrics)
+        self.checkpoint = self._last_good() if resume else None
+        self._reports: list[dict[str, float]] = []
+        self._epoch_start_s = self._validation_start_s = 0.0
+
+    @property
+    def first_epoch(self) -> int:
+        """The epoch to begin with: 0, or the one after the checkpoint's."""
+        return 0 if self.checkpoint is None else int(self.checkpoint["epoch"]) + 1
+
+    @property
+    def first_step(self) -> int:
+        """Optimizer steps done before that."""
+        return 0 if self.checkpoint is None else int(self.checkpoint["global_step"])
+
+    def restore(self, net: nn.Module, optimizer: Optimizer, schedule: Schedule) -> None:
+        """Loads the checkpoint of a resumed run into its parts; does nothing in a new run."""
+        if self.checkpoint is None:
+            return
+        weights = {name.removeprefix(NET_PREFIX): value for name, value in self.checkpoint["state_dict"].items()}
+        net.load_state_dict(weights)
+        optimizer.load_state_dict(self.checkpoint["optimizer_states"][0])
+        schedule.scheduler.load_state_dict(self.checkpoint["lr_schedulers"][0])
+        self.record.load_state_dict(self.checkpoint["record"])
+        self.metrics.cut_after(self.first_step)
+
+    def go_on_at(self, epoch: int) -> int:
+        """Prepares to go on at an epoch, for a loop that has restored its parts itself.
+
+        Returns:
+            The optimizer steps done before it.
+        """
+        step = epoch * self.experiment.train_batches
+        self.metrics.cut_after(step)
+        for file in (self.folder.last, self.folder.best):
+            if epoch > 0 and file.is_file():
+                checkpoint = read_checkpoint(file)
+                if checkpoint["epoch"] == epoch - 1:
+                    self.record.load_state_dict(checkpoint["record"])
+                    break
+        return step
+
+    def log_to_tensorboard(self) -> None:
+        """Writes what is logged from now on as TensorBoard events too."""
+        purge = None if self.checkpoint is None else self.first_step + 1
+        writer = SummaryWriter(str(self.folder.path), purge_step=purge)
+
+        def log(values: Mapping[str, float], step: int) -> None:
+            for name, value in values.items():
+                writer.add_scalar(name, value, step)
+            writer.flush()
+
+        self.loggers.append(log)
+
+    def epoch_started(self) -> None:
+        """Starts the epoch's clock."""
+        self._reports = []
+        self._epoch_start_s = time.perf_counter()
+
+    def report(self, epoch: int, step: int, values: Mapping[str, float]) -> None:
+        """Logs the training metrics of a step."""
+        self._reports.append({name: values[name] for name in values if name.startswith("train/")})
+        self._log(epoch, step, values)
+
+    def validation_started(self) -> None:
+        """Notes when the validation begins, to keep it out of the training speed."""
+        self._validation_start_s = time.perf_counter()
+
+    def epoch_ended(
+        self, epoch: int, step: int, means: SplitMeans, net: nn.Module, optimizer: Any, schedule: Schedule
+    ) -> None:
+        """Logs an epoch's metrics, and writes best.ckpt when top-1 strictly improves, last.ckpt always."""
+        now_s = time.perf_counter()
+        values = means.over_images()
+        names = [f"train/{name}" for name in METRICS]
+        reports = {f"{name}_epoch": fmean(r[name] for r in self._reports) for name in names} if self._reports else {}
+        self._log(epoch, step, reports | values)
+        self.record.validated(epoch, {**values, "batch_means": means.over_batches()})
+        batch_size = self.experiment.data.batch_size
+        images = min(self.experiment.train_batches * batch_size, len(self.experiment.index.train))
+        training_s = self._validation_start_s - self._epoch_start_s
+        self.record.epoch_ended(epoch, now_s - self._epoch_start_s, images, training_s)
+        self.metrics.flush()  # What a checkpoint stands for is on the disk before it.
+        checkpoint = self._checkpoint(epoch, step, net, optimizer, schedule)
+        targets = [self.folder.last] if self.record.best["epoch"] < epoch else [self.folder.best, self.folder.last]
+        for target in targets:
+            with writing_durably(target) as file:
+                torch.save(checkpoint, file)
+        shown = {**(self._reports[-1] if self._reports else {}), **values}
+        numbers = "  ".join(f"{name} {value:.4g}" for name, value in shown.items())
+        print(f"epoch {epoch + 1}/{self.experiment.trainer.max_epochs}  {numbers}", flush=True)
+
+    def finish(self) -> None:
+        """Writes result.json."""
+        self.metrics.flush()
+        self.folder.write_result(
+            self.record.result(
+                status="finished",
+                loop=self.loop,
+                seed=self.experiment.seed,
+                data={"fingerprint": self.experiment.index.fingerprint, **self.experiment.index.counts()},
+                config=self.settings,
+                threads=torch.get_num_threads(),
+            )
+        )
+
+    def _log(self, epoch: int, step: int, values: Mapping[str, float]) -> None:
+        values = {**values, "epoch": epoch}
+        self.metrics.log(values, step)
+        for log in self.loggers:
+            log(values, step)
+
+    def _checkpoint(self, epoch: int, step: int, net: nn.Module, optimizer: Any, schedule: Schedule) -> dict[str, Any]:
+        experiment = self.experiment
+        recipe = TrainedRecipe(
+            model=asdict(experiment.model),
+            seed=experiment.seed,
+            classes=list(experiment.index.classes),
+            breeds=list(experiment.index.breeds),
+            data=experiment.data.as_plain(),
+            fingerprint=experiment.index.fingerprint,
+            precision=experiment.trainer.precision,
+        )
+        return {
+            "epoch": epoch,
+            "global_step": step,
+            "state_dict": {f"{NET_PREFIX}{name}": value for name, value in net.state_dict().items()},
+            "optimizer_states": [optimizer.state_dict()],
+            "lr_schedulers": [schedule.scheduler.state_dict()],
+            RECIPE_KEY: recipe.as_dict(),
+            LOOP_KEY: self.loop,
+            "record": self.record.state_dict(),
+        }
+
+    def _last_good(self) -> dict[str, Any] | None:
+        file = self.folder.last_good_checkpoint()
+        if file is None:
+            return None
+        checkpoint = read_checkpoint(file)
+        trained_by = checkpoint.get(LOOP_KEY, "lightning")
+        if trained_by != self.loop:
+            raise UserError(
+                f"{self.folder.path} was trained by {trained_by}, not by {self.loop}: resume it with that, or start "
+                "another run with --name"
+            )
+        was, now = recipe_of(checkpoint).fingerprint, self.experiment.index.fingerprint
+        if was != now:
+            raise UserError(
+                f"{self.folder.path} cannot be resumed with other images: their fingerprint was {was}, that of "
+                f"{self.experiment.index.root} is {now}. Name the run's own data, or start another run with --name"
+            )
+        return checkpoint

@@ -251,7 +251,7 @@ def check(args: Sequence[str]) -> None:
     cases = [
         Case(experiment, workers, precision, cut, shared)
         for precision, experiment, (workers, cut) in itertools.product(
-            options.precision, options.experiments, ((0, None), (2, 2))
+            options.precision, options.experiments, ((0, None), (2, 1))
         )
     ]
     failed = 0
@@ -273,10 +273,10 @@ def told(verdict: Verdict) -> str:
 
 
 def small_training(root: Path, arch: str, image_size: int) -> tuple[str, ...]:
-    """Options of a training of three epochs of seven steps, each validated, on the drawn images."""
+    """Options of a training of two epochs of ten steps, each validated, on the drawn images."""
     return (
         *("--data.root", str(root), "--data.variant", "synthetic", "--data.image_size", str(image_size)),
         *("--data.batch_size", "16", "--model.arch", arch, "--trainer.accelerator", "cpu"),
-        *("--trainer.limit_train_batches", "7", "--trainer.limit_val_batches", "2", "--trainer.max_epochs", "3"),
+        *("--trainer.limit_train_batches", "10", "--trainer.limit_val_batches", "2", "--trainer.max_epochs", "2"),
         *("--trainer.log_every_n_steps", "1"),
     )

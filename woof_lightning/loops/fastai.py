@@ -37,18 +37,21 @@ def train(experiment: Experiment, run: LoopRun) -> None:
             "(callback/fp16.py autocasts for cuda); use 32-true, or another loop"
         )
     net, optimizer, schedule = experiment.build()
-    train_loader, val_loader = experiment.loaders()
     learner = Learner(
-        DataLoaders(train_loader, val_loader, device=experiment.device),
+        DataLoaders(*experiment.loaders(), device=experiment.device),
         net,
         loss_func=F.cross_entropy,
         opt_func=OptimWrapper(opt=optimizer),
         cbs=[Recipe(experiment, run, schedule)],
     )
     run.log_to_tensorboard()
-    # Its table of losses and its bars are for people.
-    with nullcontext() if sys.stdout.isatty() else learner.no_bar(), learner.no_logging():
-        learner.fit(experiment.trainer.max_epochs, start_epoch=run.first_epoch)
+    try:
+        # Its table of losses repeats what the run prints.
+        with nullcontext() if sys.stdout.isatty() else learner.no_bar(), learner.no_logging():
+            learner.fit(experiment.trainer.max_epochs, start_epoch=run.first_epoch)
+    finally:
+        # A Learner is part of reference cycles: its loaders' workers would live until a garbage collection.
+        learner.dls = learner.dl = None
 
 
 class Recipe(Callback):  # type: ignore[misc]

@@ -1,0 +1,148 @@
+"""Every loop computes the same thing: bit for bit, in every experiment, and after a resume."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+import torch
+import yaml
+
+from tests.conftest import CONFIGS, Woof
+from woof_lightning.cost.parity import (
+    ARMS,
+    EXPERIMENTS,
+    KNOWN,
+    Case,
+    compare_loops,
+    differing,
+    first_difference,
+    known_reason,
+    small_training,
+    trained,
+    units_in_the_last_place,
+)
+from woof_lightning.recipe.checkpoint import load_net, read_checkpoint
+from woof_lightning.runs.folder import RunFolder
+
+STEPS_OF_TWO_EPOCHS = 20
+
+
+@pytest.fixture(autouse=True)
+def _one_thread() -> Iterator[None]:
+    """Faster on nets as small as these."""
+    torch.set_num_threads(1)
+    yield
+    torch.set_num_threads(2)
+
+
+@pytest.fixture
+def shared(drawn_root: Path) -> tuple[str, ...]:
+    return small_training(drawn_root, "shufflenet_v2_x0_5", 32)
+
+
+@pytest.mark.parametrize("experiment", EXPERIMENTS)
+def test_experiments_are_those_of_the_configs(experiment: str) -> None:
+    settings = yaml.safe_load((CONFIGS / f"{experiment}.yaml").read_text())["model"]
+    assert settings | EXPERIMENTS[experiment] == settings
+    assert {file.stem for file in CONFIGS.glob("*.yaml") if "overlay" not in file.read_text().lower()} == {*EXPERIMENTS}
+
+
+@pytest.mark.parametrize("experiment", EXPERIMENTS)
+def test_every_loop_ends_in_the_same_bits(experiment: str, shared: tuple[str, ...], tmp_path: Path) -> None:
+    verdicts = list(compare_loops([Case(experiment, 0, "32-true", None, shared)], ARMS, tmp_path))
+    assert [(v.arm, v.difference) for v in verdicts] == [(arm, None) for arm in ARMS]
+    for arm in ARMS:
+        checkpoint = read_checkpoint(RunFolder(tmp_path / f"0-{arm}").last)
+        assert (checkpoint["epoch"], checkpoint["global_step"]) == (1, STEPS_OF_TWO_EPOCHS)
+        by_step = EXPERIMENTS[experiment]["schedule"] == "onecycle"
+        assert checkpoint["lr_schedulers"][0]["last_epoch"] == (STEPS_OF_TWO_EPOCHS if by_step else 2)
+
+
+@pytest.mark.parametrize("experiment", EXPERIMENTS)
+def test_a_run_with_workers_that_was_cut_and_resumed_too(
+    experiment: str, shared: tuple[str, ...], tmp_path: Path
+) -> None:
+    case = Case(experiment, 2, "32-true", 1, shared)
+    for verdict in compare_loops([case], ARMS, tmp_path):
+        if (verdict.arm, "resumed", EXPERIMENTS[experiment]["schedule"]) in KNOWN:
+            assert verdict.known, f"{verdict.arm} no longer differs, or elsewhere: {verdict.difference}"
+        else:
+            assert verdict.difference is None, f"{verdict.arm}: {verdict.difference}"
+
+
+def test_bf16_too_where_a_loop_offers_it(drawn_root: Path, tmp_path: Path) -> None:
+    # Convolutions in groups are slow in bf16, and one epoch less spares a second round of large checkpoints.
+    options = (*small_training(drawn_root, "resnet18", 32), "--trainer.max_epochs", "1")
+    verdicts = compare_loops([Case("sgd_onecycle", 0, "bf16-mixed", None, options)], ARMS, tmp_path)
+    found = {verdict.arm: verdict for verdict in verdicts}
+    refused = found.pop("fastai")
+    assert refused.known == "not offered"
+    assert {arm: verdict.difference for arm, verdict in found.items()} == dict.fromkeys(found)
+
+
+def test_resnet18_at_64_px(drawn_root: Path, tmp_path: Path) -> None:
+    options = (
+        *small_training(drawn_root, "resnet18", 64),
+        "--trainer.max_epochs",
+        "2",
+        "--model.channels_last",
+        "true",
+    )
+    verdicts = list(compare_loops([Case("sgd_onecycle", 0, "32-true", None, options)], ARMS, tmp_path))
+    assert [(v.arm, v.difference) for v in verdicts] == [(arm, None) for arm in ARMS]
+    images = torch.randn(2, 3, 64, 64)
+    outputs = [load_net(RunFolder(tmp_path / f"0-{arm}").best)(images) for arm in ARMS]
+    assert all(torch.equal(outputs[0], other) for other in outputs)
+
+
+def test_differences_are_found_and_named(shared: tuple[str, ...], tmp_path: Path) -> None:
+    case = Case("adamw_onecycle", 0, "32-true", None, (*shared, "--trainer.max_epochs", "1"))
+    one, two = trained("bare", case, tmp_path / "one"), trained("bare", case, tmp_path / "two")
+    assert first_difference(one, two) is None
+
+    checkpoint = torch.load(two.last)
+    weight = checkpoint["state_dict"]["net.fc.weight"]
+    weight[0, 0] = torch.nextafter(weight[0, 0], torch.tensor(torch.inf))
+    torch.save(checkpoint, two.last)
+    assert first_difference(one, two) == (
+        "weights of last.ckpt: state_dict.net.fc.weight: up to 1 units in the last place"
+    )
+    two.last.write_bytes(one.last.read_bytes())
+    header, first, *rest = two.metrics.read_text().splitlines(keepends=True)
+    epoch, step, _, *others = first.split(",")
+    two.metrics.write_text("".join([header, ",".join([epoch, step, "9.5", *others]), *rest]))
+    assert str(first_difference(one, two)).startswith("metrics: row.train/loss is 9.5, bare has ")
+    two.metrics.write_text("".join([header, *rest]))
+    assert first_difference(one, two) == "metrics: 9 rows, bare has 10"
+    two.best.unlink()
+    assert first_difference(one, two) == "checkpoints: no best.ckpt"
+
+
+def test_units_in_the_last_place_count_over_zero() -> None:
+    tiny = torch.tensor([1e-45])
+    assert units_in_the_last_place(tiny, -tiny) == 2
+    assert units_in_the_last_place(torch.tensor([1.0]), torch.tensor([1.0])) == 0
+    assert differing([1, {"a": 2.0}], [1, {"a": 3.0}], "x") == "x.1.a is 3.0, bare has 2.0"
+
+
+def test_only_the_known_difference_is_excused(shared: tuple[str, ...]) -> None:
+    case = Case("sgd_step", 2, "32-true", 1, shared)
+    assert known_reason("hand_rolled", case, "schedule of last.ckpt: x")
+    assert known_reason("hand_rolled", case, "weights of last.ckpt: x") is None
+    assert known_reason("fabric", case, "schedule of last.ckpt: x") is None
+
+
+def test_the_table_for_a_person(woof: Woof, drawn_root: Path) -> None:
+    outcome = woof(
+        *("loop", "--check", "--arms", "fabric", "fastai", "--experiments", "sgd_onecycle"),
+        *("--precision", "bf16-mixed", "--data_root", drawn_root),
+    )
+    assert outcome.code == 0, outcome.err
+    lines = outcome.out.splitlines()
+    assert len(lines) == 4
+    assert lines[0].split()[0] == "fabric"
+    assert lines[0].endswith("equal")
+    assert "not offered" in lines[1]
+    assert [p.name for p in Path().iterdir()] == []

@@ -15,7 +15,7 @@ test: $(ALL_READY)
 	$(BIN)/ruff format --check .
 	$(BIN)/ruff check .
 	$(BIN)/mypy
-	$(BIN)/pytest -m "not slow" --durations=5
+	$(BIN)/pytest -n auto -m "not slow" --durations=5
 
 test-slow: $(ALL_READY)
 	$(BIN)/pytest -m slow

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import csv
 import json
 import re
 import shutil
@@ -11,6 +12,7 @@ from typing import Any
 import pytest
 import yaml
 
+from woof_lightning.cost.parity import ARMS
 from woof_lightning.lit.cli import known_keys
 from woof_lightning.runs.pages import BLOCK, regenerated
 
@@ -58,3 +60,23 @@ def test_results_come_with_their_config() -> None:
 
 def test_no_image_is_committed_as_data() -> None:
     assert not [f for f in ROOT.joinpath("docs").rglob("*") if f.suffix.lower() in (".jpeg", ".jpg", ".npy", ".ckpt")]
+
+
+def test_quoted_code_is_named_or_refused(tmp_path: Path) -> None:
+    (tmp_path / "x.py").write_text("class A:\n    def f(self) -> int:\n        return 1\n\n    x = 2\n")
+    page = tmp_path / "page.md"
+    page.write_text("<!-- generated: source from x.py::A.f -->\nold\n<!-- end -->\n")
+    assert "```python\ndef f(self) -> int:\n    return 1\n```\n" in regenerated(page)
+    page.write_text("<!-- generated: source from x.py::A.g -->\n<!-- end -->\n")
+    with pytest.raises(KeyError):
+        regenerated(page)
+
+
+def test_every_loop_validates_alike() -> None:
+    """The committed figures: equal to the last digit within a setting."""
+    with (ROOT / "docs" / "results" / "parity" / "rows.csv").open(newline="") as file:
+        rows = list(csv.DictReader(file))
+    for setting in ("demo", "real"):
+        found = {row["arm"]: (row["val_loss"], row["val_acc1"]) for row in rows if row["setting"] == setting}
+        assert found.keys() == set(ARMS)
+        assert len(set(found.values())) == 1, found

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -27,14 +26,6 @@ from woof_lightning.recipe.checkpoint import load_net, read_checkpoint
 from woof_lightning.runs.folder import RunFolder
 
 STEPS_OF_TWO_EPOCHS = 20
-
-
-@pytest.fixture(autouse=True)
-def _one_thread() -> Iterator[None]:
-    """Faster on nets as small as these."""
-    torch.set_num_threads(1)
-    yield
-    torch.set_num_threads(2)
 
 
 @pytest.fixture

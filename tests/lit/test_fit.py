@@ -240,7 +240,7 @@ def kill_after_epoch(epoch: int, options: list[Any], cwd: Path) -> None:
         "        os.kill(os.getpid(), signal.SIGKILL)\n"
         "    return real(self, batch, batch_idx)\n"
         "WoofClassifier.training_step = step\n"
-        "import torch; torch.set_num_threads(2)\n"
+        "import torch; torch.set_num_threads(1)\n"
         "from woof_lightning.cli import main\n"
         "sys.exit(main(sys.argv[1:]))\n"
     )

@@ -20,7 +20,7 @@ from woof_lightning.recipe.config import DataConfig, ModelConfig
 from woof_lightning.recipe.images import ImageIndex
 from woof_lightning.recipe.loading import Batch
 from woof_lightning.recipe.metrics import METRICS, per_image, training_report
-from woof_lightning.recipe.model import build_net, check_arch
+from woof_lightning.recipe.model import build_net, check_arch, outputs_for
 from woof_lightning.recipe.optim import build_optimizer, build_schedule, learning_rates, resolve_optimizer
 from woof_lightning.recipe.transforms import normalise
 
@@ -156,16 +156,11 @@ class WoofClassifier(LightningModule):
         Raises:
             UserError: When the data has more, or there is neither a number nor data.
         """
-        if index is not None and self.config.num_classes is not None and self.config.num_classes < len(index.classes):
-            raise UserError(
-                f"model.num_classes is {self.config.num_classes}, but {index.root} has {len(index.classes)} classes: "
-                "expected null or at least that many"
-            )
-        if self.config.num_classes is not None:
-            return self.config.num_classes
-        if index is None:
+        if index is not None:
+            return outputs_for(self.config.num_classes, index)
+        if self.config.num_classes is None:
             raise UserError("model.num_classes is null: without an ImagewoofDataModule it must be a number")
-        return len(index.classes)
+        return self.config.num_classes
 
     def _build(self, num_classes: int) -> None:
         self.config = replace(self.config, num_classes=num_classes)

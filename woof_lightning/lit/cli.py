@@ -30,7 +30,7 @@ from woof_lightning.lit.progress import EpochProgress
 from woof_lightning.lit.quiet import quieten_libraries
 from woof_lightning.lit.recorder import EventsLogger, MetricsLogger, Recorder
 from woof_lightning.lit.trainer import TRAINER_DEFAULTS, WoofTrainer
-from woof_lightning.recipe.checkpoint import read_checkpoint, recipe_of
+from woof_lightning.recipe.checkpoint import check_same_images, read_checkpoint, recipe_of
 from woof_lightning.recipe.config import DataConfig, ModelConfig, data_problems, model_problems
 from woof_lightning.runs.command_line import CALL_KEYS, SEED_KEYS, default_name, readable
 from woof_lightning.runs.config import check_resumable
@@ -192,7 +192,8 @@ class WoofCLI(LightningCLI):
         self.datamodule.prepare_data()
         self.datamodule.setup("fit")
         self.model.number_of_classes(self.datamodule.index)
-        self._check_same_images()
+        if self.resume_from is not None:
+            check_same_images(self.resume_fingerprint, self.datamodule.index, self.run.path)
         if options.trainer.fast_dev_run or not self.trainer.is_global_zero:
             return
         if options.overwrite and not options.resume:
@@ -240,14 +241,6 @@ class WoofCLI(LightningCLI):
             checkpoint = read_checkpoint(self.resume_from)
             self.resume_step = int(checkpoint["global_step"])
             self.resume_fingerprint = recipe_of(checkpoint).fingerprint
-
-    def _check_same_images(self) -> None:
-        was, now = self.resume_fingerprint, self.datamodule.index.fingerprint
-        if self.resume_from is not None and was != now:
-            raise UserError(
-                f"{self.run.path} cannot be resumed with other images: their fingerprint was {was}, that of "
-                f"{self.datamodule.index.root} is {now}. Name the run's own data, or start another run with --name"
-            )
 
     def _settings(self) -> dict[str, Any]:
         text = self.parser.dump(self.config, skip_unset=False)

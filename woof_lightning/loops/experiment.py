@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from contextlib import AbstractContextManager, nullcontext
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from typing import Any
 
 import torch
@@ -151,18 +151,3 @@ def limited(batches: int, key: str, limit: int | float | None) -> int:
     if taken < 1:
         raise UserError(f"trainer.{key} is {limit} of {batches} batches: expected at least one batch")
     return taken
-
-
-def resolve(model: ModelConfig, data: DataConfig, trainer: TrainerConfig, seed: int, index: ImageIndex) -> Experiment:
-    """The experiment on these images, with the head's outputs taken from them where none are set.
-
-    Raises:
-        UserError: When the head has fewer outputs than the data has classes.
-    """
-    classes = len(index.classes)
-    if model.num_classes is not None and model.num_classes < classes:
-        raise UserError(
-            f"model.num_classes is {model.num_classes}, but {index.root} has {classes} classes: expected null or at "
-            "least that many"
-        )
-    return Experiment(replace(model, num_classes=model.num_classes or classes), data, trainer, seed, index)

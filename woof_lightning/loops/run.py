@@ -15,7 +15,14 @@ from torch.utils.tensorboard import SummaryWriter
 
 from woof_lightning.errors import UserError
 from woof_lightning.loops.experiment import Experiment
-from woof_lightning.recipe.checkpoint import NET_PREFIX, RECIPE_KEY, TrainedRecipe, read_checkpoint, recipe_of
+from woof_lightning.recipe.checkpoint import (
+    NET_PREFIX,
+    RECIPE_KEY,
+    TrainedRecipe,
+    check_same_images,
+    read_checkpoint,
+    recipe_of,
+)
 from woof_lightning.recipe.metrics import METRICS, SplitMeans
 from woof_lightning.recipe.optim import Schedule
 from woof_lightning.runs.folder import RunFolder, writing_durably
@@ -193,10 +200,5 @@ class LoopRun:
                 f"{self.folder.path} was trained by {trained_by}, not by {self.loop}: resume it with that, or start "
                 "another run with --name"
             )
-        was, now = recipe_of(checkpoint).fingerprint, self.experiment.index.fingerprint
-        if was != now:
-            raise UserError(
-                f"{self.folder.path} cannot be resumed with other images: their fingerprint was {was}, that of "
-                f"{self.experiment.index.root} is {now}. Name the run's own data, or start another run with --name"
-            )
+        check_same_images(recipe_of(checkpoint).fingerprint, self.experiment.index, self.folder.path)
         return checkpoint

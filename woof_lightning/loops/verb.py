@@ -6,7 +6,7 @@ import argparse
 import difflib
 import importlib.util
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, fields
+from dataclasses import dataclass, fields, replace
 from pathlib import Path
 from typing import Any, cast
 
@@ -14,13 +14,13 @@ import yaml
 from jsonargparse import ActionConfigFile, ArgumentError, ArgumentParser, Namespace  # type: ignore[attr-defined]
 
 from woof_lightning.errors import UserError, raise_together
-from woof_lightning.loops.experiment import Experiment, TrainerConfig, resolve, trainer_problems
+from woof_lightning.loops.experiment import Experiment, TrainerConfig, trainer_problems
 from woof_lightning.loops.run import LoopRun
 from woof_lightning.recipe.config import DataConfig, ModelConfig, data_problems, model_problems
 from woof_lightning.recipe.images import check_images
 from woof_lightning.recipe.imagewoof import prepare_data
 from woof_lightning.recipe.loading import check_batch_size, check_shared_memory
-from woof_lightning.recipe.model import check_arch
+from woof_lightning.recipe.model import check_arch, outputs_for
 from woof_lightning.recipe.optim import resolve_optimizer
 from woof_lightning.runs.command_line import CALL_KEYS, default_name, readable
 from woof_lightning.runs.config import check_resumable
@@ -84,7 +84,10 @@ def find_loop(name: str) -> Callable[[Experiment, LoopRun], None]:
         raise UserError(f"{name} is no loop; {f'did you mean {near[0]}?' if near else 'expected ' + ', '.join(LOOPS)}")
     for package in LOOPS[name]:
         if importlib.util.find_spec(package) is None:
-            raise UserError(f"woof loop {name} needs {package}: install it with pip install 'woof-lightning[peers]'")
+            raise UserError(
+                f"woof loop {name} needs {package}, which is not installed: install the extra `peers` "
+                "(pip install '.[peers]' in the project's folder, or make setup)"
+            )
     module = importlib.import_module(f"woof_lightning.loops.{name}")
     return cast(Callable[[Experiment, LoopRun], None], module.train)
 
@@ -126,7 +129,8 @@ def run_loop(train: Callable[[Experiment, LoopRun], None], call: Call) -> None:
     check_images(index)
     check_batch_size(call.data, index)
     check_shared_memory(call.data)
-    experiment = resolve(call.model, call.data, call.trainer, call.seed, index)
+    model = replace(call.model, num_classes=outputs_for(call.model.num_classes, index))
+    experiment = Experiment(model, call.data, call.trainer, call.seed, index)
     experiment.total_steps, experiment.val_batches  # noqa: B018  Limits that leave no batch are named here.
     run = LoopRun(call.folder, call.loop, experiment, call.settings, resume=resuming)
     if run.checkpoint is None:
@@ -153,7 +157,7 @@ def known_keys() -> list[str]:
 def _call(name: str, parser: ArgumentParser, options: Namespace) -> Call:
     settings = yaml.safe_load(parser.dump(options, skip_unset=False))
     parts = parser.instantiate(options)
-    stem = options.name or f"{default_name(options.config)}-{name}"
+    stem = options.name or (f"{default_name(options.config)}-{name}" if options.config else name)
     return Call(
         loop=name,
         folder=RunFolder(options.runs_dir / stem),

@@ -13,6 +13,7 @@ from torch import nn
 
 from woof_lightning.errors import UserError
 from woof_lightning.recipe.config import ModelConfig
+from woof_lightning.recipe.images import ImageIndex
 from woof_lightning.recipe.model import build_net
 
 RECIPE_KEY = "recipe"
@@ -74,6 +75,15 @@ def check_same_classes(trained: TrainedRecipe, classes: Sequence[str]) -> None:
         raise UserError(
             f"the checkpoint was trained on {len(trained.classes)} classes ({', '.join(trained.classes)}), but "
             f"the data has {len(classes)} ({', '.join(classes)}): expected the same"
+        )
+
+
+def check_same_images(fingerprint: str, index: ImageIndex, run: Path) -> None:
+    """Raises a UserError when a run would be resumed with other images than it was trained on."""
+    if fingerprint != index.fingerprint:
+        raise UserError(
+            f"{run} cannot be resumed with other images: their fingerprint was {fingerprint}, that of {index.root} is "
+            f"{index.fingerprint}. Name the run's own data, or start another run with --name"
         )
 
 

@@ -9,6 +9,7 @@ import torchvision
 from torch import nn
 
 from woof_lightning.errors import UserError
+from woof_lightning.recipe.images import ImageIndex
 from woof_lightning.recipe.randomness import own_randomness
 
 # These return extra outputs while training unless told not to.
@@ -39,6 +40,21 @@ def build_net(
     if compile:
         net.compile()
     return net
+
+
+def outputs_for(num_classes: int | None, index: ImageIndex) -> int:
+    """The outputs of the head: as set, or as many as the data has classes.
+
+    Raises:
+        UserError: When the data has more.
+    """
+    classes = len(index.classes)
+    if num_classes is not None and num_classes < classes:
+        raise UserError(
+            f"model.num_classes is {num_classes}, but {index.root} has {classes} classes: expected null or at least "
+            "that many"
+        )
+    return classes if num_classes is None else num_classes
 
 
 def check_arch(arch: str) -> None:

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import ast
 import csv
 import json
 import re
 import sys
+import textwrap
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from statistics import median
@@ -113,11 +115,40 @@ def _rows(file: Path) -> list[dict[str, str]]:
         return list(csv.DictReader(text))
 
 
+def source_block(place: Path) -> str:
+    """The lines of a function or class as they stand in its file.
+
+    Args:
+        place: FILE::NAME, where NAME may be dotted (Class.method).
+
+    Raises:
+        KeyError: When the file has no such name.
+    """
+    file, _, dotted = str(place).partition("::")
+    text = Path(file).read_text()
+    body: Sequence[ast.stmt] = ast.parse(text).body
+    for name in dotted.split("."):
+        named = {node.name: node for node in body if isinstance(node, (ast.FunctionDef, ast.ClassDef))}
+        node = named[name]
+        body = node.body
+    lines = text.splitlines(keepends=True)[node.lineno - 1 : node.end_lineno]
+    return f"```python\n{textwrap.dedent(''.join(lines))}```\n"
+
+
+def parity_table(folder: Path) -> str:
+    """What validation says after the same training, for every loop."""
+    rows = _rows(folder / "rows.csv")
+    table = [[row["setting"], row["arm"], row["epochs"], row["val_acc1"], row["val_loss"]] for row in rows]
+    return markdown_table(("setting", "loop", "epochs", "val/acc1", "val/loss"), table)
+
+
 TABLES: dict[str, Callable[[Path], str]] = {
     "runs": runs_table,
     "epoch-times": epoch_times_table,
     "finders": finders_table,
     "heads": heads_table,
+    "source": source_block,
+    "parity": parity_table,
 }
 
 

@@ -181,6 +181,8 @@ def test_a_bad_loss_ends_the_sweep(tmp_path: Path, bad: float) -> None:
     early = lr_find(Fixed([2.3, bad] + [1.0] * 50), trainer=trainer(tmp_path), num_training=60)
     assert "became NaN or infinite at lr" in (early.problem or "")
     assert "--min_lr" in (early.problem or "")
+    late = lr_find(Fixed([*falling[:13], bad] + [1.0] * 50), trainer=trainer(tmp_path), num_training=60)
+    assert "13 points" in (late.problem or "")
 
 
 def test_divergence_ends_the_sweep(tmp_path: Path) -> None:

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import gc
 import io
 import pickle
 import subprocess
 import sys
 import warnings
+import weakref
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -20,6 +22,7 @@ from fastai.callback.core import Callback as FastaiCallback
 from fastai.data.core import DataLoaders
 from fastai.learner import Learner
 from fastai.optimizer import OptimWrapper
+from ignite.engine import Engine, Events
 from lightning.fabric import Fabric
 from lightning.pytorch import LightningModule, Trainer
 from lightning.pytorch.callbacks import Callback, ModelCheckpoint
@@ -353,21 +356,46 @@ class Counting(FastaiCallback):  # type: ignore[misc]
         self.rates.append(self.learn.opt.opt.param_groups[0]["lr"])
 
 
-def test_fastai_overwrites_the_rate_and_ends_skipped_epochs(tmp_path: Path) -> None:
-    """See Recipe.before_fit and after_epoch in loops/fastai.py."""
+def fastai_learner(folder: Path, callback: FastaiCallback | None = None) -> Learner:
     net = torch.nn.Linear(1, 1)
-    optimizer = torch.optim.SGD(net.parameters(), lr=0.5)
     loader = DataLoader(torch.utils.data.TensorDataset(torch.ones(4, 1), torch.ones(4, 1)), batch_size=4)
-    counting = Counting()
-    learner = Learner(
+    return Learner(
         DataLoaders(loader, loader, device=torch.device("cpu")),
         net,
         loss_func=torch.nn.functional.mse_loss,
-        opt_func=OptimWrapper(opt=optimizer),
-        cbs=[counting],
-        path=tmp_path,
+        opt_func=OptimWrapper(opt=torch.optim.SGD(net.parameters(), lr=0.5)),
+        cbs=[callback] if callback else [],
+        path=folder,
     )
+
+
+def test_fastai_overwrites_the_rate_and_ends_skipped_epochs(tmp_path: Path) -> None:
+    """See Recipe.before_fit and after_epoch in loops/fastai.py."""
+    counting = Counting()
+    learner = fastai_learner(tmp_path, counting)
     with learner.no_bar(), learner.no_logging():
         learner.fit(3, start_epoch=2)
     assert counting.ended == [0, 1, 2]
     assert set(counting.rates) == {0.001}
+
+
+def test_a_fastai_learner_outlives_its_use(tmp_path: Path) -> None:
+    """See the end of train in loops/fastai.py."""
+    learner = fastai_learner(tmp_path)
+    loaders = weakref.ref(learner.dls)
+    gc.disable()
+    try:
+        del learner
+        assert loaders() is not None
+    finally:
+        gc.enable()
+
+
+def test_an_ignite_engine_at_its_end_starts_over() -> None:
+    """See the end of train in loops/ignite.py."""
+    begun: list[int] = []
+    engine = Engine(lambda engine, batch: None)
+    engine.add_event_handler(Events.EPOCH_STARTED, lambda: begun.append(engine.state.epoch))
+    engine.load_state_dict({"epoch": 2, "max_epochs": 2, "epoch_length": 1})
+    engine.run([0], max_epochs=2, epoch_length=1)
+    assert begun == [1, 2]

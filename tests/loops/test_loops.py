@@ -93,6 +93,19 @@ def test_a_run_is_resumed_or_replaced_as_told(woof: Woof, small_loop: list[str])
     assert len(read_metrics(run_of("bare").metrics)) == 4
 
 
+@pytest.mark.parametrize("loop", LOOPS)
+def test_resuming_a_finished_run_changes_nothing(woof: Woof, small_loop: list[str], loop: str) -> None:
+    assert woof("loop", loop, *small_loop).code == 0
+    metrics, result = run_of(loop).metrics.read_text(), json.loads(run_of(loop).result.read_text())
+    again = woof("loop", loop, *small_loop, "--resume")
+    assert again.code == 0, again.err
+    assert run_of(loop).metrics.read_text() == metrics
+    after = json.loads(run_of(loop).result.read_text())
+    assert {key: after[key] for key in ("best", "final", "epochs")} == {
+        key: result[key] for key in ("best", "final", "epochs")
+    }
+
+
 @pytest.mark.parametrize(
     ("options", "words"),
     [
@@ -110,6 +123,7 @@ def test_a_run_is_resumed_or_replaced_as_told(woof: Woof, small_loop: list[str])
         (["bare", "--model.num_classes", "5"], ["model.num_classes is 5", "10 classes"]),
         (["fastai", "--trainer.precision", "bf16-mixed"], ["fastai", "32-true"]),
         (["bare", "--data.folder", "nowhere"], ["nowhere"]),
+        (["bare", "--data.image_size", "9999"], ["data.image_size is 9999", "at most"]),
     ],
 )
 def test_bad_input_is_named(woof: Woof, small_loop: list[str], options: list[str], words: list[str]) -> None:

@@ -7,10 +7,9 @@ from typing import Any, cast
 from lightning.pytorch import LightningDataModule, Trainer
 from torch.utils.data import DataLoader
 
-from woof_lightning.errors import UserError
 from woof_lightning.recipe.config import DataConfig
-from woof_lightning.recipe.images import ImageIndex, check_images
-from woof_lightning.recipe.imagewoof import open_data, prepare_data
+from woof_lightning.recipe.images import ImageIndex
+from woof_lightning.recipe.imagewoof import open_data, prepare_checked_data
 from woof_lightning.recipe.loading import (
     Batch,
     EpochSampler,
@@ -19,9 +18,6 @@ from woof_lightning.recipe.loading import (
     train_loader,
     val_loader,
 )
-
-# A net that sees every image enlarged more than this sees little but interpolation.
-MOST_ENLARGEMENT = 2
 
 
 class ImagewoofDataModule(LightningDataModule):
@@ -48,15 +44,8 @@ class ImagewoofDataModule(LightningDataModule):
         Raises:
             UserError: When that cannot be done, or the settings do not suit these images.
         """
-        if self.index is not None:
-            return
-        index = prepare_data(self.config)
-        longest_side_px = check_images(index)
-        if self.config.image_size > MOST_ENLARGEMENT * longest_side_px:
-            raise UserError(
-                f"data.image_size is {self.config.image_size}, but the largest image of {index.root} is "
-                f"{longest_side_px} px: expected at most {MOST_ENLARGEMENT * longest_side_px}"
-            )
+        if self.index is None:
+            prepare_checked_data(self.config)
 
     def setup(self, stage: str) -> None:
         """Indexes the images."""

@@ -79,7 +79,7 @@ class LRFound:
         """Why there is no suggestion, and the way out; None where there is one."""
         if self.steepest is not None:
             return None
-        points, last = len(self.curve), f" at lr {self.curve.lr[-1]:.3g}" if self.curve.lr else ""
+        points, last = len(self.curve.finite()), f" at lr {self.curve.lr[-1]:.3g}" if self.curve.lr else ""
         if points < FEWEST_STEPS:
             ended = {
                 "diverged": f"the loss diverged{last}",

@@ -8,6 +8,7 @@ import torch
 import torch.nn.functional as F
 from lightning.fabric import Fabric
 from lightning.fabric.loggers.tensorboard import TensorBoardLogger
+from tqdm import tqdm
 
 from woof_lightning.loops.experiment import Experiment
 from woof_lightning.loops.run import LoopRun
@@ -43,7 +44,7 @@ def train(experiment: Experiment, run: LoopRun) -> None:
         run.epoch_started()
         net.train()
         train_loader.sampler.set_epoch(epoch)  # type: ignore[attr-defined]
-        for batch in train_loader:
+        for batch in tqdm(train_loader, desc=f"epoch {epoch + 1}", disable=None, leave=False):
             images, labels = fabric.to_device(batch)
             with fabric.autocast():
                 logits = net(normalise(images, channels_last))

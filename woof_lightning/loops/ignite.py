@@ -85,5 +85,6 @@ def train(experiment: Experiment, run: LoopRun) -> None:
     run.loggers.append(log)
     epochs, epoch_length = experiment.trainer.max_epochs, experiment.train_batches
     trainer.load_state_dict({"epoch": run.first_epoch, "max_epochs": epochs, "epoch_length": epoch_length})
-    trainer.run(train_loader, max_epochs=epochs, epoch_length=epoch_length)
+    if run.first_epoch < epochs:  # An engine that is at its end would start over.
+        trainer.run(train_loader, max_epochs=epochs, epoch_length=epoch_length)
     events.close()

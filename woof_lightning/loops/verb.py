@@ -17,8 +17,7 @@ from woof_lightning.errors import UserError, raise_together
 from woof_lightning.loops.experiment import Experiment, TrainerConfig, trainer_problems
 from woof_lightning.loops.run import LoopRun
 from woof_lightning.recipe.config import DataConfig, ModelConfig, data_problems, model_problems
-from woof_lightning.recipe.images import check_images
-from woof_lightning.recipe.imagewoof import prepare_data
+from woof_lightning.recipe.imagewoof import prepare_checked_data
 from woof_lightning.recipe.loading import check_batch_size, check_shared_memory
 from woof_lightning.recipe.model import check_arch, outputs_for
 from woof_lightning.recipe.optim import resolve_optimizer
@@ -125,8 +124,7 @@ def run_loop(train: Callable[[Experiment, LoopRun], None], call: Call) -> None:
         check_resumable(call.folder.config, call.settings)
     elif not call.overwrite:
         call.folder.check_free()
-    index = prepare_data(call.data)
-    check_images(index)
+    index = prepare_checked_data(call.data)
     check_batch_size(call.data, index)
     check_shared_memory(call.data)
     model = replace(call.model, num_classes=outputs_for(call.model.num_classes, index))

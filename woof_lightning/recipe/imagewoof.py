@@ -22,7 +22,7 @@ from tqdm import tqdm
 from woof_lightning.errors import UserError
 from woof_lightning.recipe import synthetic
 from woof_lightning.recipe.config import DataConfig
-from woof_lightning.recipe.images import SPLITS, ImageIndex, class_counts, index_folder, with_labels
+from woof_lightning.recipe.images import SPLITS, ImageIndex, check_images, class_counts, index_folder, with_labels
 from woof_lightning.recipe.temporary import temporary_folder_beside
 
 BASE_URL = "https://s3.amazonaws.com/fast-ai-imageclas/"
@@ -70,6 +70,10 @@ BREEDS = {
 }
 
 
+# A net that sees every image enlarged more than this sees little but interpolation.
+MOST_ENLARGEMENT = 2
+
+
 def breed_of(class_name: str) -> str:
     """The breed of a class folder of Imagewoof or of the synthetic set; else the name itself."""
     if class_name in BREEDS:
@@ -99,6 +103,22 @@ def prepare_data(config: DataConfig) -> ImageIndex:
     elif not folder.is_dir():
         _bring(config, folder)
     return open_data(config)
+
+
+def prepare_checked_data(config: DataConfig) -> ImageIndex:
+    """As prepare_data, and makes sure that every image can be read and that the settings suit them.
+
+    Raises:
+        UserError: When that is not so.
+    """
+    index = prepare_data(config)
+    longest_side_px = check_images(index)
+    if config.image_size > MOST_ENLARGEMENT * longest_side_px:
+        raise UserError(
+            f"data.image_size is {config.image_size}, but the largest image of {index.root} is {longest_side_px} px: "
+            f"expected at most {MOST_ENLARGEMENT * longest_side_px}"
+        )
+    return index
 
 
 def open_data(config: DataConfig) -> ImageIndex:

@@ -115,6 +115,26 @@ def _rows(file: Path) -> list[dict[str, str]]:
         return list(csv.DictReader(text))
 
 
+def sweep_speed_table(folder: Path) -> str:
+    """The time of a sweep's steps over that of as many training steps, pair by pair."""
+    steps_s: dict[tuple[str, str], float] = {}
+    call_s: dict[tuple[str, str], float] = {}
+    for row in _rows(folder / "speed.csv"):
+        key = (row["repeat"], row["arm"])
+        steps_s[key], call_s[key] = float(row["steps_s"]), float(row["call_s"])
+    repeats = sorted({repeat for repeat, _ in steps_s})
+    table = [
+        [
+            repeat,
+            *(f"{steps_s[repeat, arm]:.3g} s" for arm in ("fit", "sweep")),
+            f"{steps_s[repeat, 'sweep'] / steps_s[repeat, 'fit']:.3g}",
+            f"{call_s[repeat, 'sweep'] - call_s[repeat, 'fit']:.2g} s",
+        ]
+        for repeat in repeats
+    ]
+    return markdown_table(("repeat", "steps of fit", "steps of the sweep", "ratio", "whole call, more by"), table)
+
+
 def source_block(place: Path) -> str:
     """The lines of a function or class as they stand in its file.
 
@@ -147,6 +167,7 @@ TABLES: dict[str, Callable[[Path], str]] = {
     "epoch-times": epoch_times_table,
     "finders": finders_table,
     "heads": heads_table,
+    "sweep-speed": sweep_speed_table,
     "source": source_block,
     "parity": parity_table,
 }

@@ -12,6 +12,7 @@ from importlib import metadata
 from pathlib import Path
 
 from woof_lightning.errors import INTERRUPTED_EXIT_CODE, USER_ERROR_EXIT_CODE, UserError, user_message
+from woof_lightning.runs.command_line import Parser
 
 # torch and Lightning take seconds to import, so each verb imports what it needs when it is called.
 
@@ -214,13 +215,8 @@ def _summary(verb: Callable[[Sequence[str]], None]) -> str:
     return (verb.__doc__ or "").rstrip(".")
 
 
-class _Parser(argparse.ArgumentParser):
-    def error(self, message: str) -> None:  # type: ignore[override]
-        raise UserError(f"{message}; see {self.prog} --help")
-
-
 def _parser(name: str, verb: Callable[[Sequence[str]], None]) -> argparse.ArgumentParser:
-    return _Parser(prog=f"woof {name}", description=_summary(verb), allow_abbrev=False)
+    return Parser(prog=f"woof {name}", description=_summary(verb), allow_abbrev=False)
 
 
 def _add_checkpoint(parser: argparse.ArgumentParser) -> None:

@@ -292,7 +292,8 @@ def test_every_config_can_be_swept(woof: Woof, small_fit: list[str], config: str
         (["--num_training", "2"], ["num_training is 2", "at least"]),
         (["--trainer.fast_dev_run", "true"], ["fast_dev_run"]),
         (["--data.batch_size", "1000"], ["data.batch_size is 1000", "480"]),
-        (["--num_trainin", "20"], ["num_training"]),
+        (["--num_trainin", "20"], ["did you mean num_training"]),
+        (["--resume"], ["resume is no known setting", "woof lr-find --help"]),
     ],
 )
 def test_bad_input_is_named_and_leaves_nothing(

@@ -112,6 +112,7 @@ def test_resuming_a_finished_run_changes_nothing(woof: Woof, small_loop: list[st
         (["nosuch"], ["nosuch is no loop"]),
         (["bar"], ["did you mean bare"]),
         ([], ["needs the name of a loop", "hand_rolled"]),
+        (["--check", "--arms", "nosuch"], ["nosuch", "hand_rolled", "woof loop --check --help"]),
         (["bare", "--trainer.gradient_clip_val", "1"], ["trainer.gradient_clip_val is not honoured", "max_epochs"]),
         (["bare", "--model.lrr", "1"], ["model.lrr", "did you mean model.lr"]),
         (["bare", "--model.lr", "x"], ["model.lr is x", "a number"]),
@@ -127,7 +128,7 @@ def test_resuming_a_finished_run_changes_nothing(woof: Woof, small_loop: list[st
     ],
 )
 def test_bad_input_is_named(woof: Woof, small_loop: list[str], options: list[str], words: list[str]) -> None:
-    outcome = woof("loop", *(options[:1]), *(small_loop if options else []), *options[1:])
+    outcome = woof("loop", *(options[:1]), *(small_loop if options and options[0] != "--check" else []), *options[1:])
     assert outcome.code == 2, outcome.err
     assert all(word in outcome.err for word in words), outcome.err
     assert not list(Path().rglob("*.ckpt"))

@@ -6,7 +6,6 @@ BatchNorm buffers, optimizer state, schedule state, the metrics of every reporte
 
 from __future__ import annotations
 
-import argparse
 import contextlib
 import io
 import itertools
@@ -25,6 +24,7 @@ from woof_lightning.lit.cli import fit
 from woof_lightning.loops.run import LoopRun
 from woof_lightning.loops.verb import LOOPS, loop
 from woof_lightning.recipe.checkpoint import read_checkpoint
+from woof_lightning.runs.command_line import Parser
 from woof_lightning.runs.folder import RunFolder
 from woof_lightning.runs.metrics import read_metrics
 
@@ -237,9 +237,7 @@ def check(args: Sequence[str]) -> None:
     Raises:
         UserError: When loops differ in a way that is not known.
     """
-    parser = argparse.ArgumentParser(
-        prog="woof loop --check", description="Train with every loop and compare the results to the bit."
-    )
+    parser = Parser(prog="woof loop --check", description="Train with every loop and compare the results to the bit.")
     parser.add_argument("--arms", nargs="+", choices=ARMS, default=ARMS, help="the loops to compare")
     parser.add_argument("--experiments", nargs="+", choices=EXPERIMENTS, default=list(EXPERIMENTS))
     parser.add_argument("--precision", nargs="+", choices=("32-true", "bf16-mixed"), default=["32-true", "bf16-mixed"])

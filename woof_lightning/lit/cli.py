@@ -32,7 +32,7 @@ from woof_lightning.lit.recorder import EventsLogger, MetricsLogger, Recorder
 from woof_lightning.lit.trainer import TRAINER_DEFAULTS, WoofTrainer
 from woof_lightning.recipe.checkpoint import check_same_images, read_checkpoint, recipe_of
 from woof_lightning.recipe.config import DataConfig, ModelConfig, data_problems, model_problems
-from woof_lightning.runs.command_line import CALL_KEYS, SEED_KEYS, default_name, readable
+from woof_lightning.runs.command_line import CALL_KEYS, NOT_SAVED, SEED_KEYS, default_name, readable
 from woof_lightning.runs.config import check_resumable
 from woof_lightning.runs.draw import draw_lr_curve
 from woof_lightning.runs.folder import RunFolder, write_text_durably
@@ -105,7 +105,7 @@ def run_cli(args: list[str]) -> WoofCLI:
             args=args,
         )
     except (ArgumentError, argparse.ArgumentError) as error:
-        raise UserError(readable(str(error), known_keys(), args[0])) from error
+        raise UserError(readable(str(error), known_keys(args[0]), args[0])) from error
     except MisconfigurationException as error:
         raise UserError(f"the trainer's settings (trainer.*) cannot be used: {error}") from error
 
@@ -245,7 +245,7 @@ class WoofCLI(LightningCLI):
     def _settings(self) -> dict[str, Any]:
         text = self.parser.dump(self.config, skip_unset=False)
         settings: dict[str, Any] = yaml.safe_load(text)[self.config.subcommand]
-        return {key: value for key, value in settings.items() if key not in CALL_KEYS}
+        return {key: value for key, value in settings.items() if key not in NOT_SAVED}
 
     def _callbacks(self, options: Namespace) -> list[Callback]:
         callbacks: list[Callback] = [Recorder(self.run, self.settings)]
@@ -309,12 +309,13 @@ def setting_problems(options: Namespace) -> list[str]:
     return problems
 
 
-def known_keys() -> list[str]:
-    """Every key that `woof fit` takes, dotted."""
+def known_keys(verb: str = "fit") -> list[str]:
+    """Every key that a verb takes, dotted."""
     trainer = list(inspect.signature(Trainer.__init__).parameters)[1:]
     keys = {"model": [f.name for f in fields(ModelConfig)], "data": [f.name for f in fields(DataConfig)]}
     nested = [f"{group}.{name}" for group, names in {**keys, "trainer": trainer}.items() for name in names]
-    return [*CALL_KEYS, *SWEEP_KEYS, "seed_everything", *nested]
+    calls = [*CALL_KEYS, "resume"] if verb == "fit" else [*CALL_KEYS, "json", *SWEEP_KEYS]
+    return [*calls, "seed_everything", *nested]
 
 
 def _as_list(value: Any) -> list[Any]:

@@ -21,7 +21,7 @@ from woof_lightning.recipe.imagewoof import prepare_checked_data
 from woof_lightning.recipe.loading import check_batch_size, check_shared_memory
 from woof_lightning.recipe.model import check_arch, outputs_for
 from woof_lightning.recipe.optim import resolve_optimizer
-from woof_lightning.runs.command_line import CALL_KEYS, default_name, readable
+from woof_lightning.runs.command_line import CALL_KEYS, NOT_SAVED, default_name, readable
 from woof_lightning.runs.config import check_resumable
 from woof_lightning.runs.folder import RunFolder, write_text_durably
 
@@ -149,7 +149,7 @@ def run_loop(train: Callable[[Experiment, LoopRun], None], call: Call) -> None:
 def known_keys() -> list[str]:
     """Every key that `woof loop` takes, dotted."""
     nested = [f"{group}.{field.name}" for group, cls in GROUPS.items() for field in fields(cls)]
-    return [*CALL_KEYS, "seed_everything", *nested]
+    return [*CALL_KEYS, "resume", "seed_everything", *nested]
 
 
 def _call(name: str, parser: ArgumentParser, options: Namespace) -> Call:
@@ -165,7 +165,7 @@ def _call(name: str, parser: ArgumentParser, options: Namespace) -> Call:
         model=parts.model,
         data=parts.data,
         trainer=parts.trainer,
-        settings={key: value for key, value in settings.items() if key not in CALL_KEYS},
+        settings={key: value for key, value in settings.items() if key not in NOT_SAVED},
     )
 
 

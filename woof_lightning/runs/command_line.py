@@ -2,15 +2,27 @@
 
 from __future__ import annotations
 
+import argparse
 import difflib
 import re
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, NoReturn
+
+from woof_lightning.errors import UserError
 
 SEED_KEYS = ("model.seed", "data.seed")  # Led there from seed_everything; nobody sets them.
 # Keys of one call, not of the experiment: a config.yaml that held them would collide or resume by itself.
-CALL_KEYS = ("config", "name", "runs_dir", "resume", "overwrite", "json")
+CALL_KEYS = ("config", "name", "runs_dir", "overwrite")
+NOT_SAVED = (*CALL_KEYS, "resume", "json")
+
+
+class Parser(argparse.ArgumentParser):
+    """An argument parser whose complaints are a UserError."""
+
+    def error(self, message: str) -> NoReturn:
+        """Raises a UserError that names the help."""
+        raise UserError(f"{message}; see {self.prog} --help")
 
 
 def default_name(configs: Sequence[Any] | None) -> str:

@@ -399,3 +399,10 @@ def test_an_ignite_engine_at_its_end_starts_over() -> None:
     engine.load_state_dict({"epoch": 2, "max_epochs": 2, "epoch_length": 1})
     engine.run([0], max_epochs=2, epoch_length=1)
     assert begun == [1, 2]
+
+
+def test_fastai_warns_when_it_is_imported() -> None:
+    """See find_loop in loops/verb.py."""
+    code = "import fastai.learner, fastai.optimizer, fastai.callback.progress, fastai.data.core"
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert "torch.jit.script" in done.stderr

@@ -5,6 +5,7 @@ from __future__ import annotations
 import argparse
 import difflib
 import importlib.util
+import warnings
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, fields, replace
 from pathlib import Path
@@ -87,7 +88,10 @@ def find_loop(name: str) -> Callable[[Experiment, LoopRun], None]:
                 f"woof loop {name} needs {package}, which is not installed: install the extra `peers` "
                 "(pip install '.[peers]' in the project's folder, or make setup)"
             )
-    module = importlib.import_module(f"woof_lightning.loops.{name}")
+    with warnings.catch_warnings():
+        # fastai 2.8 calls what torch 2.14 deprecates, when it is imported.
+        warnings.filterwarnings("ignore", message=".*torch.jit.script.*")
+        module = importlib.import_module(f"woof_lightning.loops.{name}")
     return cast(Callable[[Experiment, LoopRun], None], module.train)
 
 

@@ -19,7 +19,7 @@ from woof_lightning.lit.datamodule import ImagewoofDataModule
 from woof_lightning.lit.lr_finder import lr_find
 from woof_lightning.lit.quiet import quieten_libraries
 
-STEPS, REPEATS = 40, 6
+STEPS, REPEATS = 40, 4
 
 
 class Timed(WoofClassifier):

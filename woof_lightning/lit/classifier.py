@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import sys
 from dataclasses import asdict, replace
-from statistics import fmean
 from typing import Any, cast
 
 import torch
@@ -19,7 +18,7 @@ from woof_lightning.recipe.checkpoint import RECIPE_KEY, TrainedRecipe, check_sa
 from woof_lightning.recipe.config import DataConfig, ModelConfig
 from woof_lightning.recipe.images import ImageIndex
 from woof_lightning.recipe.loading import Batch
-from woof_lightning.recipe.metrics import METRICS, per_image, training_report
+from woof_lightning.recipe.metrics import METRICS, epoch_means, per_image, training_report
 from woof_lightning.recipe.model import build_net, check_arch, outputs_for
 from woof_lightning.recipe.optim import build_optimizer, build_schedule, learning_rates, resolve_optimizer
 from woof_lightning.recipe.transforms import normalise
@@ -91,10 +90,7 @@ class WoofClassifier(LightningModule):
     def on_train_epoch_end(self) -> None:
         """Logs the mean of the epoch's reports, as the post does."""
         if self._epoch_reports:
-            names = [f"train/{name}" for name in METRICS]
-            self._log(
-                {f"{name}_epoch": fmean(r[name] for r in self._epoch_reports) for name in names}, self.global_step
-            )
+            self._log(epoch_means(self._epoch_reports), self.global_step)
 
     def on_validation_epoch_start(self) -> None:
         """Readies the means; only here, since moving a metric to its device makes it sum in float32 again."""
@@ -173,15 +169,7 @@ class WoofClassifier(LightningModule):
         )
 
     def _describe(self, index: ImageIndex, data: DataConfig) -> None:
-        self.trained = TrainedRecipe(
-            model=asdict(self.config),
-            seed=self.seed,
-            classes=list(index.classes),
-            breeds=list(index.breeds),
-            data=data.as_plain(),
-            fingerprint=index.fingerprint,
-            precision=str(self.trainer.precision),
-        )
+        self.trained = TrainedRecipe.of(self.config, data, index, seed=self.seed, precision=str(self.trainer.precision))
 
     def _steps_with(self, batch_idx: int) -> bool:
         """Whether the optimizer steps after this batch, and not only gathers its gradients."""

@@ -16,23 +16,22 @@ import yaml
 from jsonargparse import ArgumentError, Namespace
 from lightning.fabric.plugins.io import CheckpointIO
 from lightning.fabric.utilities.exceptions import MisconfigurationException
-from lightning.pytorch import Callback, Trainer
+from lightning.pytorch import Trainer
 from lightning.pytorch.accelerators import AcceleratorRegistry
 from lightning.pytorch.cli import LightningArgumentParser, LightningCLI
 from lightning.pytorch.loggers import Logger
 
 from woof_lightning.errors import UserError, raise_together
-from woof_lightning.lit.checkpoints import DurableCheckpointIO, best_and_last
+from woof_lightning.lit.checkpoints import DurableCheckpointIO
 from woof_lightning.lit.classifier import WoofClassifier
 from woof_lightning.lit.datamodule import ImagewoofDataModule
 from woof_lightning.lit.lr_finder import LRFound, check_sweep
-from woof_lightning.lit.progress import EpochProgress
 from woof_lightning.lit.quiet import quieten_libraries
-from woof_lightning.lit.recorder import EventsLogger, MetricsLogger, Recorder
-from woof_lightning.lit.trainer import TRAINER_DEFAULTS, WoofTrainer
+from woof_lightning.lit.recorder import MetricsLogger, Recorder
+from woof_lightning.lit.trainer import TRAINER_DEFAULTS, WoofTrainer, run_callbacks, run_loggers
 from woof_lightning.recipe.checkpoint import check_same_images, read_checkpoint, recipe_of
 from woof_lightning.recipe.config import DataConfig, ModelConfig, data_problems, model_problems
-from woof_lightning.runs.command_line import CALL_KEYS, NOT_SAVED, SEED_KEYS, default_name, readable
+from woof_lightning.runs.command_line import CALL_KEYS, NOT_SAVED, SEED_KEYS, call_problems, default_name, readable
 from woof_lightning.runs.config import check_resumable
 from woof_lightning.runs.draw import draw_lr_curve
 from woof_lightning.runs.folder import RunFolder, write_text_durably
@@ -177,7 +176,15 @@ class WoofCLI(LightningCLI):
         if not any(isinstance(plugin, CheckpointIO) for plugin in plugins):
             plugins.append(DurableCheckpointIO())
         trainer = super().instantiate_trainer(
-            callbacks=[*_as_list(options.callbacks), *self._callbacks(options)],
+            callbacks=[
+                *_as_list(options.callbacks),
+                *run_callbacks(
+                    self.run,
+                    self.settings,
+                    progress=options.enable_progress_bar is not False,
+                    checkpoints=options.enable_checkpointing is not False,
+                ),
+            ],
             logger=self._loggers(options.logger),
             plugins=plugins,
             **kwargs,
@@ -212,14 +219,8 @@ class WoofCLI(LightningCLI):
         recorder = next((c for c in getattr(self.trainer, "callbacks", []) if isinstance(c, Recorder)), None)
         if recorder is None or not self.trainer.is_global_zero or not recorder.record.best:
             return
-        best, final = recorder.record.best, recorder.record.final
-        print(
-            f"learned to tell {len(self.datamodule.index.classes)} classes apart: "
-            f"best top-1 {best['val/acc1']:.3f} (epoch {best['epoch'] + 1}), top-5 {best['val/acc5']:.3f}; "
-            f"final top-1 {final['val/acc1']:.3f}\n"
-            f"run: {self.run.path}\n"
-            f"look at it: tensorboard --logdir {self.run.path}"
-        )
+        learned = f"learned to tell {len(self.datamodule.index.classes)} classes apart"
+        print(f"{learned}: {recorder.record.summary(self.run.path)}")
 
     def sweep_record(self) -> dict[str, Any]:
         """What a sweep was made with, for its result.json."""
@@ -247,17 +248,12 @@ class WoofCLI(LightningCLI):
         settings: dict[str, Any] = yaml.safe_load(text)[self.config.subcommand]
         return {key: value for key, value in settings.items() if key not in NOT_SAVED}
 
-    def _callbacks(self, options: Namespace) -> list[Callback]:
-        callbacks: list[Callback] = [Recorder(self.run, self.settings)]
-        if options.enable_progress_bar is not False:
-            callbacks.append(EpochProgress())
-        return callbacks + (best_and_last(self.run) if options.enable_checkpointing is not False else [])
-
     def _loggers(self, chosen: Logger | list[Logger] | bool | None) -> list[Logger]:
-        loggers: list[Logger] = [MetricsLogger(self.run)]
+        default = run_loggers(self.run, self.resume_step)
         if chosen is None or chosen is True:
-            return [EventsLogger(self.run, self.resume_step), *loggers]
-        return loggers if chosen is False else [*_as_list(chosen), *loggers]
+            return default
+        others = [] if chosen is False else _as_list(chosen)
+        return [*others, *(logger for logger in default if isinstance(logger, MetricsLogger))]
 
 
 def write_sweep(found: LRFound, folder: Path, record: dict[str, Any]) -> None:
@@ -295,11 +291,7 @@ def usable_accelerators() -> list[str]:
 
 def setting_problems(options: Namespace) -> list[str]:
     """What cannot be used in the settings that belong to neither model nor data."""
-    problems = []
-    if isinstance(options.seed_everything, bool) or options.seed_everything < 0:
-        problems.append(f"seed_everything is {options.seed_everything}: expected a whole number, 0 or more")
-    if options.get("resume") and options.overwrite:
-        problems.append("--resume and --overwrite were both given: expected one of them")
+    problems = call_problems(options.seed_everything, options.get("resume", False), options.overwrite)
     endless = options.trainer.max_epochs == -1 and options.trainer.max_steps == -1
     if options.model.schedule == "onecycle" and endless:
         problems.append(

@@ -12,6 +12,7 @@ from lightning.pytorch.callbacks import ProgressBar
 from tqdm import tqdm
 
 from woof_lightning.lit.classifier import WoofClassifier
+from woof_lightning.runs.metrics import in_a_line
 
 
 class EpochProgress(ProgressBar):
@@ -61,7 +62,7 @@ class EpochProgress(ProgressBar):
         """Moves the batch bar on."""
         if self._batches is not None and (batch_idx + 1) % self.refresh_every_n_batches == 0:
             if isinstance(pl_module, WoofClassifier):
-                self._batches.set_postfix_str(_numbers(pl_module.report), refresh=False)
+                self._batches.set_postfix_str(in_a_line(pl_module.report), refresh=False)
             self._batches.update(self.refresh_every_n_batches)
 
     def on_validation_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
@@ -87,7 +88,7 @@ class EpochProgress(ProgressBar):
             print(self._line(trainer, report | shown), flush=True)
             return
         self._batches.close()
-        self._epochs.set_postfix_str(_numbers(shown), refresh=False)
+        self._epochs.set_postfix_str(in_a_line(shown), refresh=False)
         self._epochs.update()
 
     def teardown(self, trainer: Trainer, pl_module: LightningModule, stage: str) -> None:
@@ -103,15 +104,11 @@ class EpochProgress(ProgressBar):
     def _line(self, trainer: Trainer, numbers: Mapping[str, float]) -> str:
         done = trainer.current_epoch + 1
         elapsed_s = time.perf_counter() - self._start_s
-        line = f"epoch {done}/{trainer.max_epochs}  {_numbers(numbers)}  {_clock(elapsed_s)} gone"
+        line = f"epoch {done}/{trainer.max_epochs}  {in_a_line(numbers)}  {_clock(elapsed_s)} gone"
         if trainer.max_epochs is not None and trainer.max_epochs > done:
             left_s = elapsed_s / (done - self._first_epoch) * (trainer.max_epochs - done)
             line += f", {_clock(left_s)} left"
         return line
-
-
-def _numbers(values: Mapping[str, float]) -> str:
-    return "  ".join(f"{name} {value:.4g}" for name, value in values.items())
 
 
 def _clock(seconds: float) -> str:

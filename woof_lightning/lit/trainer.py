@@ -5,9 +5,14 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
-from lightning.pytorch import LightningDataModule, LightningModule, Trainer
+from lightning.pytorch import Callback, LightningDataModule, LightningModule, Trainer
+from lightning.pytorch.loggers import Logger
 
+from woof_lightning.lit.checkpoints import best_and_last
 from woof_lightning.lit.lr_finder import LRFound, lr_find
+from woof_lightning.lit.progress import EpochProgress
+from woof_lightning.lit.recorder import EventsLogger, MetricsLogger, Recorder
+from woof_lightning.runs.folder import RunFolder
 
 # What a run of this project wants other than Lightning's own defaults.
 TRAINER_DEFAULTS: dict[str, Any] = {
@@ -20,6 +25,26 @@ TRAINER_DEFAULTS: dict[str, Any] = {
     "log_every_n_steps": 10,
     "max_epochs": 40,
 }
+
+
+def run_callbacks(
+    run: RunFolder, settings: dict[str, Any], *, progress: bool = True, checkpoints: bool = True
+) -> list[Callback]:
+    """What every run of `woof fit` calls back: its record, its progress and its checkpoints.
+
+    Args:
+        run: The run's folder.
+        settings: The run's settings, for result.json.
+        progress: Whether to show it.
+        checkpoints: Whether to write them.
+    """
+    shown: list[Callback] = [EpochProgress()] if progress else []
+    return [Recorder(run, settings), *shown, *(best_and_last(run) if checkpoints else [])]
+
+
+def run_loggers(run: RunFolder, resume_step: int | None = None) -> list[Logger]:
+    """TensorBoard events and metrics.csv, going on after a step where the run is resumed."""
+    return [EventsLogger(run, resume_step), MetricsLogger(run)]
 
 
 class WoofTrainer(Trainer):

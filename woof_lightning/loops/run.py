@@ -4,8 +4,6 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Mapping
-from dataclasses import asdict
-from statistics import fmean
 from typing import Any
 
 import torch
@@ -23,10 +21,10 @@ from woof_lightning.recipe.checkpoint import (
     read_checkpoint,
     recipe_of,
 )
-from woof_lightning.recipe.metrics import METRICS, SplitMeans
+from woof_lightning.recipe.metrics import SplitMeans, epoch_means
 from woof_lightning.recipe.optim import Schedule
 from woof_lightning.runs.folder import RunFolder, writing_durably
-from woof_lightning.runs.metrics import MetricsFile
+from woof_lightning.runs.metrics import MetricsFile, in_a_line
 from woof_lightning.runs.record import RunRecord
 
 LOOP_KEY = "loop"
@@ -57,7 +55,7 @@ class LoopRun:
         self.loggers: list[Callable[[Mapping[str, float], int], None]] = []
         self.metrics = MetricsFile(folder.metrics)
         self.checkpoint = self._last_good() if resume else None
-        self._reports: list[dict[str, float]] = []
+        self._reports: list[Mapping[str, float]] = []
         self._epoch_start_s = self._validation_start_s = 0.0
 
     @property
@@ -105,7 +103,6 @@ class LoopRun:
         def log(values: Mapping[str, float], step: int) -> None:
             for name, value in values.items():
                 writer.add_scalar(name, value, step)
-            writer.flush()
 
         self.loggers.append(log)
 
@@ -116,7 +113,7 @@ class LoopRun:
 
     def report(self, epoch: int, step: int, values: Mapping[str, float]) -> None:
         """Logs the training metrics of a step."""
-        self._reports.append({name: values[name] for name in values if name.startswith("train/")})
+        self._reports.append(values)
         self._log(epoch, step, values)
 
     def validation_started(self) -> None:
@@ -129,9 +126,7 @@ class LoopRun:
         """Logs an epoch's metrics, and writes best.ckpt when top-1 strictly improves, last.ckpt always."""
         now_s = time.perf_counter()
         values = means.over_images()
-        names = [f"train/{name}" for name in METRICS]
-        reports = {f"{name}_epoch": fmean(r[name] for r in self._reports) for name in names} if self._reports else {}
-        self._log(epoch, step, reports | values)
+        self._log(epoch, step, (epoch_means(self._reports) if self._reports else {}) | values)
         self.record.validated(epoch, {**values, "batch_means": means.over_batches()})
         batch_size = self.experiment.data.batch_size
         images = min(self.experiment.train_batches * batch_size, len(self.experiment.index.train))
@@ -144,8 +139,7 @@ class LoopRun:
             with writing_durably(target) as file:
                 torch.save(checkpoint, file)
         shown = {**(self._reports[-1] if self._reports else {}), **values}
-        numbers = "  ".join(f"{name} {value:.4g}" for name, value in shown.items())
-        print(f"epoch {epoch + 1}/{self.experiment.trainer.max_epochs}  {numbers}", flush=True)
+        print(f"epoch {epoch + 1}/{self.experiment.trainer.max_epochs}  {in_a_line(shown)}", flush=True)
 
     def finish(self) -> None:
         """Writes result.json."""
@@ -169,13 +163,11 @@ class LoopRun:
 
     def _checkpoint(self, epoch: int, step: int, net: nn.Module, optimizer: Any, schedule: Schedule) -> dict[str, Any]:
         experiment = self.experiment
-        recipe = TrainedRecipe(
-            model=asdict(experiment.model),
+        recipe = TrainedRecipe.of(
+            experiment.model,
+            experiment.data,
+            experiment.index,
             seed=experiment.seed,
-            classes=list(experiment.index.classes),
-            breeds=list(experiment.index.breeds),
-            data=experiment.data.as_plain(),
-            fingerprint=experiment.index.fingerprint,
             precision=experiment.trainer.precision,
         )
         return {

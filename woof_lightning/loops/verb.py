@@ -22,7 +22,7 @@ from woof_lightning.recipe.imagewoof import prepare_checked_data
 from woof_lightning.recipe.loading import check_batch_size, check_shared_memory
 from woof_lightning.recipe.model import check_arch, outputs_for
 from woof_lightning.recipe.optim import resolve_optimizer
-from woof_lightning.runs.command_line import CALL_KEYS, NOT_SAVED, default_name, readable
+from woof_lightning.runs.command_line import CALL_KEYS, NOT_SAVED, call_problems, default_name, readable
 from woof_lightning.runs.config import check_resumable
 from woof_lightning.runs.folder import RunFolder, write_text_durably
 
@@ -110,11 +110,12 @@ def parse(name: str, args: Sequence[str]) -> Call:
         options = parser.parse_args(list(args))
     except (ArgumentError, argparse.ArgumentError) as error:
         raise UserError(_complaint(str(error), name)) from error
-    problems = [*model_problems(options.model), *data_problems(options.data), *trainer_problems(options.trainer)]
-    if options.seed_everything < 0:
-        problems.append(f"seed_everything is {options.seed_everything}: expected a whole number, 0 or more")
-    if options.resume and options.overwrite:
-        problems.append("--resume and --overwrite were both given: expected one of them")
+    problems = [
+        *call_problems(options.seed_everything, options.resume, options.overwrite),
+        *model_problems(options.model),
+        *data_problems(options.data),
+        *trainer_problems(options.trainer),
+    ]
     raise_together(problems)
     return _call(name, parser, options)
 
@@ -142,12 +143,7 @@ def run_loop(train: Callable[[Experiment, LoopRun], None], call: Call) -> None:
     write_text_durably(call.folder.config, yaml.safe_dump(call.settings, sort_keys=False))
     train(experiment, run)
     run.finish()
-    best = run.record.best
-    print(
-        f"best top-1 {best['val/acc1']:.3f} (epoch {best['epoch'] + 1}), top-5 {best['val/acc5']:.3f}; "
-        f"final top-1 {run.record.final['val/acc1']:.3f}\nrun: {call.folder.path}\n"
-        f"look at it: tensorboard --logdir {call.folder.path}"
-    )
+    print(run.record.summary(call.folder.path))
 
 
 def known_keys() -> list[str]:

@@ -12,7 +12,7 @@ import torch
 from torch import nn
 
 from woof_lightning.errors import UserError
-from woof_lightning.recipe.config import ModelConfig
+from woof_lightning.recipe.config import DataConfig, ModelConfig
 from woof_lightning.recipe.images import ImageIndex
 from woof_lightning.recipe.model import build_net
 
@@ -42,6 +42,19 @@ class TrainedRecipe:
     data: dict[str, Any]
     fingerprint: str
     precision: str
+
+    @classmethod
+    def of(cls, model: ModelConfig, data: DataConfig, index: ImageIndex, *, seed: int, precision: str) -> TrainedRecipe:
+        """The recipe of a training with these settings on these images."""
+        return cls(
+            model=asdict(model),
+            seed=seed,
+            classes=list(index.classes),
+            breeds=list(index.breeds),
+            data=data.as_plain(),
+            fingerprint=index.fingerprint,
+            precision=precision,
+        )
 
     def as_dict(self) -> dict[str, Any]:
         """Plain values, which a checkpoint can be read with without running code."""

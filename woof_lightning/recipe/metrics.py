@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping, Sequence
+from statistics import fmean
+
 import torch
 import torch.nn.functional as F
 from torch import Tensor
@@ -37,6 +40,12 @@ def training_report(loss: Tensor, logits: Tensor, labels: Tensor) -> dict[str, f
     """
     hits = {name: float(values.mean()) for name, values in _hits(logits.float(), labels).items()}
     return {"train/loss": float(loss), **{f"train/{name}": value for name, value in hits.items()}}
+
+
+def epoch_means(reports: Sequence[Mapping[str, float]]) -> dict[str, float]:
+    """The means of an epoch's training reports, the post's figure: train/loss_epoch and so on."""
+    names = [f"train/{name}" for name in METRICS]
+    return {f"{name}_epoch": fmean(report[name] for report in reports) for name in names}
 
 
 class SplitMeans:

@@ -33,6 +33,16 @@ def default_name(configs: Sequence[Any] | None) -> str:
     return first.resolve().parent.name if first.name == "config.yaml" else first.stem
 
 
+def call_problems(seed: int | bool, resume: bool, overwrite: bool) -> list[str]:
+    """What in the seed and in the options of a call cannot be used, one sentence each."""
+    problems = []
+    if isinstance(seed, bool) or seed < 0:
+        problems.append(f"seed_everything is {seed}: expected a whole number, 0 or more")
+    if resume and overwrite:
+        problems.append("--resume and --overwrite were both given: expected one of them")
+    return problems
+
+
 def readable(complaint: str, known: Sequence[str], verb: str) -> str:
     """A parser's complaint as one sentence with the key, its value, what was expected, and the way out.
 

@@ -72,6 +72,11 @@ def _header(path: Path) -> list[str]:
         return next(csv.reader(file), [])
 
 
+def in_a_line(values: Mapping[str, float]) -> str:
+    """Metrics for people: names and values, four digits."""
+    return "  ".join(f"{name} {value:.4g}" for name, value in values.items())
+
+
 def _as_numbers(row: Mapping[str, str]) -> Row:
     whole = ("epoch", "step")
     return {name: int(cell) if name in whole else float(cell) for name, cell in row.items() if cell}

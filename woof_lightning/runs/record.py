@@ -44,6 +44,16 @@ class RunRecord:
         self.train_s += elapsed_s
         self.images_per_s.append(images / training_s)
 
+    def summary(self, folder: Path) -> str:
+        """What was learned, where it lies, and how to look at it."""
+        best, final = self.best, self.final
+        return (
+            f"best top-1 {best['val/acc1']:.3f} (epoch {best['epoch'] + 1}), top-5 {best['val/acc5']:.3f}; "
+            f"final top-1 {final['val/acc1']:.3f}\n"
+            f"run: {folder}\n"
+            f"look at it: tensorboard --logdir {folder}"
+        )
+
     def state_dict(self) -> dict[str, Any]:
         """The state as plain values."""
         return asdict(self)

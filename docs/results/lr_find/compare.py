@@ -35,7 +35,7 @@ from woof_lightning.recipe.config import DataConfig, ModelConfig
 from woof_lightning.recipe.images import index_folder
 from woof_lightning.recipe.loading import train_loader
 from woof_lightning.recipe.model import build_net
-from woof_lightning.recipe.optim import resolve_optimizer
+from woof_lightning.recipe.optim import build_optimizer, resolve_optimizer
 from woof_lightning.recipe.transforms import normalise
 from woof_lightning.runs.lr_curve import LRCurve
 
@@ -148,9 +148,6 @@ def loader_of(folder: Path, seed: int) -> Any:
 
 
 def stated_optimizer(net: nn.Module, name: str, lr: float) -> torch.optim.Optimizer:
-    # Not build_optimizer with a schedule: finders bring their own.
-    from woof_lightning.recipe.optim import build_optimizer
-
     return build_optimizer(net.parameters(), ModelConfig(optimizer=name, lr=lr))
 
 

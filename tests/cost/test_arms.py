@@ -1,0 +1,84 @@
+"""Every arm of the cost comparison does the same work, and the clock sees each of its steps."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+import torch
+
+from woof_lightning.cost.arms import ARMS
+from woof_lightning.cost.clock import StepClock, ticking
+from woof_lightning.cost.features import FEATURE_ARMS, arm_named
+from woof_lightning.cost.machine import CPUTimes
+from woof_lightning.cost.measure import run_job
+from woof_lightning.cost.ready import Work
+from woof_lightning.cost.statistics import median_of, ratio_of_medians
+from woof_lightning.cost.worker import Job
+from woof_lightning.errors import UserError
+from woof_lightning.runs.folder import RunFolder
+
+STEPS = 12
+
+
+@pytest.mark.parametrize("name", [*ARMS, *FEATURE_ARMS])
+def test_every_arm_takes_each_step(name: str, tmp_path: Path) -> None:
+    run = RunFolder(tmp_path / "run")
+    run.create()
+    work = Work(arch="tiny", image_size=8, batch_size=2, steps=STEPS, log_every_n_steps=10)
+    clock = StepClock(warmup=2, steps=5)
+    with ticking(clock):
+        arm_named(name).train(work.experiment(), run)
+    assert clock.count == STEPS
+    assert clock.step_us > 0
+
+
+def test_a_worker_measures_in_a_process_of_its_own() -> None:
+    values = run_job(Job(arm="bare", warmup=2, steps=5), terminal=True)
+    assert values["step_us"] > 0
+    assert values["peak_rss_mb"] > 50
+
+
+def test_a_worker_that_fails_tells_why() -> None:
+    with pytest.raises(RuntimeError, match="no_such_arm is no arm"):
+        run_job(Job(arm="no_such_arm"))
+
+
+def test_a_training_that_is_too_short_is_no_measurement() -> None:
+    clock = StepClock(warmup=2, steps=5)
+    optimizer = torch.optim.SGD([torch.zeros(1, requires_grad=True)], lr=0.1)
+    with ticking(clock):
+        for _ in range(6):
+            optimizer.step()
+    with pytest.raises(RuntimeError, match="ended after 6 steps"):
+        _ = clock.step_us
+    optimizer.step()
+    assert clock.count == 6
+
+
+def test_unknown_arms_are_refused() -> None:
+    with pytest.raises(UserError, match="bare_again"):
+        arm_named("bear")
+
+
+def test_medians_come_with_intervals() -> None:
+    same = median_of([3.0] * 10)
+    assert (same.median, same.low, same.high, same.repeats) == (3, 3, 3, 10)
+    assert same.verdict == "slower"
+    assert median_of([-1.0, 2.0, -2.0, 1.0, 0.5, -0.5]).verdict == "not told apart"
+    assert median_of([-1.0, -2.0, -1.5]).verdict == "faster"
+    spread = median_of([float(value) for value in range(11)])
+    assert spread.low < spread.median == 5 < spread.high
+
+
+def test_ratios_keep_their_pairs() -> None:
+    twice = ratio_of_medians([2.0, 4.0, 8.0], [1.0, 2.0, 4.0])
+    assert (twice.median, twice.low, twice.high) == (2, 2, 2)
+    with pytest.raises(ValueError, match="one length"):
+        ratio_of_medians([1.0], [1.0, 2.0])
+
+
+def test_the_share_of_others_leaves_out_one_s_own() -> None:
+    before, after = CPUTimes(0.0, 10.0, 1.0), CPUTimes(10.0, 18.0, 2.0)
+    assert before.others_share(after, own_s=7.0) == pytest.approx(0.2)
+    assert before.others_share(after, own_s=20.0) == 0

@@ -1,0 +1,102 @@
+"""How much a person writes for each loop, counted by tokens from the real files."""
+
+from __future__ import annotations
+
+import ast
+import importlib
+import io
+import keyword
+import tokenize
+from collections.abc import Iterable
+from pathlib import Path
+from typing import Any
+
+from woof_lightning.cost.arms import PACKAGE, Arm
+
+SKIPPED = {tokenize.COMMENT, tokenize.NL, tokenize.INDENT, tokenize.DEDENT, tokenize.ENCODING, tokenize.ENDMARKER}
+
+
+def code(arm: Arm) -> dict[str, float]:
+    """What an arm's files hold.
+
+    Returns:
+        logical_lines: Statements as Python counts them, docstrings and comments aside.
+        framework_names: Distinct names of the framework that they use.
+    """
+    texts = [(PACKAGE / file).read_text() for file in arm.user_files]
+    names = set().union(*(framework_names(text, arm.packages) for text in texts))
+    return {"logical_lines": float(sum(map(logical_lines, texts))), "framework_names": float(len(names))}
+
+
+def logical_lines(text: str) -> int:
+    """The logical lines of a source text: each ends in a NEWLINE token. Docstrings do not count."""
+    lines, current = 0, list[tokenize.TokenInfo]()
+    for token in tokenize.generate_tokens(io.StringIO(text).readline):
+        if token.type == tokenize.NEWLINE:
+            lines += not all(part.type == tokenize.STRING for part in current)
+            current = []
+        elif token.type not in SKIPPED:
+            current.append(token)
+    return lines
+
+
+def framework_names(text: str, packages: Iterable[str]) -> set[str]:
+    """The names of a framework that a source text uses.
+
+    These are the names that it imports from the framework's packages, and the names after a dot or a `def` that
+    are attributes of what it imports, or of that one's parents within the framework. Names that every Python object,
+    every torch module or optimizer has do not count.
+    """
+    packages = tuple(packages)
+    imported = imported_names(text, packages)
+    offered = set().union(*(framework_attributes(thing, packages) for thing in imported.values()))
+    used, before = set(), ""
+    for token in tokenize.generate_tokens(io.StringIO(text).readline):
+        if token.type == tokenize.NAME and not keyword.iskeyword(token.string):
+            name = token.string
+            if name in imported or (before in (".", "def") and name in offered):
+                used.add(name)
+        if token.type in (tokenize.NAME, tokenize.OP):
+            before = token.string
+    return used
+
+
+def imported_names(text: str, packages: tuple[str, ...]) -> dict[str, Any]:
+    """What a source text imports from some packages, by the names that it has there."""
+    found: dict[str, Any] = {}
+    for node in ast.walk(ast.parse(text)):
+        if isinstance(node, ast.ImportFrom) and node.module and node.module.split(".")[0] in packages:
+            module = importlib.import_module(node.module)
+            found |= {alias.asname or alias.name: getattr(module, alias.name) for alias in node.names}
+        elif isinstance(node, ast.Import):
+            for alias in node.names:
+                if alias.name.split(".")[0] in packages:
+                    importlib.import_module(alias.name)
+    return found
+
+
+def framework_attributes(thing: Any, packages: tuple[str, ...]) -> set[str]:
+    """The public attributes that a class of the framework, or its instance, has by the framework's own code."""
+    if not isinstance(thing, type):
+        return set()
+    own = [cls for cls in thing.__mro__ if cls.__module__.split(".")[0] in packages]
+    names = {name for cls in own for name in (*vars(cls), *getattr(cls, "__annotations__", {}), *assigned(cls))}
+    return {name for name in names if not name.startswith("_")}
+
+
+def assigned(cls: type) -> set[str]:
+    """The names that a class's methods assign to self."""
+    file = Path(importlib.import_module(cls.__module__).__file__ or "")
+    if not file.is_file():
+        return set()
+    nodes = (node for node in ast.walk(ast.parse(file.read_text())) if isinstance(node, ast.ClassDef))
+    bodies = [node for node in nodes if node.name == cls.__name__]
+    return {
+        node.attr
+        for body in bodies
+        for node in ast.walk(body)
+        if isinstance(node, ast.Attribute)
+        and isinstance(node.ctx, ast.Store)
+        and isinstance(node.value, ast.Name)
+        and node.value.id == "self"
+    }

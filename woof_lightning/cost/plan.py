@@ -1,0 +1,91 @@
+"""What is measured: the cases of each group, in which arms are compared with each other."""
+
+from __future__ import annotations
+
+import sys
+from dataclasses import dataclass, replace
+
+from woof_lightning.cost.features import FEATURE_ARMS
+from woof_lightning.cost.worker import Job
+
+REFERENCE = "bare"
+AGAIN = "bare_again"
+NEVER = sys.maxsize
+LOOPS = ("hand_rolled", "fabric", "accelerate", "ignite", "fastai")
+# Conditions. Off: no bar, no log, no checkpoint where that can be had. On: what the arm has as its users run it.
+OFF, ON = "off", "on"
+REAL_SIZES_PX = (64, 128)
+# Images per batch at real work: fewer than the recipe's 128, so that a loop's share of the step is larger.
+REAL_BATCH_SIZE = 32
+
+
+@dataclass(frozen=True)
+class Case:
+    """An arm under a condition.
+
+    Args:
+        arm: Its name.
+        condition: Its condition.
+        job: What its worker does.
+        terminal: Whether the worker is given a terminal, so that bars are drawn.
+    """
+
+    arm: str
+    condition: str
+    job: Job
+    terminal: bool = False
+
+
+def tiny(arm: str, condition: str, **options: int) -> Case:
+    """A case on the smallest net."""
+    job = Job(arm=arm, log_every_n_steps=10 if condition != OFF else NEVER, **options)  # type: ignore[arg-type]
+    return Case(arm, condition, job, terminal=condition != OFF)
+
+
+def fixed_cases() -> list[Case]:
+    """Every loop on a net so small that only the loop is left."""
+    off = (REFERENCE, AGAIN, *LOOPS, "lightning_off", "lightning_barebones")
+    on = (REFERENCE, *LOOPS, "lightning", "lightning_usual")
+    return [*(tiny(arm, OFF) for arm in off), *(tiny(arm, ON) for arm in on)]
+
+
+def quick_cases() -> list[Case]:
+    """The ten arms of the fixed cost, each as its users run it."""
+    off = (REFERENCE, AGAIN, "lightning_barebones")
+    on = (*LOOPS, "lightning", "lightning_usual")
+    return [*(tiny(arm, OFF) for arm in off), *(tiny(arm, ON) for arm in on)]
+
+
+def waterfall_cases() -> list[Case]:
+    """Lightning's features one after the other, and the same by hand."""
+    return [tiny(arm, "waterfall") for arm in FEATURE_ARMS]
+
+
+def real_cases() -> list[Case]:
+    """ResNet-18 at two sizes; each loop with what its users have on."""
+    cases = []
+    for size_px, steps in zip(REAL_SIZES_PX, (40, 16), strict=True):
+        for arm in (REFERENCE, AGAIN, "bare_early_zero_grad", "hand_rolled", "lightning", "lightning_usual"):
+            plain = arm.startswith(REFERENCE)
+            job = Job(
+                arm=arm,
+                arch="resnet18",
+                image_size=size_px,
+                batch_size=REAL_BATCH_SIZE,
+                warmup=3,
+                steps=steps,
+                log_every_n_steps=NEVER if plain else 10,
+                precision="bf16-mixed",
+            )
+            cases.append(Case(arm, f"resnet18 {size_px} px", job, terminal=not plain))
+    return cases
+
+
+GROUPS = {"fixed": fixed_cases, "waterfall": waterfall_cases, "real": real_cases}
+
+
+def on_cuda(cases: list[Case]) -> list[Case]:
+    """The same cases on a GPU, without and with a wait for it at each step."""
+    moved = [replace(case, job=replace(case.job, accelerator="cuda")) for case in cases]
+    waiting = [replace(case, condition=f"{case.condition}, sync", job=replace(case.job, sync=True)) for case in moved]
+    return [*moved, *waiting]

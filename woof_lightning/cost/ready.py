@@ -1,0 +1,148 @@
+"""Work with nothing to load: batches that lie in memory, and a net so small that only the loop around it is left."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+from torch.optim import Optimizer
+from torch.utils.data import DataLoader, Dataset
+
+from woof_lightning.loops.experiment import Experiment, TrainerConfig
+from woof_lightning.recipe.config import DataConfig, ModelConfig
+from woof_lightning.recipe.images import ImageIndex, Sample
+from woof_lightning.recipe.loading import Batch, EpochSampler, Key
+from woof_lightning.recipe.model import build_net
+from woof_lightning.recipe.optim import Schedule, build_optimizer, build_schedule
+from woof_lightning.recipe.randomness import own_randomness
+
+CLASSES = 10
+TINY = "tiny"
+VAL_BATCHES = 1
+# Different batches, in turn: one alone would stay in the processor's cache.
+BATCHES_IN_MEMORY = 4
+
+
+@dataclass(frozen=True)
+class Work:
+    """What a loop is given to do.
+
+    Args:
+        arch: tiny, or a torchvision classifier.
+        image_size: px.
+        batch_size: Images.
+        steps: Training steps; one epoch holds them all.
+        log_every_n_steps: Steps between reports.
+        precision: 32-true or bf16-mixed.
+        accelerator: cpu or cuda.
+    """
+
+    arch: str
+    image_size: int
+    batch_size: int
+    steps: int
+    log_every_n_steps: int
+    precision: str = "32-true"
+    accelerator: str = "cpu"
+
+    def experiment(self) -> ReadyExperiment:
+        """The work as an experiment for `woof_lightning.loops`."""
+        channels_last = self.arch != TINY
+        samples = tuple(Sample(f"{number}.jpg", number % CLASSES, 1) for number in range(self.steps * self.batch_size))
+        classes = tuple(f"class {number}" for number in range(CLASSES))
+        return ReadyExperiment(
+            # The name of the net is not used: `ready_net` builds it.
+            model=ModelConfig(num_classes=CLASSES, lr=0.02, channels_last=channels_last),
+            data=DataConfig(
+                batch_size=self.batch_size, eval_batch_size=self.batch_size, image_size=self.image_size, num_workers=0
+            ),
+            trainer=TrainerConfig(
+                max_epochs=1,
+                precision=self.precision,
+                accelerator=self.accelerator,
+                limit_val_batches=VAL_BATCHES,
+                log_every_n_steps=self.log_every_n_steps,
+            ),
+            seed=0,
+            index=ImageIndex(Path(), classes, classes, samples, samples[: self.batch_size]),
+            arch=self.arch,
+        )
+
+
+@dataclass(frozen=True)
+class ReadyExperiment(Experiment):
+    """An experiment whose batches lie in memory.
+
+    Args:
+        arch: tiny, or a torchvision classifier.
+    """
+
+    arch: str = TINY
+
+    def build(self) -> tuple[nn.Module, Optimizer, Schedule]:
+        """The net on its device, its optimizer and its schedule."""
+        net = ready_net(self.arch, channels_last=self.model.channels_last).to(self.device)
+        optimizer = build_optimizer(net.parameters(), self.model)
+        return net, optimizer, build_schedule(optimizer, self.model, self.total_steps)
+
+    def loaders(self) -> tuple[DataLoader[Batch], DataLoader[Batch]]:
+        """Training and validation batches."""
+        return self.loader(self.train_batches), self.loader(self.val_batches)
+
+    def loader(self, batches: int) -> DataLoader[Batch]:
+        """So many batches of (images [B, 3, S, S], uint8; labels [B], int64)."""
+        dataset = ReadyBatches(batches, self.data.batch_size, self.data.image_size)
+        return DataLoader(dataset, batch_size=None, sampler=EpochSampler(batches, seed=0, shuffle=False))
+
+
+class ReadyBatches(Dataset[Any]):
+    """A few batches of noise, over and over.
+
+    Args:
+        count: Batches of an epoch.
+        batch_size: Images in each.
+        image_size: px.
+    """
+
+    def __init__(self, count: int, batch_size: int, image_size: int) -> None:
+        self.count = count
+        with own_randomness("ready batches"):
+            self.batches = [
+                (
+                    torch.randint(0, 256, (batch_size, 3, image_size, image_size), dtype=torch.uint8),
+                    torch.randint(0, CLASSES, (batch_size,)),
+                )
+                for _ in range(BATCHES_IN_MEMORY)
+            ]
+
+    def __len__(self) -> int:
+        return self.count
+
+    def __getitem__(self, key: Key | int) -> Batch:
+        # Accelerate puts a sampler of its own in the place of one whose loader has no batch size.
+        place = key if isinstance(key, int) else key[1]
+        return self.batches[place % BATCHES_IN_MEMORY]
+
+
+class TinyNet(nn.Module):
+    """A linear layer on the mean colour."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.head = nn.Linear(3, CLASSES)
+
+    def forward(self, images: Tensor) -> Tensor:
+        """Maps images ([B, 3, H, W], float32) to logits ([B, C])."""
+        logits: Tensor = self.head(images.mean(dim=(2, 3)))
+        return logits
+
+
+def ready_net(arch: str, *, channels_last: bool) -> nn.Module:
+    """The net of a Work."""
+    if arch == TINY:
+        with own_randomness("weights", 0):
+            return TinyNet()
+    return build_net(arch, CLASSES, channels_last=channels_last)

@@ -1,0 +1,68 @@
+"""Medians with bootstrap intervals, and what they say."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+DRAWS = 10_000
+LEVEL = 0.95
+
+
+@dataclass(frozen=True)
+class Estimate:
+    """A median with its 95 % bootstrap interval.
+
+    Args:
+        median: The median.
+        low: The interval's lower end.
+        high: Its upper end.
+        repeats: How many values it rests on.
+    """
+
+    median: float
+    low: float
+    high: float
+    repeats: int
+
+    @property
+    def verdict(self) -> str:
+        """A two-sided statement about a difference: slower, faster, or not told apart."""
+        if self.low > 0:
+            return "slower"
+        return "faster" if self.high < 0 else "not told apart"
+
+
+def median_of(values: Sequence[float]) -> Estimate:
+    """The median of values; repeats are drawn anew for its interval."""
+    return bootstrapped(lambda chosen: np.median(chosen[0], axis=-1), values)
+
+
+def ratio_of_medians(numerators: Sequence[float], denominators: Sequence[float]) -> Estimate:
+    """The ratio of two medians whose values come in pairs; pairs are drawn together."""
+    return bootstrapped(lambda chosen: np.median(chosen[0], -1) / np.median(chosen[1], -1), numerators, denominators)
+
+
+def bootstrapped(
+    statistic: Callable[[list[NDArray[np.float64]]], NDArray[np.float64]], *samples: Sequence[float]
+) -> Estimate:
+    """A statistic of samples of equal length, with its percentile bootstrap interval.
+
+    Args:
+        statistic: Takes arrays [..., repeats] and reduces the last axis.
+        samples: The samples; their n-th values belong together.
+
+    Raises:
+        ValueError: When the samples are empty or differ in length.
+    """
+    values = [np.asarray(sample, dtype=np.float64) for sample in samples]
+    repeats = len(values[0])
+    if repeats == 0 or any(len(sample) != repeats for sample in values):
+        raise ValueError(f"expected samples of one length above 0, got {[len(sample) for sample in values]}")
+    drawn = np.random.default_rng(0).integers(0, repeats, size=(DRAWS, repeats))
+    tail = (1 - LEVEL) / 2
+    low, high = np.quantile(statistic([sample[drawn] for sample in values]), (tail, 1 - tail))
+    return Estimate(float(statistic(values)), float(low), float(high), repeats)

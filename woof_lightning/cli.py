@@ -73,6 +73,13 @@ def loop(args: Sequence[str]) -> None:
     run_loop(args)
 
 
+def cost(args: Sequence[str]) -> None:
+    """Measure what each way to train costs."""
+    from woof_lightning.cost.verb import cost as measure_cost
+
+    measure_cost(args)
+
+
 def validate(args: Sequence[str]) -> None:
     """Validate a run: top-1, top-5, per class, confusion matrix."""
     parser = _parser("validate", validate)
@@ -189,6 +196,7 @@ VERBS: dict[str, Callable[[Sequence[str]], None]] = {
     "fit": fit,
     "lr-find": lr_find,
     "loop": loop,
+    "cost": cost,
     "validate": validate,
     "predict": predict,
     "data": data,

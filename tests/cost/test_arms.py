@@ -11,7 +11,7 @@ from woof_lightning.cost.arms import ARMS
 from woof_lightning.cost.clock import StepClock, ticking
 from woof_lightning.cost.features import FEATURE_ARMS, arm_named
 from woof_lightning.cost.machine import CPUTimes
-from woof_lightning.cost.measure import run_job
+from woof_lightning.cost.process import WorkerProcess
 from woof_lightning.cost.ready import Work
 from woof_lightning.cost.statistics import median_of, ratio_of_medians
 from woof_lightning.cost.worker import Job
@@ -34,14 +34,15 @@ def test_every_arm_takes_each_step(name: str, tmp_path: Path) -> None:
 
 
 def test_a_worker_measures_in_a_process_of_its_own() -> None:
-    values = run_job(Job(arm="bare", warmup=2, steps=5), terminal=True)
+    values, used_s = WorkerProcess(Job(arm="bare", warmup=2, steps=5), terminal=True).finish()
     assert values["step_us"] > 0
     assert values["peak_rss_mb"] > 50
+    assert used_s > 0
 
 
 def test_a_worker_that_fails_tells_why() -> None:
     with pytest.raises(RuntimeError, match="no_such_arm is no arm"):
-        run_job(Job(arm="no_such_arm"))
+        WorkerProcess(Job(arm="no_such_arm")).finish()
 
 
 def test_a_training_that_is_too_short_is_no_measurement() -> None:

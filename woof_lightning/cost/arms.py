@@ -34,12 +34,14 @@ class Arm:
         user_files: What a person writes for it, relative to the package.
         frameworks: The distributions to install beside torch, torchvision and tensorboard.
         packages: The import names of what it calls.
+        entry: The modules of its framework that a script imports first.
     """
 
     train: Train
     user_files: tuple[str, ...]
     frameworks: tuple[str, ...] = ()
     packages: tuple[str, ...] = ()
+    entry: tuple[str, ...] = ()
 
 
 def looped(name: str) -> Train:
@@ -47,7 +49,9 @@ def looped(name: str) -> Train:
 
     def train(experiment: ReadyExperiment, folder: RunFolder) -> None:
         module = importlib.import_module(f"woof_lightning.loops.{name}")
-        module.train(experiment, LoopRun(folder, name, experiment, {}))
+        run = LoopRun(folder, name, experiment, {})
+        module.train(experiment, run)
+        run.finish()
 
     return train
 
@@ -109,6 +113,14 @@ def lightning_barebones(experiment: ReadyExperiment, folder: RunFolder) -> None:
     fit(trainer, woof_module(experiment), experiment)
 
 
+def lightning_barebones_no_search(experiment: ReadyExperiment, folder: RunFolder) -> None:
+    """Trains as `lightning_barebones`, without the search for NVIDIA's driver that `woof fit` leaves out."""
+    from woof_lightning.lit.trainer import no_search_for_a_driver
+
+    with no_search_for_a_driver():
+        lightning_barebones(experiment, folder)
+
+
 def lightning_usual(experiment: ReadyExperiment, folder: RunFolder) -> None:
     """Trains as the tutorials do: default bar, logger and checkpoint, every metric logged at every step."""
     from lightning.pytorch import Trainer
@@ -168,6 +180,14 @@ def fit(trainer: Any, module: LightningModule, experiment: ReadyExperiment) -> N
 
 
 LIGHTNING_FILES = ("lit/classifier.py", "lit/datamodule.py")
+
+
+def lightning_arm(train: Train, user_files: tuple[str, ...] = LIGHTNING_FILES) -> Arm:
+    """An arm of the Lightning way."""
+    packages = ("lightning", "lightning_utilities", "torchmetrics")
+    return Arm(train, user_files, ("lightning",), packages, ("lightning.pytorch",))
+
+
 ARMS: dict[str, Arm] = {
     "bare": Arm(looped("bare"), ("loops/bare.py",)),
     "bare_again": Arm(looped("bare"), ("loops/bare.py",)),
@@ -177,19 +197,25 @@ ARMS: dict[str, Arm] = {
         ("loops/hand_rolled.py",),
         ("pytorch-nn-tools", "fastprogress"),
         ("pytorch_nn_tools", "fastprogress"),
+        ("pytorch_nn_tools.train.checkpoint", "fastprogress.fastprogress"),
     ),
-    "fabric": Arm(looped("fabric"), ("loops/fabric.py",), ("lightning",), ("lightning", "lightning_fabric")),
-    "accelerate": Arm(looped("accelerate"), ("loops/accelerate.py",), ("accelerate",), ("accelerate",)),
-    "ignite": Arm(looped("ignite"), ("loops/ignite.py",), ("pytorch-ignite",), ("ignite",)),
-    "fastai": Arm(looped("fastai"), ("loops/fastai.py",), ("fastai",), ("fastai", "fastcore", "fastprogress")),
-    "lightning": Arm(lightning, LIGHTNING_FILES, ("lightning",), ("lightning", "lightning_utilities", "torchmetrics")),
-    "lightning_off": Arm(
-        lightning_off, LIGHTNING_FILES, ("lightning",), ("lightning", "lightning_utilities", "torchmetrics")
+    "fabric": Arm(
+        looped("fabric"), ("loops/fabric.py",), ("lightning",), ("lightning", "lightning_fabric"), ("lightning.fabric",)
     ),
-    "lightning_barebones": Arm(
-        lightning_barebones, LIGHTNING_FILES, ("lightning",), ("lightning", "lightning_utilities", "torchmetrics")
+    "accelerate": Arm(
+        looped("accelerate"), ("loops/accelerate.py",), ("accelerate",), ("accelerate",), ("accelerate",)
     ),
-    "lightning_usual": Arm(
-        lightning_usual, ("cost/usual.py",), ("lightning",), ("lightning", "lightning_utilities", "torchmetrics")
+    "ignite": Arm(looped("ignite"), ("loops/ignite.py",), ("pytorch-ignite",), ("ignite",), ("ignite.engine",)),
+    "fastai": Arm(
+        looped("fastai"),
+        ("loops/fastai.py",),
+        ("fastai",),
+        ("fastai", "fastcore", "fastprogress"),
+        ("fastai.learner",),
     ),
+    "lightning": lightning_arm(lightning),
+    "lightning_off": lightning_arm(lightning_off),
+    "lightning_barebones": lightning_arm(lightning_barebones),
+    "lightning_barebones_no_search": lightning_arm(lightning_barebones_no_search),
+    "lightning_usual": lightning_arm(lightning_usual, ("cost/usual.py",)),
 }

@@ -14,54 +14,80 @@ from torch.optim.optimizer import register_optimizer_step_post_hook
 
 @dataclass
 class StepClock:
-    """Times a window of training steps, from the end of one optimizer step to the end of another.
+    """Times slices of a training, each from the end of one optimizer step to the end of another.
 
-    Whatever a loop does between two steps lies in the window: loading, forward and backward pass,
+    Whatever a loop does between two steps lies in the slice: loading, forward and backward pass,
     logging, bars, callbacks.
 
     Args:
-        warmup: Steps before the window.
-        steps: Steps in it.
-        sync: Whether to wait for the CUDA device at both ends.
-        at_start: Called when the window opens, before its clock is read.
-        at_end: Called when it has closed.
+        warmup: Steps before the first slice.
+        steps: Timed steps of a slice.
+        slices: How many slices follow each other.
+        lead: Steps at the beginning of each slice that are not timed.
+        cuda: Whether to read the CUDA device's clock, by events in its queue, instead of the processor's.
+        turn: Called before each slice and after the last; it may wait.
+        at_start: Called just before the clock of the first slice is read.
+        at_end: Called just after that of the last one.
     """
 
     warmup: int
     steps: int
-    sync: bool = False
+    slices: int = 1
+    lead: int = 0
+    cuda: bool = False
+    turn: Callable[[], None] | None = None
     at_start: Callable[[], None] | None = None
     at_end: Callable[[], None] | None = None
     count: int = 0
-    marks_s: list[float] = field(default_factory=list)
+    marks: list[Any] = field(default_factory=list)
+
+    @property
+    def total_steps(self) -> int:
+        """Optimizer steps up to the end of the last slice."""
+        return self.warmup + self.slices * (self.lead + self.steps)
 
     def __call__(self, *_: Any) -> None:
         """Counts a step; PyTorch calls it after each."""
         self.count += 1
-        if self.count == self.warmup:
-            if self.at_start is not None:
+        if not self.warmup <= self.count <= self.total_steps:
+            return
+        place = (self.count - self.warmup) % (self.lead + self.steps)
+        if place == 0:
+            if self.count > self.warmup:
+                self._mark()
+            if self.count == self.total_steps and self.at_end is not None:
+                self.at_end()
+            if self.turn is not None:
+                self.turn()
+        if place == self.lead and self.count < self.total_steps:
+            if self.count == self.warmup + self.lead and self.at_start is not None:
                 self.at_start()
             self._mark()
-        elif self.count == self.warmup + self.steps:
-            self._mark()
-            if self.at_end is not None:
-                self.at_end()
 
     @property
     def step_us(self) -> float:
-        """Mean time of a step in the window, in microseconds.
+        """Mean time of a timed step, in microseconds.
 
         Raises:
-            RuntimeError: When the training ended before the window did.
+            RuntimeError: When the training ended before the last slice did.
         """
-        if len(self.marks_s) != 2:
-            raise RuntimeError(f"the training ended after {self.count} steps, in or before the timed window")
-        return (self.marks_s[1] - self.marks_s[0]) / self.steps * 1e6
+        if len(self.marks) != 2 * self.slices:
+            raise RuntimeError(f"the training ended after {self.count} steps, in or before the timed slices")
+        return sum(map(self._between_us, self.marks[::2], self.marks[1::2])) / (self.slices * self.steps)
+
+    def _between_us(self, start: Any, end: Any) -> float:
+        if self.cuda:
+            end.synchronize()
+            return float(start.elapsed_time(end)) * 1e3
+        return float(end - start) * 1e6
 
     def _mark(self) -> None:
-        if self.sync:
-            torch.cuda.synchronize()
-        self.marks_s.append(time.perf_counter())
+        if self.cuda:
+            event: Any = torch.cuda.Event(enable_timing=True)  # type: ignore[no-untyped-call]
+            event.record()
+            self.marks.append(event)
+        else:
+            self.marks.append(time.perf_counter())
 
 
 @contextmanager

@@ -38,7 +38,7 @@ def indirection(job: Job, arm: Arm, experiment: ReadyExperiment, run: RunFolder)
     Returns:
         calls: Python calls per step outside torch and outside this project's own files.
         framework_files: Distinct files that these calls enter, the standard library's aside.
-        frames_to_step: Frames between the script's call and the user's step that are not the user's.
+        frames_to_step: Frames between the script's call and the net's that are not the user's.
         frames_to_optimizer: The same down to the optimizer's step.
         traceback_frames: Frames in the traceback of an error in the user's step.
         traceback_user_frames: Those of them in the user's files.
@@ -59,12 +59,15 @@ def indirection(job: Job, arm: Arm, experiment: ReadyExperiment, run: RunFolder)
         arm.train(experiment, run)
     handle.remove()
     to_step, to_optimizer = (below_the_script(stack) for stack in stacks)
-    trace = below_the_script(traceback_files(arm, experiment, run))
-    trace = trace[: last_own(trace) + 1]
+    to_step = down_to_the_net(to_step)
+    # A folder of its own: some loops would find the first training finished, and resume it.
+    again = RunFolder(run.path.with_name("traceback"))
+    again.create()
+    trace = down_to_the_net(below_the_script(traceback_files(arm, experiment, again)))
     return {
         "calls": sum(counter.calls.values()) / job.steps,
         "framework_files": float(sum("site-packages" in file for file in counter.calls)),
-        "frames_to_step": float(sum(not is_own(file) for file in to_step[: last_own(to_step)])),
+        "frames_to_step": float(sum(not is_own(file) for file in to_step)),
         "frames_to_optimizer": float(sum(not is_own(file) for file in before_torch_optim(to_optimizer))),
         "traceback_frames": float(len(trace)),
         "traceback_user_frames": float(sum(map(is_own, trace))),
@@ -127,9 +130,12 @@ def below_the_script(files: list[str]) -> list[str]:
     return files[start:]
 
 
-def last_own(files: list[str]) -> int:
-    """The place of the innermost frame of this project, the harness aside."""
-    return max(place for place, file in enumerate(files) if is_own(file))
+def down_to_the_net(files: list[str]) -> list[str]:
+    """The part of a stack above the net's own call: without torch's frames, and the harness's, at its end."""
+    end = len(files)
+    while end and (files[end - 1].startswith(TORCH) or files[end - 1] in HARNESS):
+        end -= 1
+    return files[:end]
 
 
 def before_torch_optim(files: Iterable[str]) -> list[str]:

@@ -2,27 +2,20 @@
 
 from __future__ import annotations
 
-import contextlib
 import csv
-import json
 import os
-import pty
 import random
-import subprocess
-import sys
-import threading
 import time
-from collections.abc import Callable, Sequence
-from dataclasses import asdict, astuple, dataclass, replace
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import astuple, dataclass, replace
 from pathlib import Path
-from tempfile import TemporaryDirectory
-from typing import IO
 
-from woof_lightning.cost.machine import MOST_OTHERS_SHARE, cpu_times
+from woof_lightning.cost.machine import CPUTimes, cpu_times
 from woof_lightning.cost.plan import Case
-from woof_lightning.cost.worker import Job
+from woof_lightning.cost.process import WorkerProcess, ended_on_failure
 from woof_lightning.errors import UserError
 
+Told = Callable[[str], None]
 # The unit of each measure.
 UNITS = {
     "step_us": "us",
@@ -31,10 +24,11 @@ UNITS = {
     "first_step_s": "s",
     "trained_s": "s",
     "import_s": "s",
-    "modules": "modules",
+    "imported_modules": "modules",
     "packages": "packages",
     "installed_mb": "MB",
     "others_share": "cores",
+    "block_s": "s",
     "calls": "calls",
     "framework_files": "files",
     "frames_to_step": "frames",
@@ -44,7 +38,6 @@ UNITS = {
     "logical_lines": "lines",
     "framework_names": "names",
 }
-WAIT_AT_MOST_S = 600
 
 
 @dataclass(frozen=True)
@@ -91,80 +84,91 @@ class RowsFile:
             writer.writerows([*astuple(row)[:4], f"{row.value:.6g}", row.unit] for row in rows)
 
 
-def rows_of(case: Case, repeat: int, values: dict[str, float]) -> list[Row]:
+def rows_of(arm: str, condition: str, repeat: int, values: Mapping[str, float]) -> list[Row]:
     """Values as rows."""
-    return [Row(case.arm, name, case.condition, repeat, value, UNITS[name]) for name, value in values.items()]
+    return [Row(arm, name, condition, repeat, value, UNITS[name]) for name, value in values.items()]
 
 
-def measure_block(cases: Sequence[Case], repeat: int, told: Callable[[str], None]) -> list[Row]:
-    """Measures every case once, in an order that the repeat's number shuffles."""
+def measure_in_turns(cases: Sequence[Case], group: str, repeat: int, told: Told) -> list[Row]:
+    """Measures all cases at once, a slice of each in turn, in an order shuffled anew in each round.
+
+    All workers start and warm up first. From then on one of them works while the others wait, so that
+    a machine that gets slower or faster does so for all.
+
+    Args:
+        cases: The cases, of equally many slices.
+        group: What they are called together.
+        repeat: The repeat's number.
+        told: Is told of each measurement.
+    """
+    shuffled = random.Random(repeat)
+    cases = shuffled.sample(list(cases), len(cases))
+    workers: list[WorkerProcess] = []
+    start_s = time.perf_counter()
+    with ended_on_failure(workers):
+        # Starting is not timed, so that as many as there are cores may start together.
+        for some in batched(cases, max(1, (os.cpu_count() or 1) // cases[0].job.threads)):
+            started = [WorkerProcess(case.job, terminal=case.terminal, in_turns=True) for case in some]
+            workers += started
+            for worker in started:
+                worker.wait_for_turn()
+        before, own_before_s = cpu_times(), used_s(workers)
+        for _ in range(cases[0].job.slices):
+            for worker in shuffled.sample(workers, len(workers)):
+                worker.go_on()
+                worker.wait_for_turn()
+        share = others_share(before, used_s(workers) - own_before_s)
+        for worker in workers:
+            worker.go_on()
+        values = [worker.finish()[0] for worker in workers]
+    rows = []
+    for case, found in zip(cases, values, strict=True):
+        told(line_of(case, found))
+        rows += rows_of(case.arm, case.condition, repeat, found)
+    return rows + rows_of("all", group, repeat, {"block_s": time.perf_counter() - start_s, **share})
+
+
+def measure_alone(
+    cases: Sequence[Case], repeat: int, told: Told, pythons: Mapping[str, Path] | None = None
+) -> list[Row]:
+    """Measures one case after the other, each from a cold start, in an order that the repeat's number shuffles.
+
+    Args:
+        cases: The cases.
+        repeat: The repeat's number.
+        told: Is told of each measurement.
+        pythons: The interpreters of arms that have one of their own.
+    """
     rows = []
     for case in random.Random(repeat).sample(list(cases), len(cases)):
-        values = run_job(case.job, terminal=case.terminal)
-        told(f"{case.arm:<24}{case.condition:<20}" + "  ".join(f"{n} {v:.4g}" for n, v in values.items()))
-        rows += rows_of(case, repeat, values)
+        before, own_before_s = cpu_times(), used_s([])
+        worker = WorkerProcess(case.job, terminal=case.terminal, python=(pythons or {}).get(case.arm))
+        values, worker_s = worker.finish()
+        values |= others_share(before, used_s([]) - own_before_s + worker_s)
+        told(line_of(case, values))
+        rows += rows_of(case.arm, case.condition, repeat, values)
     return rows
 
 
-def run_job(job: Job, *, terminal: bool = False, python: Path | None = None) -> dict[str, float]:
-    """Does a job in a process of its own.
-
-    Args:
-        job: The job.
-        terminal: Whether the process is given a terminal, whose output is thrown away.
-        python: The interpreter; by default this one.
-
-    Returns:
-        The worker's values, and `others_share`: the share of one core that was used by others or stolen meanwhile.
-
-    Raises:
-        RuntimeError: When the worker fails; its output is in the message.
-    """
-    with TemporaryDirectory(prefix="woof-job-") as place:
-        job_file, result_file = Path(place, "job.json"), Path(place, "result.json")
-        before, own_before_s = cpu_times(), sum(os.times()[:2])
-        job_file.write_text(json.dumps(asdict(replace(job, started_s=time.perf_counter()))))
-        command = [str(python or sys.executable), "-m", "woof_lightning.cost.worker", str(job_file), str(result_file)]
-        code, output, child_s = run_apart(command, terminal)
-        if code != 0:
-            raise RuntimeError(f"the measurement of {job.arm} ended with exit code {code}:\n{output}")
-        values: dict[str, float] = json.loads(result_file.read_text())
-        after = cpu_times()
-        if before is not None and after is not None:
-            own_s = child_s + sum(os.times()[:2]) - own_before_s
-            values["others_share"] = before.others_share(after, own_s)
-        return values
+def others_share(before: CPUTimes | None, own_s: float) -> dict[str, float]:
+    """The share of one core that others used or that was stolen since a reading; nothing where it is not known."""
+    after = cpu_times()
+    return {} if before is None or after is None else {"others_share": before.others_share(after, own_s)}
 
 
-def run_apart(command: Sequence[str], terminal: bool) -> tuple[int, str, float]:
-    """Runs a command.
-
-    Returns:
-        Its exit code, the end of its output, and the processor time that it and its children used, in seconds.
-    """
-    environment = os.environ | {"PYTHONPATH": os.pathsep.join([str(Path(__file__).parents[2]), *_python_path()])}
-    reading, writing = pty.openpty() if terminal else os.pipe()
-    process = subprocess.Popen(
-        command, stdin=subprocess.DEVNULL, stdout=writing, stderr=writing, env=environment, close_fds=True
-    )
-    os.close(writing)
-    output = bytearray()
-    with os.fdopen(reading, "rb", buffering=0) as stream:
-        reader = threading.Thread(target=_drain, args=(stream, output))
-        reader.start()
-        timer = threading.Timer(WAIT_AT_MOST_S, process.kill)
-        timer.start()
-        _, status, usage = os.wait4(process.pid, 0)
-        timer.cancel()
-        reader.join()
-    process.returncode = os.waitstatus_to_exitcode(status)
-    return process.returncode, output[-4000:].decode(errors="replace"), usage.ru_utime + usage.ru_stime
+def used_s(workers: Iterable[WorkerProcess]) -> float:
+    """The processor time of this process and of living workers so far."""
+    return sum(os.times()[:2]) + sum(worker.used_s() for worker in workers)
 
 
-def busy_share(rows: Sequence[Row]) -> float:
-    """The share of the measurements during which others used more of the machine than is allowed."""
-    shares = [row.value for row in rows if row.measure == "others_share"]
-    return sum(share > MOST_OTHERS_SHARE for share in shares) / len(shares) if shares else 0.0
+def batched(cases: Sequence[Case], size: int) -> list[Sequence[Case]]:
+    """The cases in parts of at most so many."""
+    return [cases[start : start + size] for start in range(0, len(cases), size)]
+
+
+def line_of(case: Case, values: Mapping[str, float]) -> str:
+    """A measurement in a line."""
+    return f"{case.arm:<30}{case.condition:<18}" + "  ".join(f"{n} {v:.4g}" for n, v in values.items())
 
 
 def pinned(cases: Sequence[Case], threads: int) -> list[Case]:
@@ -177,14 +181,3 @@ def pinned(cases: Sequence[Case], threads: int) -> list[Case]:
         if len(cores) < threads:
             raise UserError(f"--threads is {threads}: this process may use {len(cores)} cores")
     return [replace(case, job=replace(case.job, threads=threads, cores=cores)) for case in cases]
-
-
-def _python_path() -> list[str]:
-    return [path for path in os.environ.get("PYTHONPATH", "").split(os.pathsep) if path]
-
-
-def _drain(stream: IO[bytes], output: bytearray) -> None:
-    # A terminal whose other end was closed reads as an error, not as an end.
-    with contextlib.suppress(OSError):
-        while chunk := stream.read(65536):
-            output += chunk

@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import sys
+from collections.abc import Callable
 from dataclasses import dataclass, replace
 
+from woof_lightning.cost.arms import ARMS
 from woof_lightning.cost.features import FEATURE_ARMS
 from woof_lightning.cost.worker import Job
 
@@ -13,10 +15,12 @@ AGAIN = "bare_again"
 NEVER = sys.maxsize
 LOOPS = ("hand_rolled", "fabric", "accelerate", "ignite", "fastai")
 # Conditions. Off: no bar, no log, no checkpoint where that can be had. On: what the arm has as its users run it.
-OFF, ON = "off", "on"
-REAL_SIZES_PX = (64, 128)
+OFF, ON, WATERFALL, START, IN_A_STEP = "off", "on", "waterfall", "start", "step"
+REAL_CONDITIONS = {"resnet18 64 px": 64, "resnet18 128 px": 128}
 # Images per batch at real work: fewer than the recipe's 128, so that a loop's share of the step is larger.
 REAL_BATCH_SIZE = 32
+# The arms with frameworks of their own, and what most people write; each starts up in an environment of its own.
+STARTED = (REFERENCE, *LOOPS, "lightning", "lightning_usual")
 
 
 @dataclass(frozen=True)
@@ -36,15 +40,15 @@ class Case:
     terminal: bool = False
 
 
-def tiny(arm: str, condition: str, **options: int) -> Case:
+def tiny(arm: str, condition: str) -> Case:
     """A case on the smallest net."""
-    job = Job(arm=arm, log_every_n_steps=10 if condition != OFF else NEVER, **options)  # type: ignore[arg-type]
+    job = Job(arm=arm, log_every_n_steps=10 if condition != OFF else NEVER)
     return Case(arm, condition, job, terminal=condition != OFF)
 
 
 def fixed_cases() -> list[Case]:
     """Every loop on a net so small that only the loop is left."""
-    off = (REFERENCE, AGAIN, *LOOPS, "lightning_off", "lightning_barebones")
+    off = (REFERENCE, AGAIN, *LOOPS, "lightning_off", "lightning_barebones", "lightning_barebones_no_search")
     on = (REFERENCE, *LOOPS, "lightning", "lightning_usual")
     return [*(tiny(arm, OFF) for arm in off), *(tiny(arm, ON) for arm in on)]
 
@@ -58,13 +62,13 @@ def quick_cases() -> list[Case]:
 
 def waterfall_cases() -> list[Case]:
     """Lightning's features one after the other, and the same by hand."""
-    return [tiny(arm, "waterfall") for arm in FEATURE_ARMS]
+    return [tiny(arm, WATERFALL) for arm in FEATURE_ARMS]
 
 
 def real_cases() -> list[Case]:
     """ResNet-18 at two sizes; each loop with what its users have on."""
     cases = []
-    for size_px, steps in zip(REAL_SIZES_PX, (40, 16), strict=True):
+    for condition, size_px in REAL_CONDITIONS.items():
         for arm in (REFERENCE, AGAIN, "bare_early_zero_grad", "hand_rolled", "lightning", "lightning_usual"):
             plain = arm.startswith(REFERENCE)
             job = Job(
@@ -72,16 +76,34 @@ def real_cases() -> list[Case]:
                 arch="resnet18",
                 image_size=size_px,
                 batch_size=REAL_BATCH_SIZE,
-                warmup=3,
-                steps=steps,
+                warmup=2,
+                steps=1,
+                slices=6,
+                lead=0,
                 log_every_n_steps=NEVER if plain else 10,
-                precision="bf16-mixed",
             )
-            cases.append(Case(arm, f"resnet18 {size_px} px", job, terminal=not plain))
+            cases.append(Case(arm, condition, job, terminal=not plain))
     return cases
 
 
-GROUPS = {"fixed": fixed_cases, "waterfall": waterfall_cases, "real": real_cases}
+def start_cases() -> list[Case]:
+    """One step from a cold process, each arm in its own environment."""
+    return [Case(arm, START, Job(arm=arm, measure="start", entry=ARMS[arm].entry), terminal=True) for arm in STARTED]
+
+
+def indirection_cases() -> list[Case]:
+    """The calls of a training step, counted."""
+    jobs = (Job(arm=arm, measure="indirection", warmup=20, steps=100, slices=1, lead=0) for arm in STARTED)
+    return [Case(job.arm, IN_A_STEP, job, terminal=True) for job in jobs]
+
+
+# The timed groups of a full run; a repeat of a group is a block, in which all its cases are interleaved.
+GROUPS: dict[str, Callable[[], list[Case]]] = {
+    "fixed": fixed_cases,
+    "waterfall": waterfall_cases,
+    "real": real_cases,
+    "start": start_cases,
+}
 
 
 def on_cuda(cases: list[Case]) -> list[Case]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import importlib
 import json
 import os
 import resource
@@ -21,19 +22,23 @@ class Job:
 
     Args:
         arm: A name of `arms.ARMS`, or of `features.ARMS`.
-        measure: step (a window of training steps), start (until the first step's end) or indirection.
+        measure: step (slices of training steps), start (until the first step's end) or indirection.
         arch: tiny, or a torchvision classifier.
         image_size: px.
         batch_size: Images.
-        warmup: Steps before the window.
-        steps: Steps in the window.
+        warmup: Steps before the first slice.
+        steps: Timed steps of a slice.
+        slices: Slices.
+        lead: Steps of each slice that are not timed, since another process had the caches before.
         log_every_n_steps: Steps between reports.
         precision: 32-true or bf16-mixed.
         accelerator: cpu or cuda.
         sync: Whether to wait for the device at each step, as a loop does that prints each loss.
+        entry: The modules whose import is timed by start.
         threads: Threads of torch.
         cores: The cores to run on; empty leaves that to the system.
         started_s: time.perf_counter() of the parent, just before it started the worker.
+        turns: File descriptors on which to say that a slice is done, and to hear that the next one may begin.
     """
 
     arm: str
@@ -42,21 +47,25 @@ class Job:
     image_size: int = 8
     batch_size: int = 2
     warmup: int = 200
-    steps: int = 1000
+    steps: int = 100
+    slices: int = 10
+    lead: int = 10
     log_every_n_steps: int = 10
     precision: str = "32-true"
     accelerator: str = "cpu"
     sync: bool = False
+    entry: tuple[str, ...] = ()
     threads: int = 1
     cores: tuple[int, ...] = ()
     started_s: float = 0.0
+    turns: tuple[int, int] | None = None
 
 
 def main(job_file: Path, result_file: Path) -> None:
     """Does a job and writes its values."""
     job = Job(**json.loads(job_file.read_text()))
-    if job.cores and hasattr(os, "sched_setaffinity"):  # not on macOS and Windows
-        os.sched_setaffinity(0, job.cores)
+    if job.turns is None:
+        pin(job.cores)
     with TemporaryDirectory(prefix="woof-cost-") as folder:
         values = measured(job, Path(folder))
     result_file.write_text(json.dumps(values))
@@ -66,18 +75,21 @@ def measured(job: Job, folder: Path) -> dict[str, float]:
     """The values of a job, by their names; each name ends in its unit where it has one."""
     import torch
 
+    imported = imports(job.entry) if job.measure == "start" else {}
+
     from woof_lightning.cost.clock import StepClock, ticking
     from woof_lightning.cost.features import arm_named
     from woof_lightning.cost.ready import Work
     from woof_lightning.runs.folder import RunFolder
 
     torch.set_num_threads(job.threads)
+    clock = StepClock(job.warmup, job.steps, job.slices, job.lead, cuda=job.accelerator == "cuda", turn=turn_of(job))
     work = Work(
         arch=job.arch,
         image_size=job.image_size,
         batch_size=job.batch_size,
-        # A few more than are timed: no loop may end its epoch inside the window.
-        steps=job.warmup + job.steps + 2 if job.measure != "start" else 1,
+        # A few more than are timed: no loop may end its epoch inside a slice.
+        steps=clock.total_steps + 2 if job.measure != "start" else 1,
         log_every_n_steps=job.log_every_n_steps,
         precision=job.precision,
         accelerator=job.accelerator,
@@ -87,7 +99,7 @@ def measured(job: Job, folder: Path) -> dict[str, float]:
     arm = arm_named(job.arm)
     experiment = work.experiment()
     if job.measure == "start":
-        return start(job, lambda: arm.train(experiment, run))
+        return imported | start(job, lambda: arm.train(experiment, run))
     if job.measure == "indirection":
         from woof_lightning.cost.indirection import indirection
 
@@ -96,7 +108,6 @@ def measured(job: Job, folder: Path) -> dict[str, float]:
         from torch.optim.optimizer import register_optimizer_step_post_hook
 
         register_optimizer_step_post_hook(lambda *_: torch.cuda.synchronize())
-    clock = StepClock(job.warmup, job.steps, sync=job.accelerator == "cuda")
     with ticking(clock):
         arm.train(experiment, run)
     values = {"step_us": clock.step_us, "peak_rss_mb": peak_rss_mb()}
@@ -105,24 +116,57 @@ def measured(job: Job, folder: Path) -> dict[str, float]:
     return values
 
 
+def imports(entry: tuple[str, ...]) -> dict[str, float]:
+    """The time that a framework's import takes beyond torch's, and the modules that it loads."""
+    modules, start_s = len(sys.modules), time.perf_counter()
+    for module in entry:
+        importlib.import_module(module)
+    return {"import_s": time.perf_counter() - start_s, "imported_modules": float(len(sys.modules) - modules)}
+
+
 def start(job: Job, train: Any) -> dict[str, float]:
-    """The time from the process's start to the end of its first step, and what is loaded by then."""
+    """The time from the process's start to the end of its first step, and to the end of the run."""
     from woof_lightning.cost.clock import StepClock, ticking
 
-    clock = StepClock(warmup=1, steps=1)
+    first_step_s: list[float] = []
+    clock = StepClock(warmup=1, steps=1, at_start=lambda: first_step_s.append(time.perf_counter() - job.started_s))
     with ticking(clock):
         train()
-    return {
-        "first_step_s": clock.marks_s[0] - job.started_s,
-        "trained_s": time.perf_counter() - job.started_s,
-        "modules": float(len(sys.modules)),
-    }
+    return {"first_step_s": first_step_s[0], "trained_s": time.perf_counter() - job.started_s}
+
+
+def turn_of(job: Job) -> Any:
+    """What waits for this worker's turn; None where it works alone."""
+    if job.turns is None:
+        return None
+    done, go = job.turns
+
+    def turn() -> None:
+        # Only now: the start, which is not timed, may use every core.
+        pin(job.cores)
+        os.write(done, b".")
+        if not os.read(go, 1):
+            raise RuntimeError("the measuring process is gone")
+
+    return turn
+
+
+def pin(cores: tuple[int, ...]) -> None:
+    """Keeps all threads of this process on some cores, where the system can do that."""
+    if cores and hasattr(os, "sched_setaffinity"):  # not on macOS and Windows
+        for thread in Path("/proc/self/task").iterdir():
+            os.sched_setaffinity(int(thread.name), cores)
 
 
 def peak_rss_mb() -> float:
     """The most memory that this process held at once."""
-    unit_bytes = 1 if sys.platform == "darwin" else 1024
-    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * unit_bytes / 1e6
+    try:
+        # Not getrusage: there a process starts with the peak of the one that it was forked from.
+        lines = Path("/proc/self/status").read_text().splitlines()
+        return next(float(line.split()[1]) for line in lines if line.startswith("VmHWM")) * 1024 / 1e6
+    except (OSError, StopIteration):
+        unit_bytes = 1 if sys.platform == "darwin" else 1024
+        return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * unit_bytes / 1e6
 
 
 if __name__ == "__main__":

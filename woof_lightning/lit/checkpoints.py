@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+from functools import cached_property
 from pathlib import Path
 from typing import Any
 
@@ -48,6 +49,11 @@ class MovableModelCheckpoint(ModelCheckpoint):
     Lightning's forgets it (model_checkpoint.py, load_state_dict), so that the first epoch after a
     move always counts as the best.
     """
+
+    @cached_property
+    def state_key(self) -> str:
+        """The key of its state in a checkpoint; Lightning asks for it at every hook of every step."""
+        return super().state_key
 
     def load_state_dict(self, state_dict: dict[str, Any]) -> None:
         """Takes over a state, with its paths led to this folder."""

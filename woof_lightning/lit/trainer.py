@@ -2,9 +2,13 @@
 
 from __future__ import annotations
 
+import os
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
+import torch
 from lightning.pytorch import Callback, LightningDataModule, LightningModule, Trainer
 from lightning.pytorch.loggers import Logger
 
@@ -14,6 +18,7 @@ from woof_lightning.lit.progress import EpochProgress
 from woof_lightning.lit.recorder import EventsLogger, MetricsLogger, Recorder
 from woof_lightning.runs.folder import RunFolder
 
+NVML_CHECK = "PYTORCH_NVML_BASED_CUDA_CHECK"
 # What a run of this project wants other than Lightning's own defaults.
 TRAINER_DEFAULTS: dict[str, Any] = {
     # The sampler shares the images among devices itself: the order belongs to the recipe.
@@ -47,6 +52,25 @@ def run_loggers(run: RunFolder, resume_step: int | None = None) -> list[Logger]:
     return [EventsLogger(run, resume_step), MetricsLogger(run)]
 
 
+@contextmanager
+def no_search_for_a_driver() -> Iterator[None]:
+    """Inside, PyTorch remembers that this machine has no CUDA device.
+
+    Importing Lightning makes torch.cuda.is_available() ask NVIDIA's library anew each time
+    (https://github.com/Lightning-AI/pytorch-lightning/pull/15110). AdamW asks at every step, so that a machine
+    without a driver searches its disk for that library at every step. Nothing changes where there is a device.
+    """
+    setting = os.environ.get(NVML_CHECK)
+    if setting is None or torch.cuda.device_count() > 0:
+        yield
+        return
+    del os.environ[NVML_CHECK]
+    try:
+        yield
+    finally:
+        os.environ[NVML_CHECK] = setting
+
+
 class WoofTrainer(Trainer):
     """Lightning's Trainer, which can be told beforehand where to resume.
 
@@ -68,14 +92,15 @@ class WoofTrainer(Trainer):
     ) -> None:
         """Trains the recipe's net, validating after each epoch."""
         try:
-            super().fit(
-                model,
-                train_dataloaders,
-                val_dataloaders,
-                datamodule,
-                ckpt_path=ckpt_path or self.resume_from,
-                weights_only=weights_only,
-            )
+            with no_search_for_a_driver():
+                super().fit(
+                    model,
+                    train_dataloaders,
+                    val_dataloaders,
+                    datamodule,
+                    ckpt_path=ckpt_path or self.resume_from,
+                    weights_only=weights_only,
+                )
         except SystemExit as error:
             # Lightning turns Ctrl-C into exit code 1, which cannot be told from a failure.
             if self.interrupted:

@@ -12,6 +12,8 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 from statistics import median
 
+from woof_lightning.runs.cost_tables import COST_TABLES, markdown_table
+
 BLOCK = re.compile(r"(<!-- generated: (\S+) from (\S+) -->\n).*?(<!-- end -->)", re.DOTALL)
 
 
@@ -170,13 +172,8 @@ TABLES: dict[str, Callable[[Path], str]] = {
     "sweep-speed": sweep_speed_table,
     "source": source_block,
     "parity": parity_table,
+    **COST_TABLES,
 }
-
-
-def markdown_table(header: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
-    """A Markdown table."""
-    lines = [header, ["---"] * len(header), *rows]
-    return "".join(f"| {' | '.join(line)} |\n" for line in lines)
 
 
 def main(pages: Sequence[str]) -> None:

@@ -6,6 +6,7 @@ import os
 import platform
 import statistics
 import subprocess
+from collections.abc import Iterable
 from dataclasses import asdict, dataclass, field
 from importlib import metadata
 from pathlib import Path
@@ -94,10 +95,14 @@ class RunRecord:
         }
 
 
-def versions() -> dict[str, str]:
-    """Versions of Python, of this project, and of the libraries that a result depends on."""
+def versions(also: Iterable[str] = ()) -> dict[str, str]:
+    """Versions of Python, of this project, and of the libraries that a result depends on.
+
+    Args:
+        also: Further distributions.
+    """
     found = {"python": platform.python_version(), "woof_lightning": package_version()}
-    for name in PACKAGES:
+    for name in (*PACKAGES, *also):
         try:
             found[name] = metadata.version(name)
         except metadata.PackageNotFoundError:
@@ -107,7 +112,10 @@ def versions() -> dict[str, str]:
 
 def package_version() -> str:
     """This project's version, with the commit where it runs from a checkout."""
-    version = metadata.version("woof-lightning")
+    try:
+        version = metadata.version("woof-lightning")
+    except metadata.PackageNotFoundError:  # Found by PYTHONPATH.
+        version = "not installed"
     here = Path(__file__).resolve().parents[2]
     if not (here / ".git").exists():
         return version

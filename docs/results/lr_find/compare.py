@@ -48,17 +48,16 @@ CASES[2:2] = [(0, optimizer, 1000) for optimizer in OPTIMIZERS]
 Found = dict[str, tuple[float | None, LRCurve]]
 
 
-class Bf16Net(nn.Module):
-    """The recipe's net with normalisation and bf16 autocast inside, for finders that offer neither."""
+class NormalisingNet(nn.Module):
+    """The recipe's net with normalisation inside, for finders that offer no place for it."""
 
     def __init__(self, seed: int, outputs: int) -> None:
         super().__init__()
         self.net = build_net("resnet18", outputs, seed=seed, channels_last=True)
 
     def forward(self, images: Tensor) -> Tensor:
-        with torch.autocast("cpu", torch.bfloat16):
-            logits: Tensor = self.net(normalise(images, channels_last=True))
-        return logits.float()
+        logits: Tensor = self.net(normalise(images, channels_last=True))
+        return logits
 
 
 def settings(folder: Path) -> dict[str, Any]:
@@ -88,7 +87,7 @@ def torch_lr_finder(folder: Path, seed: int, optimizer: str, outputs: int) -> Fo
     """torch_lr_finder 0.2.1 with its defaults."""
     from torch_lr_finder import LRFinder, TrainDataLoaderIter
 
-    net, loader = Bf16Net(seed, outputs), loader_of(folder, seed)
+    net, loader = NormalisingNet(seed, outputs), loader_of(folder, seed)
 
     class Batches(TrainDataLoaderIter):  # type: ignore[misc]
         """Says the epoch before each round."""
@@ -130,7 +129,7 @@ def fastai(folder: Path, seed: int, optimizer: str, outputs: int) -> Found:
     with tempfile.TemporaryDirectory() as scratch:
         learner = Learner(
             DataLoaders(loader, loader),
-            Bf16Net(seed, outputs),
+            NormalisingNet(seed, outputs),
             loss_func=F.cross_entropy,
             opt_func=partial(OptimWrapper, opt=cls, weight_decay=1e-4, **extra),
             path=Path(scratch),
@@ -153,9 +152,7 @@ def stated_optimizer(net: nn.Module, name: str, lr: float) -> torch.optim.Optimi
 
 def trainer(**options: Any) -> Trainer:
     unseen = dict.fromkeys(("logger", "enable_checkpointing", "enable_progress_bar", "enable_model_summary"), False)
-    return Trainer(
-        accelerator="cpu", precision="bf16-mixed", use_distributed_sampler=False, max_epochs=EPOCHS, **unseen, **options
-    )
+    return Trainer(accelerator="cpu", use_distributed_sampler=False, max_epochs=EPOCHS, **unseen, **options)
 
 
 def sweep(folder: Path, out: Path, optimizers: Sequence[str]) -> None:

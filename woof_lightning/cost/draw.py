@@ -1,0 +1,153 @@
+"""The figures of `woof cost`, drawn from its summary."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Callable
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from woof_lightning.cost.features import FEATURES, SIDES
+from woof_lightning.cost.plan import AGAIN, OFF, ON, REAL_CONDITIONS, REFERENCE, WATERFALL
+from woof_lightning.cost.summary import STEP
+from woof_lightning.runs.draw import COLOURS
+from woof_lightning.runs.folder import writing_durably
+
+if TYPE_CHECKING:
+    from matplotlib.axes import Axes
+
+LABELS = {
+    "hand_rolled": "the post's loop",
+    "fabric": "Fabric",
+    "accelerate": "Accelerate",
+    "ignite": "Ignite",
+    "fastai": "fastai",
+    "lightning": "Lightning, as woof fit",
+    "lightning_off": "Lightning, all off",
+    "lightning_barebones": "Lightning, barebones",
+    "lightning_barebones_no_search": "barebones, no driver search",
+    "lightning_usual": "Lightning, as most write it",
+    AGAIN: "the bare loop again (noise)",
+}
+# The two sides of the waterfall, and of fixed cost: without and with what a user has on.
+TWO = (COLOURS[0], COLOURS[1])
+ONE_PERCENT = 0.01
+
+
+def draw_figures(found: dict[str, Any], out: Path) -> list[Path]:
+    """Draws what the summary has rows for, as PNG; each file carries the summary's fingerprint.
+
+    Args:
+        found: A summary.
+        out: The folder.
+
+    Returns:
+        The files.
+    """
+    estimates = {(e["arm"], e["condition"]): e for e in found["estimates"] if e["measure"] == STEP}
+    figures: dict[str, tuple[Callable[[Axes, dict[tuple[str, str], Any]], None], tuple[str, str]]] = {
+        "fixed.png": (draw_fixed, ("lightning", ON)),
+        "waterfall.png": (draw_waterfall, (f"{SIDES[0]}:callbacks", WATERFALL)),
+        "share.png": (draw_share, ("lightning", next(iter(REAL_CONDITIONS)))),
+    }
+    drawn = []
+    for name, (draw, needed) in figures.items():
+        if needed in estimates:
+            from matplotlib.figure import Figure
+
+            figure = Figure(figsize=(9, 5.5), layout="constrained")
+            draw(figure.add_subplot(), estimates)
+            with writing_durably(out / name) as file:
+                figure.savefig(file, format="png", dpi=110, metadata={"Description": fingerprint(found)})
+            drawn.append(out / name)
+    return drawn
+
+
+def fingerprint(found: dict[str, Any]) -> str:
+    """A hash of a summary's estimates."""
+    return hashlib.sha256(json.dumps(found["estimates"], sort_keys=True).encode()).hexdigest()
+
+
+def draw_fixed(axes: Axes, estimates: dict[tuple[str, str], Any]) -> None:
+    """What each loop adds to the bare loop's step."""
+    rows = [key for key in estimates if key[1] in (OFF, ON) and key != (REFERENCE, OFF)]
+    rows.sort(key=lambda key: estimates[key]["over"]["median"])
+    for place, (arm, condition) in enumerate(rows):
+        over = estimates[arm, condition]["over"]
+        errors = [[over["median"] - over["low"]], [over["high"] - over["median"]]]
+        axes.barh(place, over["median"], xerr=errors, color=TWO[condition == ON], ecolor="0.3", capsize=2)
+        axes.annotate(
+            f"{over['median']:.3g}",
+            (max(over["high"], 0), place),
+            xytext=(4, 0),
+            textcoords="offset points",
+            va="center",
+            fontsize=9,
+        )
+    labels = [LABELS.get(arm, "the bare loop, with logs" if condition == ON else arm) for arm, condition in rows]
+    axes.set_yticks(range(len(rows)), labels)
+    axes.set_xlabel("µs per training step over the bare PyTorch loop (bar: median, line: 95 % interval)")
+    axes.set_title("What a loop costs per step, on a net too small to matter")
+    for colour, text in zip(
+        TWO, ("no bar, no logs", "with bar, logs and checkpoints, as its users have it"), strict=True
+    ):
+        axes.barh(0, 0, color=colour, label=text)
+    axes.legend(loc="lower right")
+    axes.margins(x=0.1)
+
+
+def draw_waterfall(axes: Axes, estimates: dict[tuple[str, str], Any]) -> None:
+    """What each feature adds, in the Trainer and by hand."""
+    for side, colour, label in zip(SIDES, TWO, ("Lightning's Trainer", "a loop by hand"), strict=True):
+        offset = 0.2 if side == SIDES[1] else -0.2
+        before = 0.0
+        for place, feature in enumerate(FEATURES):
+            total = estimates[f"{side}:{feature}", WATERFALL]["median"]
+            axes.barh(place + offset, total - before, left=before, height=0.36, color=colour)
+            text = f"{total:.3g}" if place == 0 else f"{total - before:+.3g}"
+            axes.annotate(
+                text,
+                (max(total, before), place + offset),
+                xytext=(4, 0),
+                textcoords="offset points",
+                va="center",
+                fontsize=8,
+            )
+            before = total
+        axes.barh(0, 0, color=colour, label=label)
+    axes.set_yticks(range(len(FEATURES)), [("+ " if place else "") + name for place, name in enumerate(FEATURES)])
+    axes.invert_yaxis()
+    axes.set_xlabel("µs per training step, median")
+    axes.set_title("One feature after the other")
+    axes.legend(loc="upper right")
+    axes.margins(x=0.08)
+
+
+def draw_share(axes: Axes, estimates: dict[tuple[str, str], Any]) -> None:
+    """Cost as a share of the step, over the step's own time."""
+    steps_ms = [10 ** (power / 10) for power in range(-5, 36)]
+    arms = [("fabric", ON), ("hand_rolled", ON), ("lightning", ON), ("fastai", ON), ("lightning_usual", ON)]
+    for (arm, condition), colour in zip([key for key in arms if key in estimates], COLOURS, strict=False):
+        cost_ms = estimates[arm, condition]["over"]["median"] / 1e3
+        if cost_ms > 0:
+            axes.plot(steps_ms, [100 * cost_ms / step_ms for step_ms in steps_ms], color=colour, label=LABELS[arm])
+    axes.axhline(100 * ONE_PERCENT, color="0.4", linestyle="--")
+    axes.annotate("1 %", (steps_ms[0], 1), xytext=(2, 3), textcoords="offset points", color="0.3")
+    for condition in REAL_CONDITIONS:
+        if (REFERENCE, condition) in estimates:
+            step_ms = estimates[REFERENCE, condition]["median"] / 1e3
+            axes.axvline(step_ms, color="0.7", linestyle=":")
+            axes.annotate(
+                f"{condition}, batch 32, one core", (step_ms, 100), xytext=(-3, 0), textcoords="offset points",
+                rotation=90, ha="right", va="top", fontsize=8, color="0.3",
+            )  # fmt: skip
+    axes.set_xscale("log")
+    axes.set_yscale("log")
+    axes.set_xlim(steps_ms[0], steps_ms[-1])
+    axes.set_ylim(0.001, 200)
+    axes.set_xlabel("the bare loop's own time per step (ms)")
+    axes.set_ylabel("fixed cost, % of that time")
+    axes.set_title("The longer the step, the less a framework matters")
+    axes.grid(alpha=0.3, which="both")
+    axes.legend(loc="lower left")

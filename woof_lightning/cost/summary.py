@@ -1,0 +1,241 @@
+"""What the rows of `woof cost` say: medians with intervals, differences, bounds; becomes summary.json."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass
+from typing import Any
+
+import numpy as np
+
+from woof_lightning.cost.features import FEATURES, SIDES
+from woof_lightning.cost.machine import MOST_DISTURBED_SHARE, MOST_OTHERS_SHARE
+from woof_lightning.cost.measure import Row
+from woof_lightning.cost.plan import AGAIN, IN_A_STEP, OFF, ON, REAL_CONDITIONS, REFERENCE, WATERFALL
+from woof_lightning.cost.statistics import Estimate, bootstrapped, median_of
+
+# Written down before the first published run.
+MOST_OVER_BAREBONES = 1.4
+MOST_OVER_USUAL = 1 / 5
+MOST_AT_REAL_WORK = 0.01
+FEWEST_REPEATS = 10
+STEP = "step_us"
+# Measures whose differences are also told as a share of the reference.
+SHARED = (STEP, "peak_rss_mb", "peak_gpu_mb")
+
+
+@dataclass(frozen=True)
+class Bound:
+    """A promise, and what was measured.
+
+    Args:
+        promise: What was to be reached.
+        value: The estimate.
+        limit: Its limit.
+    """
+
+    promise: str
+    value: Estimate
+    limit: float
+
+    @property
+    def verdict(self) -> str:
+        """Whether the interval lies below the limit, above it, or on both sides."""
+        if self.value.high <= self.limit:
+            return "met"
+        return "missed" if self.value.low > self.limit else "open"
+
+
+class Rows:
+    """Measured values, found by arm, condition and measure.
+
+    Args:
+        rows: All of them.
+    """
+
+    def __init__(self, rows: Sequence[Row]) -> None:
+        self.values: dict[tuple[str, str, str], dict[int, float]] = {}
+        self.units = {row.measure: row.unit for row in rows}
+        for row in rows:
+            self.values.setdefault((row.arm, row.condition, row.measure), {})[row.repeat] = row.value
+
+    def __contains__(self, key: tuple[str, str, str]) -> bool:
+        return key in self.values
+
+    def others_shares(self) -> list[float]:
+        """What others used while something was timed; counts are not disturbed by others."""
+        keys = (key for key in self.values if key[1] != IN_A_STEP and key[2] == "others_share")
+        return [share for key in keys for share in self.values[key].values()]
+
+    def paired(self, *keys: tuple[str, str, str]) -> list[list[float]]:
+        """The values of several keys in those repeats that all of them have."""
+        shared = sorted(set.intersection(*(set(self.values[key]) for key in keys)))
+        return [[self.values[key][repeat] for repeat in shared] for key in keys]
+
+
+def summary(rows: Sequence[Row], conditions: dict[str, Any]) -> dict[str, Any]:
+    """Everything that is derived from the rows.
+
+    Args:
+        rows: The rows.
+        conditions: Where and how they were measured.
+
+    Returns:
+        conditions; refusals (why the figures may not be published; empty when they may); notes; disturbed_share;
+        estimates (one for each arm, condition and measure); bounds; one_percent (the step time above which an
+        arm costs less than 1 %).
+    """
+    found = Rows(rows)
+    shares = found.others_shares()
+    disturbed = sum(share > MOST_OTHERS_SHARE for share in shares) / len(shares) if shares else None
+    return {
+        "conditions": conditions,
+        "refusals": refusals(found, disturbed),
+        "notes": notes(found),
+        "disturbed_share": disturbed,
+        "estimates": [estimate_of(found, key) for key in found.values],
+        "bounds": [asdict(bound) | {"verdict": bound.verdict} for bound in bounds(found)],
+        "one_percent": one_percent(found),
+    }
+
+
+def refusals(found: Rows, disturbed: float | None) -> list[str]:
+    """Why the figures may not be published."""
+    told = []
+    if disturbed is None:
+        told.append("whether the machine was free is not known: this system has no /proc/stat")
+    elif disturbed > MOST_DISTURBED_SHARE:
+        told.append(
+            f"the machine was busy: in {disturbed:.0%} of the measurements others used more than "
+            f"{MOST_OTHERS_SHARE:.0%} of a core (others_share, from /proc/stat); at most {MOST_DISTURBED_SHARE:.0%} may"
+        )
+    if (AGAIN, OFF, STEP) in found:
+        again = over(found, (AGAIN, OFF, STEP), (REFERENCE, OFF, STEP))
+        if again.verdict != "not told apart":
+            told.append(
+                f"the same loop measured twice came out as {again.verdict} "
+                f"({again.median:.3g} us, {again.low:.3g} to {again.high:.3g})"
+            )
+    return told
+
+
+def notes(found: Rows) -> list[str]:
+    """What a reader of the figures should know."""
+    repeats = [len(values) for (_, _, measure), values in found.values.items() if measure == STEP]
+    told = []
+    if repeats and min(repeats) < FEWEST_REPEATS:
+        told.append(f"{min(repeats)} repeats: at least {FEWEST_REPEATS} are published")
+    if not any(measure == "peak_gpu_mb" for _, _, measure in found.values):
+        told.append("nothing was measured on a GPU")
+    return told
+
+
+def estimate_of(found: Rows, key: tuple[str, str, str]) -> dict[str, Any]:
+    """The median of a measure, and its difference from the reference where there is one."""
+    arm, condition, measure = key
+    values = list(found.values[key].values())
+    reference = reference_of(found, key)
+    return {
+        "arm": arm,
+        "condition": condition,
+        "measure": measure,
+        "unit": found.units[measure],
+        **asdict(median_of(values)),
+        "over": None if reference is None else compared(found, key, reference),
+    }
+
+
+def reference_of(found: Rows, key: tuple[str, str, str]) -> tuple[str, str, str] | None:
+    """What a value is compared with: `bare`, always without logs; in the waterfall the feature before."""
+    arm, condition, measure = key
+    if condition == WATERFALL:
+        side, _, feature = arm.partition(":")
+        place = list(FEATURES).index(feature)
+        reference = (f"{side}:{list(FEATURES)[place - 1]}" if place else f"{SIDES[1]}:{feature}", condition, measure)
+    else:
+        reference = (REFERENCE, OFF if condition == ON else condition, measure)
+    return reference if reference in found and reference != key else None
+
+
+def compared(found: Rows, key: tuple[str, str, str], reference: tuple[str, str, str]) -> dict[str, Any]:
+    """The difference from a reference, absolute and as a share of it."""
+    difference = over(found, key, reference)
+    told = {"arm": reference[0], "condition": reference[1], **asdict(difference), "verdict": difference.verdict}
+    # Counts may be 0, of which nothing is a share.
+    return told | ({"share": asdict(share_over(found, key, reference))} if key[2] in SHARED else {})
+
+
+def over(found: Rows, key: tuple[str, str, str], reference: tuple[str, str, str]) -> Estimate:
+    """The median of the differences, repeat by repeat."""
+    ours, theirs = found.paired(key, reference)
+    return median_of([one - other for one, other in zip(ours, theirs, strict=True)])
+
+
+def share_over(found: Rows, key: tuple[str, str, str], reference: tuple[str, str, str]) -> Estimate:
+    """The median of the differences as shares of the reference, repeat by repeat."""
+    ours, theirs = found.paired(key, reference)
+    return median_of([one / other - 1 for one, other in zip(ours, theirs, strict=True)])
+
+
+def ratio_of_costs(found: Rows, ours: tuple[str, str], theirs: tuple[str, str]) -> Estimate:
+    """What an arm costs over `bare`, as a ratio to what another does: the ratio of the median differences.
+
+    Args:
+        found: The rows.
+        ours: Arm and condition.
+        theirs: Arm and condition.
+    """
+    return bootstrapped(
+        lambda chosen: np.median(chosen[0] - chosen[2], -1) / np.median(chosen[1] - chosen[2], -1),
+        *found.paired((*ours, STEP), (*theirs, STEP), (REFERENCE, OFF, STEP)),
+    )
+
+
+def bounds(found: Rows) -> list[Bound]:
+    """What the Lightning way was to reach, with what it does."""
+    ours = ("lightning", ON)
+    ratios = {
+        ("lightning_barebones", OFF): (
+            "lightning costs at most 1.4 times what lightning_barebones does",
+            MOST_OVER_BAREBONES,
+        ),
+        ("lightning_barebones_no_search", OFF): (
+            "the same, with the search for a driver taken out of lightning_barebones too",
+            MOST_OVER_BAREBONES,
+        ),
+        ("lightning_usual", ON): ("lightning costs at most a fifth of lightning_usual", MOST_OVER_USUAL),
+    }
+    reached = [
+        Bound(promise, ratio_of_costs(found, ours, theirs), limit)
+        for theirs, (promise, limit) in ratios.items()
+        if (*ours, STEP) in found and (*theirs, STEP) in found
+    ]
+    condition = list(REAL_CONDITIONS)[-1]
+    key, reference = ("lightning", condition, STEP), (REFERENCE, condition, STEP)
+    if key in found and reference in found:
+        promise = f"lightning over bare on {condition}: under 1 %, or not told apart"
+        reached.append(RealBound(promise, share_over(found, key, reference), MOST_AT_REAL_WORK))
+    return reached
+
+
+class RealBound(Bound):
+    """A bound that is met, too, when the two are not told apart."""
+
+    @property
+    def verdict(self) -> str:
+        """Whether the difference is below the limit or not told apart."""
+        return "met" if self.value.verdict != "slower" or self.value.high <= self.limit else super().verdict
+
+
+def one_percent(found: Rows) -> list[dict[str, Any]]:
+    """For each arm the step time in ms above which its fixed cost is less than 1 %."""
+    limits = []
+    for arm, condition, measure in found.values:
+        key, reference = (arm, condition, measure), (REFERENCE, OFF, STEP)
+        if measure != STEP or condition not in (OFF, ON) or arm in (REFERENCE, AGAIN) or reference not in found:
+            continue
+        cost = over(found, key, reference)
+        # A hundred times the cost, from us to ms.
+        step_ms, low, high = (cost_us / 10 for cost_us in (cost.median, cost.low, cost.high))
+        limits.append({"arm": arm, "condition": condition, "step_ms": step_ms, "low": low, "high": high})
+    return limits

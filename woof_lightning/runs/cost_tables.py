@@ -1,0 +1,217 @@
+"""Tables of docs/abstraction-cost.md, from the summary that `woof cost` leaves."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+Estimate = dict[str, Any]
+FULL_TRAINING_STEPS = 2840  # 40 epochs of 71 batches.
+
+
+def conditions_text(folder: Path) -> str:
+    """Where, when and how the rows were measured, in one paragraph."""
+    found = _summary(folder)
+    conditions = found["conditions"]
+    versions = ", ".join(f"{name} {version}" for name, version in conditions["versions"].items())
+    disturbed = "unknown" if found["disturbed_share"] is None else f"{found['disturbed_share']:.2%}"
+    return (
+        f"Measured on {conditions['date']} with `{conditions['command']}` on {conditions['machine']['processor']}, "
+        f"{conditions['machine']['cores']} cores of which {conditions['threads']} was used; {versions}. "
+        f"Measurements in which others used more than 5 % of a core: {disturbed}. "
+        f"{'; '.join([*found['refusals'], *found['notes']]).capitalize()}.\n"
+    )
+
+
+def fixed_table(folder: Path) -> str:
+    """What a training step costs on the smallest net, over the bare loop."""
+    rows = []
+    for estimate in sorted(
+        _of(folder, "step_us", "off", "on"), key=lambda e: e["over"]["median"] if e["over"] else -9e9
+    ):
+        over = estimate["over"]
+        rows.append(
+            [
+                estimate["arm"],
+                estimate["condition"],
+                f"{estimate['median']:.3g}",
+                f"{over['median']:+.3g}" if over else "",
+                interval(over),
+                over["verdict"] if over else "the reference",
+                str(estimate["repeats"]),
+            ]
+        )
+    header = ("arm", "bar, logs", "µs a step", "over bare", "95 % interval", "", "n")
+    return markdown_table(header, rows)
+
+
+def waterfall_table(folder: Path) -> str:
+    """What each feature adds to a step, in the Trainer and by hand."""
+    found = {estimate["arm"]: estimate for estimate in _of(folder, "step_us", "waterfall")}
+    features = list(dict.fromkeys(arm.partition(":")[2] for arm in found))
+    rows = []
+    for place, feature in enumerate(features):
+        cells = []
+        for side in ("lightning", "hand"):
+            estimate = found[f"{side}:{feature}"]
+            if place:
+                cells += [f"{estimate['over']['median']:+.3g}", interval(estimate["over"])]
+            else:
+                cells += [f"{estimate['median']:.3g}", interval(estimate)]
+        rows.append([f"+ {feature}" if place else feature, *cells])
+    last = [found[f"{side}:{features[-1]}"] for side in ("lightning", "hand")]
+    rows.append(["all together", *(cell for e in last for cell in (f"{e['median']:.3g}", interval(e)))])
+    header = ("feature", "Lightning, µs", "95 % interval", "by hand, µs", "95 % interval")
+    return markdown_table(header, rows)
+
+
+def real_table(folder: Path) -> str:
+    """Step time of ResNet-18 over the bare loop's."""
+    rows = []
+    for estimate in _of(folder, "step_us"):
+        if estimate["condition"].startswith("resnet18"):
+            over = estimate["over"]
+            share = over["share"] if over else None
+            rows.append(
+                [
+                    estimate["condition"],
+                    estimate["arm"],
+                    f"{estimate['median'] / 1e3:.3g}",
+                    f"{100 * share['median']:+.2g} %" if share else "",
+                    f"{100 * share['low']:+.2g} to {100 * share['high']:+.2g} %" if share else "",
+                    over["verdict"] if over else "the reference",
+                ]
+            )
+    return markdown_table(("net", "arm", "ms a step", "over bare", "95 % interval", ""), rows)
+
+
+def memory_table(folder: Path) -> str:
+    """Peak resident memory over the bare loop's."""
+    rows = []
+    for estimate in _of(folder, "peak_rss_mb"):
+        if estimate["condition"].startswith("resnet18"):
+            over = estimate["over"]
+            rows.append(
+                [
+                    estimate["condition"],
+                    estimate["arm"],
+                    f"{estimate['median']:.0f}",
+                    f"{over['median']:+.3g}" if over else "",
+                    interval(over),
+                ]
+            )
+    return markdown_table(("net", "arm", "peak MB", "over bare", "95 % interval"), rows)
+
+
+def start_table(folder: Path) -> str:
+    """Start-up: import, first step, a run of one step; what was installed and loaded for it."""
+    values = {
+        (e["arm"], e["measure"]): e for e in _summary(folder)["estimates"] if e["condition"] in ("start", "installed")
+    }
+    arms = list(dict.fromkeys(arm for arm, _ in values))
+    rows = []
+    for arm in arms:
+        seconds = [values[arm, name] for name in ("import_s", "first_step_s", "trained_s")]
+        counts = [values[arm, name]["median"] for name in ("imported_modules", "packages", "installed_mb")]
+        rows.append(
+            [arm, *(f"{e['median']:.2g} ({interval(e)})" for e in seconds), *(f"{count:.0f}" for count in counts)]
+        )
+    header = ("arm", "import, s", "to the first step, s", "run of one step, s", "modules", "packages", "MB")
+    return markdown_table(header, rows)
+
+
+def indirection_table(folder: Path) -> str:
+    """What lies between the user's step and PyTorch."""
+    names = {
+        "calls": "calls a step",
+        "framework_files": "framework files",
+        "frames_to_step": "frames down to the step",
+        "frames_to_optimizer": "down to optimizer.step",
+        "traceback_frames": "frames in a traceback",
+        "traceback_user_frames": "of them the user's",
+    }
+    return _counts(folder, "step", names)
+
+
+def code_table(folder: Path) -> str:
+    """What a person writes."""
+    return _counts(folder, "counted", {"logical_lines": "logical lines", "framework_names": "names of the framework"})
+
+
+def bounds_table(folder: Path) -> str:
+    """What was to be reached, and what was."""
+    rows = [
+        [
+            bound["promise"],
+            f"{bound['limit']:.3g}",
+            f"{bound['value']['median']:.3g}",
+            interval(bound["value"]),
+            bound["verdict"],
+        ]
+        for bound in _summary(folder)["bounds"]
+    ]
+    return markdown_table(("promise", "limit", "measured", "95 % interval", ""), rows)
+
+
+def one_percent_table(folder: Path) -> str:
+    """From which step time on a loop costs less than 1 %, and what it adds to a whole training."""
+    rows = []
+    for found in sorted(_summary(folder)["one_percent"], key=lambda limit: limit["step_ms"]):
+        cost_s = found["step_ms"] / 100 / 1e3 * FULL_TRAINING_STEPS
+        rows.append(
+            [
+                found["arm"],
+                found["condition"],
+                f"{found['step_ms']:.2g}",
+                f"{found['low']:.2g} to {found['high']:.2g}",
+                f"{cost_s:.2g}",
+            ]
+        )
+    header = ("arm", "bar, logs", "under 1 % from, ms a step", "95 % interval", "s in 2,840 steps")
+    return markdown_table(header, rows)
+
+
+COST_TABLES = {
+    "cost-conditions": conditions_text,
+    "cost-fixed": fixed_table,
+    "cost-waterfall": waterfall_table,
+    "cost-real": real_table,
+    "cost-memory": memory_table,
+    "cost-start": start_table,
+    "cost-indirection": indirection_table,
+    "cost-code": code_table,
+    "cost-bounds": bounds_table,
+    "cost-one-percent": one_percent_table,
+}
+
+
+def markdown_table(header: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
+    """A Markdown table."""
+    lines = [header, ["---"] * len(header), *rows]
+    return "".join(f"| {' | '.join(line)} |\n" for line in lines)
+
+
+def interval(estimate: Estimate | None) -> str:
+    """An estimate's interval, three digits."""
+    return f"{estimate['low']:.3g} to {estimate['high']:.3g}" if estimate else ""
+
+
+def _counts(folder: Path, condition: str, names: dict[str, str]) -> str:
+    found = {
+        (e["arm"], e["measure"]): e["median"] for e in _summary(folder)["estimates"] if e["condition"] == condition
+    }
+    arms = list(dict.fromkeys(arm for arm, _ in found))
+    rows = [[arm, *(f"{found[arm, name]:.0f}" for name in names)] for arm in arms]
+    return markdown_table(("arm", *names.values()), rows)
+
+
+def _of(folder: Path, measure: str, *conditions: str) -> list[Estimate]:
+    estimates: list[Estimate] = _summary(folder)["estimates"]
+    return [e for e in estimates if e["measure"] == measure and (not conditions or e["condition"] in conditions)]
+
+
+def _summary(folder: Path) -> dict[str, Any]:
+    found: dict[str, Any] = json.loads((folder / "summary.json").read_text())
+    return found

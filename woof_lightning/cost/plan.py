@@ -100,8 +100,8 @@ def indirection_cases() -> list[Case]:
 # The timed groups of a full run; a repeat of a group is a block, in which all its cases are interleaved.
 GROUPS: dict[str, Callable[[], list[Case]]] = {
     "fixed": fixed_cases,
-    "waterfall": waterfall_cases,
     "real": real_cases,
+    "waterfall": waterfall_cases,
     "start": start_cases,
 }
 

@@ -186,11 +186,11 @@ def measure(measurement: Measurement, rows_file: RowsFile, options: Namespace) -
                 rows_file.append([row for arm in made for row in rows_of(arm, INSTALLED, 0, made[arm].values())])
             # The first start reads files that later ones find in memory.
             measure_alone(measurement.groups[START], 0, say, pythons)
-        for repeat in range(measurement.repeats):
-            for name, cases in measurement.groups.items():
+        for name, cases in measurement.groups.items():
+            for repeat in range(measurement.repeats):
                 if (name, repeat) in done:
                     continue
-                say(f"repeat {repeat + 1} of {measurement.repeats}: {name}")
+                say(f"{name}: repeat {repeat + 1} of {measurement.repeats}")
                 if name == START:
                     rows_file.append(measure_alone(cases, repeat, say, pythons))
                 else:

@@ -12,7 +12,10 @@ from typing import Any
 import pytest
 import yaml
 
+from woof_lightning.cost.draw import fingerprint
+from woof_lightning.cost.measure import RowsFile
 from woof_lightning.cost.parity import ARMS
+from woof_lightning.cost.summary import summary
 from woof_lightning.lit.cli import known_keys
 from woof_lightning.runs.pages import BLOCK, regenerated
 
@@ -26,7 +29,7 @@ def test_figures_are_those_of_the_results(page: Path) -> None:
 
 
 def test_the_readme_has_figures() -> None:
-    assert len(BLOCK.findall((ROOT / "README.md").read_text())) == 3
+    assert len(BLOCK.findall((ROOT / "README.md").read_text())) == 4
 
 
 @pytest.mark.parametrize("page", PAGES, ids=lambda page: str(page.relative_to(ROOT)))
@@ -82,3 +85,45 @@ def test_every_loop_validates_alike() -> None:
         found = {row["arm"]: (row["val_loss"], row["val_acc1"]) for row in rows if row["setting"] == setting}
         assert found.keys() == set(ARMS)
         assert len(set(found.values())) == 1, found
+
+
+COST = ROOT / "docs" / "results" / "cost"
+
+
+def test_the_cost_page_says_what_the_rows_say() -> None:
+    found = json.loads((COST / "summary.json").read_text())
+    conditions = json.loads((COST / "conditions.json").read_text())
+    # Through JSON, as it was written.
+    assert found == json.loads(json.dumps(summary(RowsFile(COST / "rows.csv").read(), conditions)))
+    assert found["refusals"] == []
+    figures = sorted(COST.glob("*.png"))
+    assert len(figures) >= 2
+    for figure in figures:
+        assert fingerprint(found).encode() in figure.read_bytes(), f"run woof cost --summarise: {figure.name}"
+
+
+def test_the_words_of_the_cost_page_hold() -> None:
+    found = json.loads((COST / "summary.json").read_text())
+    value = {(e["arm"], e["measure"]): e["median"] for e in found["estimates"] if e["condition"] in ("step", "counted")}
+    lines = {arm: lines for (arm, measure), lines in value.items() if measure == "logical_lines"}
+    names = {arm: names for (arm, measure), names in value.items() if measure == "framework_names"}
+    assert min(lines, key=lambda arm: lines[arm]) == "bare"
+    loops = {arm: count for arm, count in lines.items() if not arm.startswith("lightning")}
+    assert max(loops, key=lambda arm: loops[arm]) == "hand_rolled"
+    assert loops["hand_rolled"] > 2 * lines["bare"]
+    assert max(lines, key=lambda arm: lines[arm]) == max(names, key=lambda arm: names[arm]) == "lightning"
+    assert value["lightning", "traceback_user_frames"] <= 0.1 * value["lightning", "traceback_frames"]
+    assert 900 < value["lightning", "calls"] < 1300
+    assert 25 < value["bare", "calls"] < 40
+    verdicts = [bound["verdict"] for bound in found["bounds"] if "taken out" not in bound["promise"]]
+    assert len(verdicts) >= 2
+    assert set(verdicts) == {"met"}
+
+
+def test_every_leak_s_test_exists() -> None:
+    named = set(re.findall(r"`(test_\w+)`", "".join(page.read_text() for page in PAGES)))
+    there = set(
+        re.findall(r"^def (test_\w+)", "".join(f.read_text() for f in ROOT.glob("tests/**/*.py")), re.MULTILINE)
+    )
+    assert len(named) > 20
+    assert named <= there

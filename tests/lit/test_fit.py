@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import shutil
 import signal
 import subprocess
@@ -22,6 +23,7 @@ from tests.conftest import Outcome, Woof
 from woof_lightning.errors import UserError
 from woof_lightning.lit.classifier import WoofClassifier
 from woof_lightning.lit.datamodule import ImagewoofDataModule
+from woof_lightning.lit.trainer import NVML_CHECK, no_search_for_a_driver
 from woof_lightning.recipe.checkpoint import load_net, read_checkpoint, recipe_of
 from woof_lightning.recipe.metrics import training_report
 from woof_lightning.runs.folder import RunFolder
@@ -467,3 +469,25 @@ def test_real_images_train_validate_and_are_named(woof: Woof, small_fit: list[st
     image = next((real_root / "imagewoof2-160" / "val" / "n02115641").iterdir())
     (found,) = json.loads(woof("predict", "--ckpt", RUN.path, image, "--top", "10", "--json").out)
     assert {"dingo", "Samoyed", "Old English sheepdog"} < {guess["breed"] for guess in found["top"]}
+
+
+@pytest.mark.parametrize(("devices", "inside"), [(0, None), (1, "1")])
+def test_a_machine_without_a_gpu_is_not_searched_for_one(
+    devices: int, inside: str | None, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv(NVML_CHECK, "1")
+    monkeypatch.setattr("torch.cuda.device_count", lambda: devices)
+    with no_search_for_a_driver():
+        assert os.environ.get(NVML_CHECK) == inside
+    assert os.environ[NVML_CHECK] == "1"
+
+
+def test_training_is_what_is_spared_the_search(
+    woof: Woof, small_fit: list[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    seen: list[str | None] = []
+    monkeypatch.setenv(NVML_CHECK, "1")
+    monkeypatch.setattr("torch.cuda.device_count", lambda: 0)
+    monkeypatch.setattr(WoofClassifier, "on_train_epoch_start", lambda self: seen.append(os.environ.get(NVML_CHECK)))
+    assert woof("fit", *small_fit, "--name", "x").code == 0
+    assert seen == [None, None]

@@ -31,6 +31,8 @@ from lightning.pytorch.tuner.tuning import Tuner
 from torch.utils.data import DataLoader, Sampler
 from torchmetrics import MeanMetric
 
+from woof_lightning.lit.trainer import NVML_CHECK
+
 QUIET: dict[str, Any] = {
     "accelerator": "cpu",
     "logger": False,
@@ -406,3 +408,18 @@ def test_fastai_warns_when_it_is_imported() -> None:
     code = "import fastai.learner, fastai.optimizer, fastai.callback.progress, fastai.data.core"
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert "torch.jit.script" in done.stderr
+
+
+def test_importing_lightning_asks_for_a_search_for_nvidia_s_driver() -> None:
+    """See no_search_for_a_driver: https://github.com/Lightning-AI/pytorch-lightning/pull/15110."""
+    script = "import os; os.environ.pop('{0}', None); import lightning.fabric; print(os.environ.get('{0}'))"
+    command = [sys.executable, "-c", script.format(NVML_CHECK)]
+    assert subprocess.run(command, capture_output=True, text=True, check=True).stdout.strip() == "1"
+
+
+def test_a_checkpoint_callback_makes_its_key_anew_each_time() -> None:
+    """See MovableModelCheckpoint.state_key."""
+    callback = ModelCheckpoint(monitor="val/acc1")
+    before = callback.state_key
+    callback.monitor = "val/loss"
+    assert callback.state_key != before

@@ -108,10 +108,11 @@ class WorkerProcess:
         return (int(fields[11]) + int(fields[12])) / os.sysconf("SC_CLK_TCK")
 
     def kill(self) -> None:
-        """Ends the worker if it still lives."""
-        self._timer.cancel()
+        """Ends the worker if it still lives, and removes what it used."""
         if self._process.returncode is None:
             self._process.kill()
+            with contextlib.suppress(RuntimeError):
+                self.finish()
 
 
 @contextlib.contextmanager

@@ -11,7 +11,7 @@ import numpy as np
 from woof_lightning.cost.features import FEATURES, SIDES
 from woof_lightning.cost.machine import MOST_DISTURBED_SHARE, MOST_OTHERS_SHARE
 from woof_lightning.cost.measure import Row
-from woof_lightning.cost.plan import AGAIN, IN_A_STEP, OFF, ON, REAL_CONDITIONS, REFERENCE, WATERFALL
+from woof_lightning.cost.plan import AGAIN, IN_A_STEP, OFF, ON, REAL_CONDITIONS, REFERENCE, START, WATERFALL
 from woof_lightning.cost.statistics import Estimate, bootstrapped, median_of
 
 # Written down before the first published run.
@@ -20,6 +20,13 @@ MOST_OVER_USUAL = 1 / 5
 MOST_AT_REAL_WORK = 0.01
 FEWEST_REPEATS = 10
 STEP = "step_us"
+# What a full run measures, by the conditions that show it.
+NEEDED = {
+    "fixed cost": (OFF, ON),
+    "real work": tuple(REAL_CONDITIONS),
+    "the waterfall": (WATERFALL,),
+    "start-up": (START,),
+}
 # Measures whose differences are also told as a share of the reference.
 SHARED = (STEP, "peak_rss_mb", "peak_gpu_mb")
 
@@ -125,6 +132,8 @@ def notes(found: Rows) -> list[str]:
     told = []
     if repeats and min(repeats) < FEWEST_REPEATS:
         told.append(f"{min(repeats)} repeats: at least {FEWEST_REPEATS} are published")
+    measured = {condition for _, condition, _ in found.values}
+    told += [f"{what} was not measured" for what, names in NEEDED.items() if not measured & set(names)]
     if not any(measure == "peak_gpu_mb" for _, _, measure in found.values):
         told.append("nothing was measured on a GPU")
     return told

@@ -19,7 +19,7 @@ from woof_lightning.cost.code import code
 from woof_lightning.cost.draw import draw_figures
 from woof_lightning.cost.environments import make_environments
 from woof_lightning.cost.machine import MOST_OTHERS_SHARE, CPUTimes, cpu_times
-from woof_lightning.cost.measure import RowsFile, measure_alone, measure_in_turns, pinned, rows_of
+from woof_lightning.cost.measure import Row, RowsFile, Told, measure_alone, measure_in_turns, pinned, rows_of
 from woof_lightning.cost.plan import GROUPS, START, STARTED, Case, indirection_cases, on_cuda, quick_cases
 from woof_lightning.cost.summary import FEWEST_REPEATS, STEP, summary
 from woof_lightning.errors import UserError, raise_together
@@ -33,6 +33,8 @@ FRAMEWORKS = ("lightning", "fastai", "pytorch-ignite", "accelerate", "pytorch-nn
 COUNTED, INSTALLED = "counted", "installed"
 # Nothing else should run; a moment's watching tells before an hour is spent.
 WATCH_S = 3.0
+# A block is measured so often until nothing else ran meanwhile; then it is kept, and tells on the whole.
+MOST_TRIES = 3
 
 
 @dataclass(frozen=True)
@@ -191,10 +193,24 @@ def measure(measurement: Measurement, rows_file: RowsFile, options: Namespace) -
                 if (name, repeat) in done:
                     continue
                 say(f"{name}: repeat {repeat + 1} of {measurement.repeats}")
-                if name == START:
-                    rows_file.append(measure_alone(cases, repeat, say, pythons))
-                else:
-                    rows_file.append(measure_in_turns(cases, name, repeat, say))
+                block = (
+                    functools.partial(measure_alone, cases, repeat, say, pythons)
+                    if name == START
+                    else functools.partial(measure_in_turns, cases, name, repeat, say)
+                )
+                rows_file.append(block() if options.allow_busy else undisturbed(block, say))
+
+
+def undisturbed(block: Callable[[], list[Row]], told: Told) -> list[Row]:
+    """The rows of a block, which is measured again when others used the machine meanwhile, a few times at most."""
+    rows = block()
+    for _ in range(MOST_TRIES - 1):
+        share = max((row.value for row in rows if row.measure == "others_share"), default=0.0)
+        if share <= MOST_OTHERS_SHARE:
+            break
+        told(f"disturbed: others used {share:.0%} of a core; this block is measured again")
+        rows = block()
+    return rows
 
 
 def summarise(out: Path, *, allow_busy: bool) -> None:

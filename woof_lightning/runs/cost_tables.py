@@ -25,6 +25,41 @@ def conditions_text(folder: Path) -> str:
     )
 
 
+def overview_table(folder: Path) -> str:
+    """Every loop as its users run it, a row each: time, start-up, indirection, code."""
+    found = {(e["arm"], e["condition"], e["measure"]): e for e in _summary(folder)["estimates"]}
+    arms = [arm for arm, condition, measure in found if condition == "on" and measure == "step_us" and arm != "bare"]
+    rows = []
+    for arm in sorted(arms, key=lambda arm: found[arm, "on", "step_us"]["over"]["median"]):
+        step = found[arm, "on", "step_us"]["over"]
+        start = found.get((arm, "start", "first_step_s"))
+        counts = [
+            found[arm, condition, name]["median"]
+            for condition, name in (("step", "calls"), ("counted", "logical_lines"), ("counted", "framework_names"))
+        ]
+        rows.append(
+            [
+                arm,
+                f"{step['median']:+.3g} ({interval(step)})",
+                f"{step['median'] * FULL_TRAINING_STEPS / 1e6:.2g}",
+                f"{start['over']['median']:+.2g} ({start['over']['low']:.2g} to {start['over']['high']:.2g})"
+                if start
+                else "not measured",
+                *(f"{count:.0f}" for count in counts),
+            ]
+        )
+    header = (
+        "arm",
+        "µs a step over bare",
+        "s in 2,840 steps",
+        "start-up over bare, s",
+        "calls a step",
+        "lines",
+        "names",
+    )
+    return markdown_table(header, rows)
+
+
 def fixed_table(folder: Path) -> str:
     """What a training step costs on the smallest net, over the bare loop."""
     rows = []
@@ -51,6 +86,8 @@ def waterfall_table(folder: Path) -> str:
     """What each feature adds to a step, in the Trainer and by hand."""
     found = {estimate["arm"]: estimate for estimate in _of(folder, "step_us", "waterfall")}
     features = list(dict.fromkeys(arm.partition(":")[2] for arm in found))
+    if not features:
+        return "Not measured.\n"
     rows = []
     for place, feature in enumerate(features):
         cells = []
@@ -84,25 +121,20 @@ def real_table(folder: Path) -> str:
                     over["verdict"] if over else "the reference",
                 ]
             )
-    return markdown_table(("net", "arm", "ms a step", "over bare", "95 % interval", ""), rows)
+    return _table_or_not(("net", "arm", "ms a step", "over bare", "95 % interval", ""), rows)
 
 
 def memory_table(folder: Path) -> str:
-    """Peak resident memory over the bare loop's."""
+    """Peak resident memory over the bare loop's; of the smallest net the loops with logs."""
     rows = []
     for estimate in _of(folder, "peak_rss_mb"):
-        if estimate["condition"].startswith("resnet18"):
-            over = estimate["over"]
-            rows.append(
-                [
-                    estimate["condition"],
-                    estimate["arm"],
-                    f"{estimate['median']:.0f}",
-                    f"{over['median']:+.3g}" if over else "",
-                    interval(over),
-                ]
-            )
-    return markdown_table(("net", "arm", "peak MB", "over bare", "95 % interval"), rows)
+        condition, over = estimate["condition"], estimate["over"]
+        if condition == "waterfall" or (condition == "off" and estimate["arm"] != "bare"):
+            continue
+        net = condition if condition.startswith("resnet18") else f"the smallest, logs {condition}"
+        cells = [f"{estimate['median']:.0f}", f"{over['median']:+.3g}" if over else "", interval(over)]
+        rows.append([net, estimate["arm"], *cells])
+    return _table_or_not(("net", "arm", "peak MB", "over bare", "95 % interval"), rows)
 
 
 def start_table(folder: Path) -> str:
@@ -110,7 +142,7 @@ def start_table(folder: Path) -> str:
     values = {
         (e["arm"], e["measure"]): e for e in _summary(folder)["estimates"] if e["condition"] in ("start", "installed")
     }
-    arms = list(dict.fromkeys(arm for arm, _ in values))
+    arms = dict.fromkeys(arm for arm, measure in values if measure == "first_step_s")
     rows = []
     for arm in arms:
         seconds = [values[arm, name] for name in ("import_s", "first_step_s", "trained_s")]
@@ -119,7 +151,7 @@ def start_table(folder: Path) -> str:
             [arm, *(f"{e['median']:.2g} ({interval(e)})" for e in seconds), *(f"{count:.0f}" for count in counts)]
         )
     header = ("arm", "import, s", "to the first step, s", "run of one step, s", "modules", "packages", "MB")
-    return markdown_table(header, rows)
+    return _table_or_not(header, rows)
 
 
 def indirection_table(folder: Path) -> str:
@@ -175,6 +207,7 @@ def one_percent_table(folder: Path) -> str:
 
 COST_TABLES = {
     "cost-conditions": conditions_text,
+    "cost-overview": overview_table,
     "cost-fixed": fixed_table,
     "cost-waterfall": waterfall_table,
     "cost-real": real_table,
@@ -196,6 +229,10 @@ def markdown_table(header: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
 def interval(estimate: Estimate | None) -> str:
     """An estimate's interval, three digits."""
     return f"{estimate['low']:.3g} to {estimate['high']:.3g}" if estimate else ""
+
+
+def _table_or_not(header: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
+    return markdown_table(header, rows) if rows else "Not measured.\n"
 
 
 def _counts(folder: Path, condition: str, names: dict[str, str]) -> str:

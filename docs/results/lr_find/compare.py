@@ -10,6 +10,7 @@ from __future__ import annotations
 import argparse
 import contextlib
 import csv
+import gc
 import io
 import itertools
 import statistics
@@ -169,6 +170,8 @@ def sweep(folder: Path, out: Path, optimizers: Sequence[str]) -> None:
         new = [(seed, optimizer, outputs, name, value, torch.get_num_threads()) for name, (value, _) in found.items()]
         append(out / "suggestions.csv", header, new)
         print(*new, sep="\n", flush=True)
+        del found
+        gc.collect()  # A finder's cycles keep its loader's workers alive, 2 GB each.
 
 
 class LastEpoch(LightningCallback):

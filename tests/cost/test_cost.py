@@ -1,0 +1,308 @@
+"""`woof cost`: what it measures in turns, what it makes of the rows, and when it refuses to publish them."""
+
+from __future__ import annotations
+
+import json
+import os
+from collections.abc import Mapping
+from dataclasses import replace
+from pathlib import Path
+from typing import Any, ClassVar
+
+import pytest
+
+from tests.conftest import Woof
+from woof_lightning.cost import environments
+from woof_lightning.cost.clock import StepClock
+from woof_lightning.cost.draw import fingerprint
+from woof_lightning.cost.features import FEATURES
+from woof_lightning.cost.machine import CPUTimes
+from woof_lightning.cost.measure import Row, RowsFile, measure_in_turns, rows_of
+from woof_lightning.cost.plan import ON, STARTED, Case, fixed_cases, quick_cases, real_cases, waterfall_cases
+from woof_lightning.cost.summary import STEP, Bound, summary
+from woof_lightning.cost.verb import check_free, undisturbed
+from woof_lightning.cost.worker import Job
+from woof_lightning.errors import UserError
+
+REPEATS = 12
+# µs a step, by arm and condition.
+STEPS_US = {
+    ("bare", "off"): 100.0,
+    ("bare_again", "off"): 100.0,
+    ("fabric", "off"): 150.0,
+    ("lightning_barebones", "off"): 400.0,
+    ("lightning_barebones_no_search", "off"): 350.0,
+    ("lightning", "on"): 350.0,
+    ("lightning_usual", "on"): 2100.0,
+    ("bare", "resnet18 128 px"): 1e6,
+    ("lightning", "resnet18 128 px"): 1.001e6,
+}
+
+
+def made_rows(steps_us: Mapping[tuple[str, str], float] = STEPS_US, others_share: float = 0.01) -> list[Row]:
+    """Rows in which every repeat of an arm is a little slower than the one before, for all arms alike."""
+    rows = []
+    for repeat in range(REPEATS):
+        noise = {"bare_again": 0.1 * (-1) ** repeat}
+        for (arm, condition), value in steps_us.items():
+            rows += rows_of(arm, condition, repeat, {STEP: value + repeat + noise.get(arm, 0.0)})
+        rows += rows_of("all", "fixed", repeat, {"others_share": others_share, "block_s": 1.0})
+    return rows
+
+
+def found_in(rows: list[Row]) -> dict[str, Any]:
+    return summary(rows, {"command": "none"})
+
+
+def estimate(found: dict[str, Any], arm: str, condition: str) -> dict[str, Any]:
+    (one,) = [e for e in found["estimates"] if (e["arm"], e["condition"], e["measure"]) == (arm, condition, STEP)]
+    return dict(one)
+
+
+def test_differences_are_taken_repeat_by_repeat() -> None:
+    found = found_in(made_rows())
+    over = estimate(found, "fabric", "off")["over"]
+    # The medians alone drift by a µs a repeat; the pairs do not.
+    assert (over["median"], over["low"], over["high"], over["verdict"]) == (50, 50, 50, "slower")
+    assert over["arm"] == "bare"
+    assert estimate(found, "bare", "off")["over"] is None
+    assert estimate(found, "bare_again", "off")["over"]["verdict"] == "not told apart"
+    assert found["refusals"] == []
+    assert found["notes"] == [
+        "the waterfall was not measured",
+        "start-up was not measured",
+        "nothing was measured on a GPU",
+    ]
+
+
+def test_a_loop_with_logs_is_compared_with_bare_without() -> None:
+    over = estimate(found_in(made_rows()), "lightning", ON)["over"]
+    assert (over["condition"], over["median"]) == ("off", 250)
+
+
+def test_the_waterfall_compares_each_feature_with_the_one_before() -> None:
+    features = {
+        f"{side}:{feature}": 100.0 * place + (50 if side == "hand" else 0)
+        for side in ("lightning", "hand")
+        for place, feature in enumerate(FEATURES, start=1)
+    }
+    found = found_in(made_rows({(arm, "waterfall"): value for arm, value in features.items()}))
+    over = estimate(found, "lightning:bar", "waterfall")["over"]
+    assert (over["arm"], over["median"]) == ("lightning:scheduler", 100)
+    alone = estimate(found, "lightning:alone", "waterfall")["over"]
+    assert (alone["arm"], alone["median"]) == ("hand:alone", -50)
+
+
+def test_bounds_say_met_missed_or_open() -> None:
+    met = {bound["promise"]: bound for bound in found_in(made_rows())["bounds"]}
+    assert [bound["verdict"] for bound in met.values()] == ["met"] * 4
+    assert [round(bound["value"]["median"], 3) for bound in met.values()] == [0.833, 1.0, 0.125, 0.001]
+    slower = found_in(made_rows({**STEPS_US, ("lightning", "on"): 700.0, ("lightning", "resnet18 128 px"): 1.1e6}))
+    assert [bound["verdict"] for bound in slower["bounds"]] == ["missed"] * 4
+    assert Bound("x", replace_estimate(0.9, 1.1), 1.0).verdict == "open"
+
+
+def replace_estimate(low: float, high: float) -> Any:
+    from woof_lightning.cost.statistics import median_of
+
+    return replace(median_of([1.0]), low=low, high=high)
+
+
+def test_one_percent_is_a_hundred_times_the_cost() -> None:
+    limits = {(limit["arm"], limit["condition"]): limit["step_ms"] for limit in found_in(made_rows())["one_percent"]}
+    assert limits["lightning", "on"] == pytest.approx(25)
+    assert ("bare", "off") not in limits
+
+
+def test_a_busy_machine_is_refused() -> None:
+    (refusal,) = found_in(made_rows(others_share=0.2))["refusals"]
+    assert "the machine was busy: in 100% of the measurements others used more than 5% of a core" in refusal
+
+
+def test_an_unknown_machine_is_refused() -> None:
+    rows = [row for row in made_rows() if row.measure != "others_share"]
+    (refusal,) = found_in(rows)["refusals"]
+    assert "is not known" in refusal
+
+
+def test_two_bare_loops_that_differ_are_refused() -> None:
+    (refusal,) = found_in(made_rows({**STEPS_US, ("bare_again", "off"): 130.0}))["refusals"]
+    assert "the same loop measured twice came out as slower" in refusal
+
+
+def test_few_repeats_are_noted() -> None:
+    few = [row for row in made_rows() if row.repeat < 3]
+    assert "3 repeats: at least 10 are published" in found_in(few)["notes"]
+
+
+def test_workers_take_turns() -> None:
+    job = Job(arm="bare", warmup=2, steps=3, slices=4, lead=1)
+    told: list[str] = []
+    rows = measure_in_turns([Case("bare", "off", job), Case("bare_again", "off", job)], "fixed", 0, told.append)
+    steps = {row.arm: row.value for row in rows if row.measure == STEP}
+    assert steps.keys() == {"bare", "bare_again"}
+    assert all(value > 0 for value in steps.values())
+    assert len(told) == 2
+    assert "block_s" in {row.measure for row in rows if row.arm == "all"}
+
+
+def test_a_worker_that_fails_ends_the_others() -> None:
+    job = Job(arm="bare", warmup=2, steps=3, slices=2)
+    cases = [Case("bare", "off", job), Case("bear", "off", replace(job, arm="bear"))]
+    with pytest.raises(RuntimeError, match="bear is no arm"):
+        measure_in_turns(cases, "fixed", 0, print)
+
+
+def test_a_disturbed_block_is_measured_again() -> None:
+    shares = iter([0.3, 0.2, 0.01, 0.5])
+    told: list[str] = []
+
+    def block() -> list[Row]:
+        return rows_of("all", "fixed", 0, {"others_share": next(shares)})
+
+    (row,) = undisturbed(block, told.append)
+    assert row.value == 0.01
+    assert [text[:9] for text in told] == ["disturbed"] * 2
+    assert next(shares) == 0.5
+
+
+def test_a_block_that_is_always_disturbed_is_kept_at_last() -> None:
+    (row,) = undisturbed(lambda: rows_of("all", "fixed", 0, {"others_share": 0.3}), lambda _: None)
+    assert row.value == 0.3
+
+
+def test_a_clock_times_slices_and_waits_between_them() -> None:
+    waited: list[int] = []
+    clock = StepClock(warmup=2, steps=3, slices=2, lead=1, turn=lambda: waited.append(clock.count))
+    for _ in range(clock.total_steps):
+        clock()
+    assert waited == [2, 6, 10]
+    assert len(clock.marks) == 4
+    assert clock.step_us > 0
+
+
+def test_a_gpu_s_clock_is_its_own(monkeypatch: pytest.MonkeyPatch) -> None:
+    class Event:
+        made: ClassVar[list[Event]] = []
+
+        def __init__(self, enable_timing: bool) -> None:
+            assert enable_timing
+            self.made.append(self)
+
+        def record(self) -> None: ...
+
+        def synchronize(self) -> None: ...
+
+        def elapsed_time(self, end: Event) -> float:
+            return 6.0 * (self.made.index(end) - self.made.index(self))
+
+    monkeypatch.setattr("torch.cuda.Event", Event)
+    clock = StepClock(warmup=1, steps=3, cuda=True)
+    for _ in range(4):
+        clock()
+    assert clock.step_us == pytest.approx(2000)
+
+
+def test_the_plan_holds_the_issue_s_arms() -> None:
+    quick = {case.arm for case in quick_cases()}
+    assert quick == {
+        *("bare", "bare_again", "hand_rolled", "fabric", "accelerate", "ignite", "fastai"),
+        *("lightning", "lightning_barebones", "lightning_usual"),
+    }
+    assert quick <= {case.arm for case in fixed_cases()}
+    assert {"bare", "hand_rolled", "lightning", "lightning_usual"} <= {case.arm for case in real_cases()}
+    for cases in (fixed_cases(), waterfall_cases(), real_cases()):
+        assert len({case.job.slices for case in cases}) == 1
+        keys = [(case.arm, case.condition) for case in cases]
+        assert len(set(keys)) == len(keys)
+
+
+def write_measurement(folder: Path, rows: list[Row]) -> None:
+    folder.mkdir()
+    RowsFile(folder / "rows.csv").append(rows)
+    (folder / "conditions.json").write_text(json.dumps({"command": "none"}))
+
+
+def test_rows_are_summarised_and_drawn(woof: Woof) -> None:
+    write_measurement(Path("out"), made_rows())
+    done = woof("cost", "--summarise", "--out", "out")
+    assert done.code == 0, done.err
+    assert "met: lightning costs at most a fifth of lightning_usual: 0.125" in done.out
+    found = json.loads(Path("out/summary.json").read_text())
+    drawn = Path("out/fixed.png").read_bytes()
+    assert drawn.startswith(b"\x89PNG")
+    assert fingerprint(found).encode() in drawn
+
+
+def test_nothing_is_published_from_a_busy_machine(woof: Woof) -> None:
+    write_measurement(Path("out"), made_rows(others_share=0.2))
+    refused = woof("cost", "--summarise", "--out", "out")
+    assert refused.code == 2
+    assert "nothing is published: the machine was busy" in refused.err
+    assert not Path("out/summary.json").exists()
+    assert woof("cost", "--summarise", "--allow_busy", "--out", "out").code == 0
+    assert Path("out/summary.json").exists()
+
+
+def test_rows_that_are_there_are_left_alone(woof: Woof) -> None:
+    write_measurement(Path("out"), made_rows())
+    before = Path("out/rows.csv").read_text()
+    refused = woof("cost", "--quick", "--allow_busy", "--out", "out")
+    assert refused.code == 2
+    assert "--resume" in refused.err
+    assert "--overwrite" in refused.err
+    assert Path("out/rows.csv").read_text() == before
+
+
+@pytest.mark.parametrize(
+    ("options", "complaint"),
+    [
+        (("--repeats", "0"), "--repeats is 0: expected at least 1"),
+        (("--quick", "--groups", "fixed"), "--quick and --groups were both given"),
+        (("--resume", "--overwrite"), "--resume and --overwrite were both given"),
+        (("--accelerator", "cuda"), "--accelerator is cuda, but this machine has none"),
+        (("--groups", "speed"), "invalid choice: 'speed'"),
+        (("--threads", "0"), "--threads is 0: expected at least 1"),
+        (("--threads", "4096"), "--threads is 4096: this process may use"),
+        (("--summarise", "--out", "nowhere"), "nowhere has no rows.csv"),
+        (("--repeat", "3"), "unrecognized arguments: --repeat"),
+    ],
+)
+def test_bad_options_leave_nothing(
+    options: tuple[str, ...], complaint: str, woof: Woof, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("torch.cuda.is_available", lambda: False)
+    refused = woof("cost", *options)
+    assert refused.code == 2
+    assert complaint in refused.err
+    assert not list(Path().iterdir())
+
+
+def test_a_machine_that_is_busy_now_is_told_beforehand() -> None:
+    readings = iter([CPUTimes(0.0, 0.0, 0.0), CPUTimes(1.0, 0.5, 0.0)])
+    with pytest.raises(UserError, match="others used 50% of a core"):
+        check_free(lambda: next(readings), watch_s=0)
+    check_free(lambda: None, watch_s=0)
+
+
+def test_an_environment_s_size_leaves_out_its_tools(tmp_path: Path) -> None:
+    for name in ("pip", "fastprogress"):
+        info = tmp_path / f"{name}-1.0.dist-info"
+        info.mkdir()
+        (info / "METADATA").write_text(f"Name: {name}\nVersion: 1.0\n")
+        (tmp_path / f"{name}.py").write_text("x" * 1000)
+        (info / "RECORD").write_text(f"{name}.py,,\n")
+    packages, installed_mb = environments.size_of(tmp_path)
+    assert packages == 1
+    assert installed_mb == pytest.approx(0.001)
+
+
+@pytest.mark.slow
+def test_environments_hold_one_framework_each(tmp_path: Path) -> None:
+    """Installs from the package index, torch included."""
+    made = environments.make_environments(tmp_path, ("bare", "ignite"), print)
+    assert made["bare"].packages == 0
+    assert made["ignite"].packages == 1
+    asked = "import torch, importlib.util as u; print(u.find_spec('ignite') is None)"
+    assert os.popen(f'{made["bare"].python} -c "{asked}"').read().strip() == "True"
+    assert set(STARTED) >= {"bare", "ignite"}

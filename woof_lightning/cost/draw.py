@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 from woof_lightning.cost.features import FEATURES, SIDES
 from woof_lightning.cost.plan import AGAIN, OFF, ON, REAL_CONDITIONS, REFERENCE, WATERFALL
 from woof_lightning.cost.summary import STEP
+from woof_lightning.runs.cost_tables import figure as figure_of
 from woof_lightning.runs.draw import COLOURS
 from woof_lightning.runs.folder import writing_durably
 
@@ -78,7 +79,7 @@ def draw_fixed(axes: Axes, estimates: dict[tuple[str, str], Any]) -> None:
         errors = [[over["median"] - over["low"]], [over["high"] - over["median"]]]
         axes.barh(place, over["median"], xerr=errors, color=TWO[condition == ON], ecolor="0.3", capsize=2)
         axes.annotate(
-            f"{over['median']:.3g}",
+            figure_of(over["median"]),
             (max(over["high"], 0), place),
             xytext=(4, 0),
             textcoords="offset points",
@@ -94,7 +95,7 @@ def draw_fixed(axes: Axes, estimates: dict[tuple[str, str], Any]) -> None:
     ):
         axes.barh(0, 0, color=colour, label=text)
     axes.legend(loc="lower right")
-    axes.margins(x=0.1)
+    axes.margins(x=0.15)
 
 
 def draw_waterfall(axes: Axes, estimates: dict[tuple[str, str], Any]) -> None:
@@ -105,7 +106,7 @@ def draw_waterfall(axes: Axes, estimates: dict[tuple[str, str], Any]) -> None:
         for place, feature in enumerate(FEATURES):
             total = estimates[f"{side}:{feature}", WATERFALL]["median"]
             axes.barh(place + offset, total - before, left=before, height=0.36, color=colour)
-            text = f"{total:.3g}" if place == 0 else f"{total - before:+.3g}"
+            text = figure_of(total - before, signed=place > 0)
             axes.annotate(
                 text,
                 (max(total, before), place + offset),

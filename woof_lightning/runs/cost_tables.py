@@ -40,7 +40,7 @@ def overview_table(folder: Path) -> str:
         rows.append(
             [
                 arm,
-                f"{step['median']:+.3g} ({interval(step)})",
+                f"{figure(step['median'], signed=True)} ({interval(step)})",
                 f"{step['median'] * FULL_TRAINING_STEPS / 1e6:.2g}",
                 f"{start['over']['median']:+.2g} ({start['over']['low']:.2g} to {start['over']['high']:.2g})"
                 if start
@@ -71,8 +71,8 @@ def fixed_table(folder: Path) -> str:
             [
                 estimate["arm"],
                 estimate["condition"],
-                f"{estimate['median']:.3g}",
-                f"{over['median']:+.3g}" if over else "",
+                f"{figure(estimate['median'])}",
+                f"{figure(over['median'], signed=True)}" if over else "",
                 interval(over),
                 over["verdict"] if over else "the reference",
                 str(estimate["repeats"]),
@@ -94,12 +94,12 @@ def waterfall_table(folder: Path) -> str:
         for side in ("lightning", "hand"):
             estimate = found[f"{side}:{feature}"]
             if place:
-                cells += [f"{estimate['over']['median']:+.3g}", interval(estimate["over"])]
+                cells += [f"{figure(estimate['over']['median'], signed=True)}", interval(estimate["over"])]
             else:
-                cells += [f"{estimate['median']:.3g}", interval(estimate)]
+                cells += [f"{figure(estimate['median'])}", interval(estimate)]
         rows.append([f"+ {feature}" if place else feature, *cells])
     last = [found[f"{side}:{features[-1]}"] for side in ("lightning", "hand")]
-    rows.append(["all together", *(cell for e in last for cell in (f"{e['median']:.3g}", interval(e)))])
+    rows.append(["all together", *(cell for e in last for cell in (f"{figure(e['median'])}", interval(e)))])
     header = ("feature", "Lightning, µs", "95 % interval", "by hand, µs", "95 % interval")
     return markdown_table(header, rows)
 
@@ -132,7 +132,7 @@ def memory_table(folder: Path) -> str:
         if condition == "waterfall" or (condition == "off" and estimate["arm"] != "bare"):
             continue
         net = condition if condition.startswith("resnet18") else f"the smallest, logs {condition}"
-        cells = [f"{estimate['median']:.0f}", f"{over['median']:+.3g}" if over else "", interval(over)]
+        cells = [f"{estimate['median']:.0f}", f"{figure(over['median'], signed=True)}" if over else "", interval(over)]
         rows.append([net, estimate["arm"], *cells])
     return _table_or_not(("net", "arm", "peak MB", "over bare", "95 % interval"), rows)
 
@@ -196,8 +196,8 @@ def one_percent_table(folder: Path) -> str:
             [
                 found["arm"],
                 found["condition"],
-                f"{found['step_ms']:.2g}",
-                f"{found['low']:.2g} to {found['high']:.2g}",
+                figure(found["step_ms"]),
+                interval(found),
                 f"{cost_s:.2g}",
             ]
         )
@@ -228,7 +228,14 @@ def markdown_table(header: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
 
 def interval(estimate: Estimate | None) -> str:
     """An estimate's interval, three digits."""
-    return f"{estimate['low']:.3g} to {estimate['high']:.3g}" if estimate else ""
+    return f"{figure(estimate['low'])} to {figure(estimate['high'])}" if estimate else ""
+
+
+def figure(value: float, *, signed: bool = False) -> str:
+    """A number with three significant digits, its thousands apart."""
+    rounded = float(f"{value:.3g}")
+    sign = "+" if signed else ""
+    return f"{rounded:{sign},.0f}" if abs(rounded) >= 1000 else f"{rounded:{sign}.3g}"
 
 
 def _table_or_not(header: Sequence[str], rows: Sequence[Sequence[str]]) -> str:

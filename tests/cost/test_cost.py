@@ -51,7 +51,7 @@ def made_rows(steps_us: Mapping[tuple[str, str], float] = STEPS_US, others_share
 
 
 def found_in(rows: list[Row]) -> dict[str, Any]:
-    return summary(rows, {"command": "none"})
+    return summary(rows, {"calls": []})
 
 
 def estimate(found: dict[str, Any], arm: str, condition: str) -> dict[str, Any]:
@@ -220,7 +220,7 @@ def test_the_plan_holds_the_issue_s_arms() -> None:
 def write_measurement(folder: Path, rows: list[Row]) -> None:
     folder.mkdir()
     RowsFile(folder / "rows.csv").append(rows)
-    (folder / "conditions.json").write_text(json.dumps({"command": "none"}))
+    (folder / "conditions.json").write_text(json.dumps({"calls": []}))
 
 
 def test_rows_are_summarised_and_drawn(woof: Woof) -> None:

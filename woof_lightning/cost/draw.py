@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from woof_lightning.cost.features import FEATURES, SIDES
-from woof_lightning.cost.plan import AGAIN, OFF, ON, REAL_CONDITIONS, REFERENCE, WATERFALL
+from woof_lightning.cost.plan import AGAIN, OFF, ON, REAL_BATCH_SIZE, REAL_CONDITIONS, REFERENCE, WATERFALL
 from woof_lightning.cost.summary import STEP
 from woof_lightning.runs.cost_tables import figure as figure_of
 from woof_lightning.runs.draw import COLOURS
@@ -104,18 +104,18 @@ def draw_waterfall(axes: Axes, estimates: dict[tuple[str, str], Any]) -> None:
         offset = 0.2 if side == SIDES[1] else -0.2
         before = 0.0
         for place, feature in enumerate(FEATURES):
-            total = estimates[f"{side}:{feature}", WATERFALL]["median"]
-            axes.barh(place + offset, total - before, left=before, height=0.36, color=colour)
-            text = figure_of(total - before, signed=place > 0)
+            estimate = estimates[f"{side}:{feature}", WATERFALL]
+            added = estimate["over"]["median"] if place else estimate["median"]
+            axes.barh(place + offset, added, left=before, height=0.36, color=colour)
             axes.annotate(
-                text,
-                (max(total, before), place + offset),
+                figure_of(added, signed=place > 0),
+                (max(before + added, before), place + offset),
                 xytext=(4, 0),
                 textcoords="offset points",
                 va="center",
                 fontsize=8,
             )
-            before = total
+            before += added
         axes.barh(0, 0, color=colour, label=label)
     axes.set_yticks(range(len(FEATURES)), [("+ " if place else "") + name for place, name in enumerate(FEATURES)])
     axes.invert_yaxis()
@@ -139,8 +139,9 @@ def draw_share(axes: Axes, estimates: dict[tuple[str, str], Any]) -> None:
         if (REFERENCE, condition) in estimates:
             step_ms = estimates[REFERENCE, condition]["median"] / 1e3
             axes.axvline(step_ms, color="0.7", linestyle=":")
+            text = f"{condition}, batch {REAL_BATCH_SIZE}, one core"
             axes.annotate(
-                f"{condition}, batch 32, one core", (step_ms, 100), xytext=(-3, 0), textcoords="offset points",
+                text, (step_ms, 100), xytext=(-3, 0), textcoords="offset points",
                 rotation=90, ha="right", va="top", fontsize=8, color="0.3",
             )  # fmt: skip
     axes.set_xscale("log")

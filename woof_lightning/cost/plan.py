@@ -18,7 +18,7 @@ LOOPS = ("hand_rolled", "fabric", "accelerate", "ignite", "fastai")
 OFF, ON, WATERFALL, START, IN_A_STEP = "off", "on", "waterfall", "start", "step"
 REAL_CONDITIONS = {"resnet18 64 px": 64, "resnet18 128 px": 128}
 # Images per batch at real work: fewer than the recipe's 128, so that a loop's share of the step is larger.
-REAL_BATCH_SIZE = 32
+REAL_BATCH_SIZE = 16
 # The arms with frameworks of their own, and what most people write; each starts up in an environment of its own.
 STARTED = (REFERENCE, *LOOPS, "lightning", "lightning_usual")
 
@@ -78,7 +78,7 @@ def real_cases() -> list[Case]:
                 batch_size=REAL_BATCH_SIZE,
                 warmup=2,
                 steps=1,
-                slices=6,
+                slices=5,
                 lead=0,
                 log_every_n_steps=NEVER if plain else 10,
             )

@@ -95,14 +95,15 @@ def summary(rows: Sequence[Row], conditions: dict[str, Any]) -> dict[str, Any]:
     found = Rows(rows)
     shares = found.others_shares()
     disturbed = sum(share > MOST_OTHERS_SHARE for share in shares) / len(shares) if shares else None
+    estimates = [estimate_of(found, key) for key in found.values]
     return {
         "conditions": conditions,
         "refusals": refusals(found, disturbed),
         "notes": notes(found),
         "disturbed_share": disturbed,
-        "estimates": [estimate_of(found, key) for key in found.values],
+        "estimates": estimates,
         "bounds": [asdict(bound) | {"verdict": bound.verdict} for bound in bounds(found)],
-        "one_percent": one_percent(found),
+        "one_percent": one_percent(estimates),
     }
 
 
@@ -236,15 +237,14 @@ class RealBound(Bound):
         return "met" if self.value.verdict != "slower" or self.value.high <= self.limit else super().verdict
 
 
-def one_percent(found: Rows) -> list[dict[str, Any]]:
+def one_percent(estimates: Sequence[dict[str, Any]]) -> list[dict[str, Any]]:
     """For each arm the step time in ms above which its fixed cost is less than 1 %."""
     limits = []
-    for arm, condition, measure in found.values:
-        key, reference = (arm, condition, measure), (REFERENCE, OFF, STEP)
-        if measure != STEP or condition not in (OFF, ON) or arm in (REFERENCE, AGAIN) or reference not in found:
-            continue
-        cost = over(found, key, reference)
-        # A hundred times the cost, from us to ms.
-        step_ms, low, high = (cost_us / 10 for cost_us in (cost.median, cost.low, cost.high))
-        limits.append({"arm": arm, "condition": condition, "step_ms": step_ms, "low": low, "high": high})
+    for estimate in estimates:
+        arm, condition, over_bare = estimate["arm"], estimate["condition"], estimate["over"]
+        of_a_loop = estimate["measure"] == STEP and condition in (OFF, ON) and arm not in (REFERENCE, AGAIN)
+        if of_a_loop and over_bare is not None:
+            # A hundred times the cost, from us to ms.
+            step_ms, low, high = (over_bare[name] / 10 for name in ("median", "low", "high"))
+            limits.append({"arm": arm, "condition": condition, "step_ms": step_ms, "low": low, "high": high})
     return limits

@@ -103,7 +103,7 @@ def planned(options: Namespace) -> Measurement:
     groups = {"fixed": quick_cases()} if options.quick else {name: GROUPS[name]() for name in options.groups or GROUPS}
     if options.accelerator == "cuda":
         # A start-up has no device to wait for.
-        groups = {name: cases if name == "start" else on_cuda(cases) for name, cases in groups.items()}
+        groups = {name: cases if name == START else on_cuda(cases) for name, cases in groups.items()}
     return Measurement(
         {name: pinned(cases, options.threads) for name, cases in groups.items()},
         pinned(indirection_cases(), 1),
@@ -127,7 +127,7 @@ def prepare(options: Namespace, rows_file: RowsFile) -> None:
         differing = [key for key in ("versions", "machine", "threads", "accelerator") if before[key] != conditions[key]]
         if differing:
             raise UserError(f"{options.out} was measured with other {', '.join(differing)}: choose another --out")
-        conditions = before
+        conditions = before | {"calls": [*before["calls"], *conditions["calls"]]}
     elif rows_file.path.exists():
         rows_file.path.unlink()
     if not options.allow_busy:
@@ -142,9 +142,9 @@ def conditions_of(options: Namespace) -> dict[str, Any]:
     words += ["--groups", *options.groups] if options.groups else []
     words += [f"--repeats={options.repeats}"] if options.repeats else []
     words += [f"--threads={options.threads}", f"--accelerator={options.accelerator}"]
+    words += ["--resume"] if options.resume else []
     return {
-        "date": datetime.now(timezone.utc).strftime("%Y-%m-%d"),
-        "command": shlex.join(words),
+        "calls": [{"date": datetime.now(timezone.utc).strftime("%Y-%m-%d"), "command": shlex.join(words)}],
         "accelerator": options.accelerator,
         "threads": options.threads,
         "machine": machine(options.threads),

@@ -17,8 +17,9 @@ def conditions_text(folder: Path) -> str:
     conditions = found["conditions"]
     versions = ", ".join(f"{name} {version}" for name, version in conditions["versions"].items())
     disturbed = "unknown" if found["disturbed_share"] is None else f"{found['disturbed_share']:.2%}"
+    calls = ", ".join(f"`{call['command']}` ({call['date']})" for call in conditions["calls"])
     return (
-        f"Measured on {conditions['date']} with `{conditions['command']}` on {conditions['machine']['processor']}, "
+        f"Measured with {calls} on {conditions['machine']['processor']}, "
         f"{conditions['machine']['cores']} cores of which {conditions['threads']} was used; {versions}. "
         f"Measurements in which others used more than 5 % of a core: {disturbed}. "
         f"{'; '.join([*found['refusals'], *found['notes']]).capitalize()}.\n"

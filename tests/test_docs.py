@@ -97,7 +97,7 @@ def test_the_cost_page_says_what_the_rows_say() -> None:
     assert found == json.loads(json.dumps(summary(RowsFile(COST / "rows.csv").read(), conditions)))
     assert found["refusals"] == []
     figures = sorted(COST.glob("*.png"))
-    assert len(figures) >= 2
+    assert [figure.name for figure in figures] == ["fixed.png", "share.png", "waterfall.png"]
     for figure in figures:
         assert fingerprint(found).encode() in figure.read_bytes(), f"run woof cost --summarise: {figure.name}"
 
@@ -115,8 +115,19 @@ def test_the_words_of_the_cost_page_hold() -> None:
     assert value["lightning", "traceback_user_frames"] <= 0.1 * value["lightning", "traceback_frames"]
     assert 900 < value["lightning", "calls"] < 1300
     assert 25 < value["bare", "calls"] < 40
+    steps = [e for e in found["estimates"] if (e["condition"], e["measure"]) == ("waterfall", "step_us") and e["over"]]
+    added = {e["arm"]: e["over"]["median"] for e in steps}
+    lightning = {arm: us for arm, us in added.items() if arm.startswith("lightning:") and arm != "lightning:alone"}
+    costly = sorted(lightning, key=lambda arm: -lightning[arm])[:3]
+    assert costly == ["lightning:torchmetrics", "lightning:logged_value", "lightning:bar"]
+    assert 0.35 < added["hand:torchmetrics"] / added["lightning:torchmetrics"] < 0.5
+    over = {(e["arm"], e["condition"], e["measure"]): e["over"] for e in found["estimates"]}
+    memory_mb = [over["lightning", c, "peak_rss_mb"]["median"] for c in ("on", "resnet18 64 px", "resnet18 128 px")]
+    assert max(memory_mb) < 1.1 * min(memory_mb)
+    assert over["bare_early_zero_grad", "resnet18 128 px", "peak_rss_mb"]["verdict"] == "faster"
+    assert 0 < over["lightning", "start", "first_step_s"]["median"] < 1
     verdicts = [bound["verdict"] for bound in found["bounds"] if "taken out" not in bound["promise"]]
-    assert len(verdicts) >= 2
+    assert len(verdicts) == 3
     assert set(verdicts) == {"met"}
 
 

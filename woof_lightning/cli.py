@@ -5,14 +5,24 @@ from __future__ import annotations
 import argparse
 import difflib
 import json
+import signal
 import sys
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import asdict
 from importlib import metadata
 from pathlib import Path
 
-from woof_lightning.errors import INTERRUPTED_EXIT_CODE, USER_ERROR_EXIT_CODE, UserError, user_message
+from woof_lightning.errors import (
+    INTERRUPTED_EXIT_CODE,
+    NON_FINITE_EXIT_CODE,
+    USER_ERROR_EXIT_CODE,
+    NonFiniteLossError,
+    StoppedBySignal,
+    UserError,
+    user_message,
+)
 from woof_lightning.runs.command_line import Parser
+from woof_lightning.runs.tables import text_table
 
 # torch and Lightning take seconds to import, so each verb imports what it needs when it is called.
 
@@ -24,8 +34,8 @@ def main(args: Sequence[str] | None = None) -> int:
         args: The command line without the program's name; by default the process's.
 
     Returns:
-        0, or 2 when the user can mend what was wrong, or 130 after Ctrl-C. Faults of the program
-        itself are raised.
+        0, or 2 when the user can mend what was wrong, 3 when a loss is NaN or infinite, 128 and the number of a
+        signal that stopped the run (130 after Ctrl-C). Faults of the program itself are raised.
     """
     arguments = list(sys.argv[1:] if args is None else args)
     if not arguments or arguments[0] in ("-h", "--help"):
@@ -39,6 +49,13 @@ def main(args: Sequence[str] | None = None) -> int:
     except UserError as error:
         print(f"woof: error: {user_message(error)}", file=sys.stderr)
         return USER_ERROR_EXIT_CODE
+    except NonFiniteLossError as error:
+        print(f"woof: {error}", file=sys.stderr)
+        return NON_FINITE_EXIT_CODE
+    except StoppedBySignal as stopped:
+        name = signal.Signals(stopped.signum).name
+        print(f"\nwoof: stopped by {name} after a whole step and saved; go on with --resume", file=sys.stderr)
+        return stopped.exit_code
     except KeyboardInterrupt:
         print("\nwoof: interrupted; a run goes on from its last checkpoint with --resume", file=sys.stderr)
         return INTERRUPTED_EXIT_CODE
@@ -147,6 +164,21 @@ def predict(args: Sequence[str]) -> None:
     _print_table(("image", "breed", "class", "probability"), rows)
 
 
+def compare(args: Sequence[str]) -> None:
+    """Look at runs beside each other: table, settings that differ, figures, a page."""
+    parser = _parser("compare", compare)
+    parser.add_argument("runs", metavar="RUN", nargs="+", type=Path, help="a run's folder, or one that holds runs")
+    parser.add_argument("--out", type=Path, help="folder for tables, figures and index.html")
+    options = parser.parse_args(args)
+
+    from woof_lightning.runs.compare import compare as compare_runs
+
+    found = compare_runs(options.runs, options.out)
+    print("\n\n".join(found.lines()))
+    if options.out is not None:
+        print(f"page, tables and figures: {options.out / 'index.html'}")
+
+
 def data(args: Sequence[str]) -> None:
     """Get a data set, check it, say what is on disk."""
     parser = _parser("data", data)
@@ -197,6 +229,7 @@ VERBS: dict[str, Callable[[Sequence[str]], None]] = {
     "lr-find": lr_find,
     "loop": loop,
     "cost": cost,
+    "compare": compare,
     "validate": validate,
     "predict": predict,
     "data": data,
@@ -208,7 +241,8 @@ def _usage() -> str:
     return (
         f"usage: woof VERB [options]\n\n{verbs}\n\n"
         "woof VERB --help tells a verb's options, woof --version the version.\n"
-        "Exit codes: 0 done, 2 something you can mend, 130 interrupted, 1 a fault of the program."
+        "Exit codes: 0 done, 2 something you can mend, 3 a loss that is NaN or infinite, 130 Ctrl-C, 143 SIGTERM,\n"
+        "138 SIGUSR1, 1 a fault of the program."
     )
 
 
@@ -244,7 +278,4 @@ def _add_data(parser: argparse.ArgumentParser, *names: str) -> None:
 
 
 def _print_table(header: Sequence[str], rows: Iterable[Sequence[str]]) -> None:
-    table = [header, *rows]
-    widths = [max(len(row[column]) for row in table) for column in range(len(header))]
-    for row in table:
-        print("  ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)).rstrip())
+    print(text_table(header, list(rows)))

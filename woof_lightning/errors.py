@@ -5,7 +5,10 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 USER_ERROR_EXIT_CODE = 2
+NON_FINITE_EXIT_CODE = 3
 INTERRUPTED_EXIT_CODE = 130
+# What shells add to a signal's number.
+SIGNAL_EXIT_CODE = 128
 
 
 class UserError(Exception):
@@ -14,6 +17,27 @@ class UserError(Exception):
     The message names the argument, its value, what was expected and the way out.
     `woof` prints it on stderr and ends with exit code 2.
     """
+
+
+class NonFiniteLossError(Exception):
+    """A training whose loss or weights are NaN or infinite; `woof` ends with exit code 3."""
+
+
+class StoppedBySignal(Exception):  # noqa: N818  Not an error: the run was saved.
+    """A training that a signal ended after its step was finished and saved.
+
+    Args:
+        signum: The signal; `woof` ends with 128 and its number, as shells have it.
+    """
+
+    def __init__(self, signum: int) -> None:
+        super().__init__(f"stopped by signal {signum}")
+        self.signum = signum
+
+    @property
+    def exit_code(self) -> int:
+        """143 for SIGTERM, 138 for SIGUSR1, 130 for Ctrl-C."""
+        return SIGNAL_EXIT_CODE + self.signum
 
 
 class UnreadableImageError(UserError):

@@ -125,9 +125,18 @@ def test_an_unknown_machine_is_refused() -> None:
     assert "is not known" in refusal
 
 
-def test_two_bare_loops_that_differ_are_refused() -> None:
-    (refusal,) = found_in(made_rows({**STEPS_US, ("bare_again", "off"): 130.0}))["refusals"]
-    assert "the same loop measured twice came out as slower" in refusal
+@pytest.mark.parametrize(("condition", "value"), [("off", 130.0), ("resnet18 128 px", 1.1e6)])
+def test_two_bare_loops_that_differ_are_refused(condition: str, value: float) -> None:
+    (refusal,) = found_in(made_rows({**STEPS_US, ("bare_again", condition): value}))["refusals"]
+    assert f"the same loop measured twice ({condition}) came out as slower" in refusal
+
+
+def test_what_is_known_of_a_block_as_a_whole_is_compared_with_nothing() -> None:
+    """The group of the waterfall has the name of its condition."""
+    rows = [*made_rows(), *rows_of("all", "waterfall", 0, {"others_share": 0.0, "block_s": 1.0})]
+    told = [e for e in found_in(rows)["estimates"] if e["arm"] == "all"]
+    assert {e["over"] for e in told} == {None}
+    assert "waterfall" in {e["condition"] for e in told}
 
 
 def test_few_repeats_are_noted() -> None:

@@ -21,6 +21,7 @@ from torch.utils.data import DataLoader, TensorDataset
 
 from tests.conftest import Outcome, Woof
 from woof_lightning.errors import UserError
+from woof_lightning.lit.checkpoints import DurableCheckpointIO
 from woof_lightning.lit.classifier import WoofClassifier
 from woof_lightning.lit.datamodule import ImagewoofDataModule
 from woof_lightning.lit.trainer import NVML_CHECK, no_search_for_a_driver
@@ -70,7 +71,7 @@ def test_a_run_holds_what_the_docs_say(woof: Woof, small_fit: list[str]) -> None
 
     rows = read_metrics(RUN.metrics)
     assert [(row["epoch"], row["step"]) for row in rows] == [(0, 2), (0, 4), (1, 6), (1, 8)]
-    report = {"epoch", "step", "train/loss", "train/acc1", "train/acc5", "lr"}
+    report = {"epoch", "step", "train/loss", "train/acc1", "train/acc5", "lr", "momentum"}
     ends = {"train/loss_epoch", "train/acc1_epoch", "train/acc5_epoch", "val/loss", "val/acc1", "val/acc5"}
     assert [set(row) for row in rows] == [report, report | ends, report, report | ends]
     assert rows[1]["train/loss_epoch"] == pytest.approx((rows[0]["train/loss"] + rows[1]["train/loss"]) / 2)
@@ -81,6 +82,7 @@ def test_a_run_holds_what_the_docs_say(woof: Woof, small_fit: list[str]) -> None
         "final",
         "epochs",
         "train_s",
+        "elapsed_s",
         "images_per_s",
         "status",
         "loop",
@@ -95,6 +97,8 @@ def test_a_run_holds_what_the_docs_say(woof: Woof, small_fit: list[str]) -> None
     assert result["final"]["val/acc1"] == rows[3]["val/acc1"]
     assert (result["status"], result["epochs"], result["seed"]) == ("finished", 2, 0)
     assert result["data"]["train"] == 480
+    assert len(result["elapsed_s"]) == 2
+    assert 0 < result["elapsed_s"][0] < result["elapsed_s"][1] == result["train_s"]
     assert result["config"] == yaml.safe_load(RUN.config.read_text())
 
     assert "epoch 2/2" in outcome.out
@@ -491,3 +495,24 @@ def test_training_is_what_is_spared_the_search(
     monkeypatch.setattr(WoofClassifier, "on_train_epoch_start", lambda self: seen.append(os.environ.get(NVML_CHECK)))
     assert woof("fit", *small_fit, "--name", "x").code == 0
     assert seen == [None, None]
+
+
+class Hostile:
+    """Runs code when it is unpickled."""
+
+    def __reduce__(self) -> tuple[Any, tuple[str]]:
+        return os.system, ("touch hostile-code-ran",)
+
+
+def test_a_hostile_pickle_is_refused(woof: Woof, small_fit: list[str]) -> None:
+    fitted(woof, *small_fit)
+    checkpoint = read_checkpoint(RUN.last)
+    for file in (RUN.last, RUN.best):
+        torch.save({**checkpoint, "hostile": Hostile()}, file)
+    for args in (["validate", "--ckpt", RUN.best], ["predict", "--ckpt", RUN.best, "x.jpg"]):
+        outcome = woof(*args)
+        assert (outcome.code, "Traceback" in outcome.err) == (2, False), outcome.err
+    assert woof("fit", *small_fit, "--resume").code == 2
+    with pytest.raises(Exception, match="weights_only|Unsupported"):
+        DurableCheckpointIO().load_checkpoint(RUN.last)
+    assert not Path("hostile-code-ran").exists()

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import gc
 import io
+import math
 import pickle
 import subprocess
 import sys
@@ -31,6 +32,7 @@ from lightning.pytorch.tuner.tuning import Tuner
 from torch.utils.data import DataLoader, Sampler
 from torchmetrics import MeanMetric
 
+from woof_lightning.lit.hooks import STEP_HOOKS, without_idle_step_hooks
 from woof_lightning.lit.trainer import NVML_CHECK
 
 QUIET: dict[str, Any] = {
@@ -423,3 +425,71 @@ def test_a_checkpoint_callback_makes_its_key_anew_each_time() -> None:
     before = callback.state_key
     callback.monitor = "val/loss"
     assert callback.state_key != before
+
+
+def test_lightning_trains_on_after_nan() -> None:
+    """See NonFiniteLossGuard."""
+
+    class Spoilt(Tiny):
+        def training_step(self, batch: torch.Tensor, batch_idx: int) -> torch.Tensor:
+            return super().training_step(batch, batch_idx) * math.nan
+
+    trainer = Trainer(max_epochs=1, enable_checkpointing=False, **QUIET)
+    trainer.fit(Spoilt())
+    assert trainer.state.finished
+
+
+def test_sigterm_is_exit_code_0_without_a_checkpoint(tmp_path: Path) -> None:
+    """See StopOnSignal."""
+    code = (
+        "import signal\n"
+        "from tests.lit.test_upstream import QUIET, Tiny, Trainer, last\n"
+        "from pathlib import Path\n"
+        "class Stopped(Tiny):\n"
+        "    def training_step(self, batch, batch_idx):\n"
+        "        signal.raise_signal(signal.SIGTERM)\n"
+        "        return super().training_step(batch, batch_idx)\n"
+        f"Trainer(max_epochs=1, callbacks=[last(Path({str(tmp_path)!r}))], **QUIET).fit(Stopped())\n"
+    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, cwd=Path(__file__).parents[2])
+    assert (done.returncode, (tmp_path / "last.ckpt").exists()) == (0, False), done.stderr
+
+
+def test_a_save_after_an_epoch_s_last_batch_loses_its_validation(tmp_path: Path) -> None:
+    """See can_save."""
+    validated: list[int] = []
+
+    class Validated(Tiny):
+        def val_dataloader(self) -> DataLoader[Any]:
+            return self.train_dataloader()
+
+        def validation_step(self, batch: torch.Tensor, batch_idx: int) -> None:
+            validated.append(self.current_epoch)
+
+    class SaveAtTheEnd(Callback):
+        def on_train_batch_end(self, trainer: Trainer, *args: Any) -> None:
+            if trainer.is_last_batch:
+                trainer.save_checkpoint(tmp_path / "end.ckpt")
+                raise RuntimeError("cut")
+
+    options = {**QUIET, "num_sanity_val_steps": 0, "enable_checkpointing": False}
+    with pytest.raises(RuntimeError, match="cut"):
+        Trainer(max_epochs=2, callbacks=[SaveAtTheEnd()], **options).fit(Validated())
+    Trainer(max_epochs=2, **options).fit(Validated(), ckpt_path=tmp_path / "end.ckpt")
+    assert set(validated) == {1}
+
+
+def test_a_hook_that_is_no_callable_is_passed_over() -> None:
+    """See without_idle_step_hooks."""
+
+    @without_idle_step_hooks
+    class Lean(Callback):
+        ended = 0
+
+        def on_train_batch_end(self, *args: Any) -> None:
+            Lean.ended += 1
+
+    Trainer(max_epochs=1, enable_checkpointing=False, callbacks=[Lean()], **QUIET).fit(Tiny())
+    assert Lean.ended == 2
+    idle = [name for name in STEP_HOOKS if getattr(Lean, name) is None]
+    assert idle == [name for name in STEP_HOOKS if name != "on_train_batch_end"]

@@ -1,10 +1,13 @@
 from __future__ import annotations
 
 import shutil
+import struct
+import zlib
 from pathlib import Path
 
 import pytest
 import torch
+import torchvision
 from PIL import Image
 
 from woof_lightning.errors import UnreadableImageError, UserError
@@ -107,3 +110,25 @@ def test_a_cache_that_cannot_be_written_does_no_harm(small_folder: Path, tmp_pat
     blocked = tmp_path / "file"
     blocked.write_text("")
     assert check_images(index_folder(small_folder), blocked / "cache") == 128
+
+
+def png_that_claims(width: int, height: int) -> bytes:
+    """The head of a PNG of a few bytes, of whatever size."""
+    header = b"IHDR" + struct.pack(">IIBBBBB", width, height, 8, 2, 0, 0, 0)
+    data = b"IDAT" + zlib.compress(b"")
+    chunks = (struct.pack(">I", len(c) - 4) + c + struct.pack(">I", zlib.crc32(c)) for c in (header, data, b"IEND"))
+    return b"\x89PNG\r\n\x1a\n" + b"".join(chunks)
+
+
+@pytest.mark.parametrize("size", [(20_000, 10_000), (60_000, 60_000)])
+def test_an_image_of_absurd_size_is_not_decoded(
+    size: tuple[int, int], small_folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    file = next((small_folder / "train").rglob("*.JPEG")).with_suffix(".png")
+    file.write_bytes(png_that_claims(*size))
+    real = torchvision.io.read_file
+    monkeypatch.setattr(
+        images, "read_file", lambda path: pytest.fail("decoded") if path.endswith(".png") else real(path)
+    )
+    with pytest.raises(UnreadableImageError, match=r"claims"):
+        check_images(index_folder(small_folder), tmp_path)

@@ -134,3 +134,27 @@ def test_too_little_shared_memory_is_refused(tmp_path: Path, monkeypatch: pytest
         check_shared_memory(config, tmp_path)
     check_shared_memory(DataConfig(num_workers=0), tmp_path)
     check_shared_memory(config, tmp_path / "missing")
+
+
+@given(
+    size=st.integers(2, 300),
+    batch_size=st.integers(1, 40),
+    world_size=st.integers(1, 3),
+    cut=st.integers(0, 400),
+    epoch=st.integers(0, 50),
+    seed=st.integers(0, 9),
+)
+def test_a_cut_epoch_and_its_rest_are_the_whole(
+    size: int, batch_size: int, world_size: int, cut: int, epoch: int, seed: int
+) -> None:
+    for rank in range(world_size):
+        whole, rest = (EpochSampler(size, seed, rank=rank, world_size=world_size) for _ in range(2))
+        place = min(cut, len(whole) // batch_size) * batch_size
+        rest.go_on_at(epoch, place)
+        for sampler in (whole, rest):
+            sampler.set_epoch(epoch)
+        assert list(whole)[:place] + list(rest) == list(whole)
+        assert len(rest) == len(whole)
+        for sampler in (whole, rest):
+            sampler.set_epoch(epoch + 1)
+        assert list(rest) == list(whole)

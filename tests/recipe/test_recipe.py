@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import copy
 import math
+from typing import Any
 
 import pytest
 import torch
 import torchvision
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 from torch import nn
 from torch.optim import SGD, AdamW, RMSprop
@@ -16,7 +18,7 @@ from woof_lightning.errors import UserError
 from woof_lightning.recipe.config import DataConfig, ModelConfig, usable_cores
 from woof_lightning.recipe.metrics import per_image, training_report
 from woof_lightning.recipe.model import build_net
-from woof_lightning.recipe.optim import build_optimizer, build_schedule, learning_rates
+from woof_lightning.recipe.optim import build_optimizer, build_schedule, learning_rates, optimizer_report
 from woof_lightning.recipe.transforms import IMAGENET_MEAN, IMAGENET_STD, eval_transform, normalise, train_transform
 
 NET = nn.Linear(2, 2)
@@ -203,3 +205,44 @@ def test_all_problems_come_in_one_error() -> None:
 def test_null_workers_are_the_cores() -> None:
     assert DataConfig().worker_count == usable_cores()
     assert DataConfig(num_workers=0).worker_count == 0
+
+
+@given(
+    schedule=st.sampled_from(("step", "onecycle")),
+    optimizer=st.sampled_from(("sgd", "adamw")),
+    steps=st.integers(2, 80),
+    cut=st.integers(0, 79),
+    lr=st.floats(1e-5, 1.0),
+)
+@settings(deadline=None)
+def test_a_restored_schedule_goes_on_as_if_never_cut(
+    schedule: str, optimizer: str, steps: int, cut: int, lr: float
+) -> None:
+    config = ModelConfig(schedule=schedule, optimizer=optimizer, lr=lr)
+
+    def train(first: int, last: int, state: tuple[Any, Any] | None) -> tuple[list[dict[str, float]], tuple[Any, Any]]:
+        used = build_optimizer([torch.nn.Parameter(torch.zeros(1))], config)
+        built = build_schedule(used, config, steps)
+        if state is not None:
+            used.load_state_dict(state[0])
+            built.scheduler.load_state_dict(state[1])
+        seen = []
+        for _ in range(first, last):
+            seen.append(optimizer_report(used))
+            used.step()
+            built.scheduler.step()
+        return seen, (used.state_dict(), built.scheduler.state_dict())
+
+    cut = min(cut, steps - 1)
+    # One-cycle knows no step after its last.
+    whole, _ = train(0, steps - 1, None)
+    before, state = train(0, cut, None)
+    after, _ = train(cut, steps - 1, copy.deepcopy(state))
+    assert before + after == whole
+
+
+def test_the_momentum_in_use_is_reported() -> None:
+    weights = [torch.nn.Parameter(torch.zeros(1))]
+    assert optimizer_report(SGD(weights, lr=0.1, momentum=0.8)) == {"lr": 0.1, "momentum": 0.8}
+    assert optimizer_report(AdamW(weights, lr=0.1, betas=(0.7, 0.9))) == {"lr": 0.1, "momentum": 0.7}
+    assert optimizer_report(torch.optim.Adagrad(weights, lr=0.1)) == {"lr": 0.1}

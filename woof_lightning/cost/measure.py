@@ -15,6 +15,8 @@ from woof_lightning.cost.plan import Case
 from woof_lightning.cost.process import WorkerProcess, ended_on_failure
 from woof_lightning.errors import UserError
 
+# The arm under which a block's own values stand.
+ALL = "all"
 Told = Callable[[str], None]
 # The unit of each measure.
 UNITS = {
@@ -125,7 +127,7 @@ def measure_in_turns(cases: Sequence[Case], group: str, repeat: int, told: Told)
     for case, found in zip(cases, values, strict=True):
         told(line_of(case, found))
         rows += rows_of(case.arm, case.condition, repeat, found)
-    return rows + rows_of("all", group, repeat, {"block_s": time.perf_counter() - start_s, **share})
+    return rows + rows_of(ALL, group, repeat, {"block_s": time.perf_counter() - start_s, **share})
 
 
 def measure_alone(

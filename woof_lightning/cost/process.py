@@ -6,6 +6,7 @@ import contextlib
 import json
 import os
 import pty
+import signal
 import subprocess
 import sys
 import threading
@@ -110,7 +111,8 @@ class WorkerProcess:
     def kill(self) -> None:
         """Ends the worker if it still lives, and removes what it used."""
         if self._process.returncode is None:
-            self._process.kill()
+            # Not Popen.kill, which would take the status of a worker that has just ended away from finish.
+            os.kill(self._process.pid, signal.SIGKILL)
             with contextlib.suppress(RuntimeError):
                 self.finish()
 

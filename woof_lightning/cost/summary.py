@@ -10,7 +10,7 @@ import numpy as np
 
 from woof_lightning.cost.features import FEATURES, SIDES
 from woof_lightning.cost.machine import MOST_DISTURBED_SHARE, MOST_OTHERS_SHARE
-from woof_lightning.cost.measure import Row
+from woof_lightning.cost.measure import ALL, Row
 from woof_lightning.cost.plan import AGAIN, IN_A_STEP, OFF, ON, REAL_CONDITIONS, REFERENCE, START, WATERFALL
 from woof_lightning.cost.statistics import Estimate, bootstrapped, median_of
 
@@ -117,11 +117,13 @@ def refusals(found: Rows, disturbed: float | None) -> list[str]:
             f"the machine was busy: in {disturbed:.0%} of the measurements others used more than "
             f"{MOST_OTHERS_SHARE:.0%} of a core (others_share, from /proc/stat); at most {MOST_DISTURBED_SHARE:.0%} may"
         )
-    if (AGAIN, OFF, STEP) in found:
-        again = over(found, (AGAIN, OFF, STEP), (REFERENCE, OFF, STEP))
+    for condition in (OFF, *REAL_CONDITIONS):
+        if (AGAIN, condition, STEP) not in found:
+            continue
+        again = over(found, (AGAIN, condition, STEP), (REFERENCE, condition, STEP))
         if again.verdict != "not told apart":
             told.append(
-                f"the same loop measured twice came out as {again.verdict} "
+                f"the same loop measured twice ({condition}) came out as {again.verdict} "
                 f"({again.median:.3g} us, {again.low:.3g} to {again.high:.3g})"
             )
     return told
@@ -158,6 +160,8 @@ def estimate_of(found: Rows, key: tuple[str, str, str]) -> dict[str, Any]:
 def reference_of(found: Rows, key: tuple[str, str, str]) -> tuple[str, str, str] | None:
     """What a value is compared with: `bare`, always without logs; in the waterfall the feature before."""
     arm, condition, measure = key
+    if arm == ALL:  # What is known of a block as a whole is compared with nothing.
+        return None
     if condition == WATERFALL:
         side, _, feature = arm.partition(":")
         place = list(FEATURES).index(feature)

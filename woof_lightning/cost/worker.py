@@ -66,7 +66,8 @@ def main(job_file: Path, result_file: Path) -> None:
     job = Job(**json.loads(job_file.read_text()))
     if job.turns is None:
         pin(job.cores)
-    with TemporaryDirectory(prefix="woof-cost-") as folder:
+    # A logger's thread may still write while the folder goes.
+    with TemporaryDirectory(prefix="woof-cost-", ignore_cleanup_errors=True) as folder:
         values = measured(job, Path(folder))
     result_file.write_text(json.dumps(values))
 

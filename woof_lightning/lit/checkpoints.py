@@ -11,7 +11,9 @@ import torch
 from lightning.fabric.plugins.io import TorchCheckpointIO
 from lightning.pytorch.callbacks import Callback, ModelCheckpoint
 
-from woof_lightning.runs.folder import RunFolder, checkpoint_file, writing_durably
+from woof_lightning.errors import UserError
+from woof_lightning.lit.hooks import without_idle_step_hooks
+from woof_lightning.runs.folder import RunFolder, checkpoint_file, write_problem, writing_durably
 
 
 class DurableCheckpointIO(TorchCheckpointIO):
@@ -24,11 +26,18 @@ class DurableCheckpointIO(TorchCheckpointIO):
     def save_checkpoint(
         self, checkpoint: dict[str, Any], path: str | os.PathLike[str], storage_options: Any = None
     ) -> None:
-        """Writes a checkpoint; the old file stays until the new one is whole."""
+        """Writes a checkpoint; the old file stays until the new one is whole.
+
+        Raises:
+            UserError: When it cannot be written.
+        """
         target = Path(path)
-        target.parent.mkdir(parents=True, exist_ok=True)
-        with writing_durably(target) as file:
-            torch.save(checkpoint, file)
+        try:
+            target.parent.mkdir(parents=True, exist_ok=True)
+            with writing_durably(target) as file:
+                torch.save(checkpoint, file)
+        except (OSError, RuntimeError) as error:  # torch turns the first write's OSError into a RuntimeError.
+            raise UserError(write_problem(target, error)) from error
 
     def load_checkpoint(
         self, path: str | os.PathLike[str], map_location: Any = "cpu", weights_only: bool | None = None
@@ -43,6 +52,7 @@ class DurableCheckpointIO(TorchCheckpointIO):
         return checkpoint
 
 
+@without_idle_step_hooks
 class MovableModelCheckpoint(ModelCheckpoint):
     """A ModelCheckpoint that keeps its best score when the run's folder was moved.
 

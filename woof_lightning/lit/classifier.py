@@ -20,10 +20,12 @@ from woof_lightning.recipe.images import ImageIndex
 from woof_lightning.recipe.loading import Batch
 from woof_lightning.recipe.metrics import METRICS, epoch_means, per_image, training_report
 from woof_lightning.recipe.model import build_net, check_arch, outputs_for
-from woof_lightning.recipe.optim import build_optimizer, build_schedule, learning_rates, resolve_optimizer
+from woof_lightning.recipe.optim import build_optimizer, build_schedule, optimizer_report, resolve_optimizer
 from woof_lightning.recipe.transforms import normalise
 
 NEVER = sys.maxsize
+# The reports so far of an epoch that was cut, for its mean.
+REPORTS_KEY = "epoch_reports"
 
 
 class WoofClassifier(LightningModule):
@@ -127,9 +129,10 @@ class WoofClassifier(LightningModule):
         }
 
     def on_save_checkpoint(self, checkpoint: dict[str, Any]) -> None:
-        """Adds what the weights need to be used without data: settings and class names."""
+        """Adds what the weights need to be used without data, settings and class names, and the epoch's reports."""
         if self.trained is not None:
             checkpoint[RECIPE_KEY] = self.trained.as_dict()
+        checkpoint[REPORTS_KEY] = self._epoch_reports
 
     def on_load_checkpoint(self, checkpoint: dict[str, Any]) -> None:
         """Builds the net of a checkpoint, or makes sure that its classes are the data's.
@@ -137,6 +140,7 @@ class WoofClassifier(LightningModule):
         Raises:
             UserError: When they differ.
         """
+        self._epoch_reports = list(checkpoint.get(REPORTS_KEY, []))
         if RECIPE_KEY not in checkpoint:
             return
         saved = recipe_of(checkpoint)
@@ -178,7 +182,7 @@ class WoofClassifier(LightningModule):
 
     def _log_report(self, report: dict[str, float], step: int) -> None:
         self._epoch_reports.append(report)
-        self.report = report | learning_rates(self.trainer.optimizers[0])
+        self.report = report | optimizer_report(self.trainer.optimizers[0])
         self._log(self.report, step)
 
     def _log(self, values: dict[str, float], step: int) -> None:

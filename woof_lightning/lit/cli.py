@@ -3,9 +3,12 @@
 from __future__ import annotations
 
 import argparse
+import errno
 import inspect
 import json
+import os
 from collections.abc import Sequence
+from contextlib import ExitStack
 from dataclasses import fields
 from pathlib import Path
 from tempfile import TemporaryDirectory
@@ -31,13 +34,16 @@ from woof_lightning.lit.recorder import MetricsLogger, Recorder
 from woof_lightning.lit.trainer import TRAINER_DEFAULTS, WoofTrainer, run_callbacks, run_loggers
 from woof_lightning.recipe.checkpoint import check_same_images, read_checkpoint, recipe_of
 from woof_lightning.recipe.config import DataConfig, ModelConfig, data_problems, model_problems
+from woof_lightning.recipe.loading import worker_problem
 from woof_lightning.runs.command_line import CALL_KEYS, NOT_SAVED, SEED_KEYS, call_problems, default_name, readable
 from woof_lightning.runs.config import check_resumable
 from woof_lightning.runs.draw import draw_lr_curve
-from woof_lightning.runs.folder import RunFolder, write_text_durably
+from woof_lightning.runs.folder import RunFolder, write_problem, write_text_durably
 from woof_lightning.runs.metrics import MetricsFile
 from woof_lightning.runs.record import machine, versions
 
+# A full disk, a quota, a file-size limit, a read-only file system, a folder that may not be written to.
+DISK_ERRNOS = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EROFS, errno.EACCES)
 SWEEP_KEYS = ("min_lr", "max_lr", "num_training", "early_stop_threshold")
 
 
@@ -51,7 +57,8 @@ def fit(args: Sequence[str]) -> None:
         UserError: For everything that the user can mend.
     """
     quieten_libraries()
-    run_cli(["fit", *args])
+    with ExitStack() as held:
+        run_cli(["fit", *args], held)
 
 
 def lr_find(args: Sequence[str]) -> None:
@@ -65,7 +72,7 @@ def lr_find(args: Sequence[str]) -> None:
     """
     quieten_libraries()
     with TemporaryDirectory(prefix="woof-lr-find-") as scratch:  # For the sweep's temporary checkpoint.
-        cli = run_cli(["lr-find", *args, "--trainer.default_root_dir", scratch])
+        cli = run_cli(["lr-find", *args, "--trainer.default_root_dir", scratch], ExitStack())
     assert isinstance(cli.trainer, WoofTrainer)
     found, folder = cli.trainer.lr_found, cli.run.lr_find
     assert found is not None, "the verb has run"
@@ -83,17 +90,19 @@ def lr_find(args: Sequence[str]) -> None:
     print(f"{found.suggestion:g}")
 
 
-def run_cli(args: list[str]) -> WoofCLI:
+def run_cli(args: list[str], held: ExitStack) -> WoofCLI:
     """Runs a verb of LightningCLI, and turns its complaints into a UserError.
 
     Args:
         args: The verb and its options.
+        held: Gets the lock on the run's folder.
     """
     options: dict[str, Any] = {"exit_on_error": False, "allow_abbrev": False}
     try:
         return WoofCLI(
             WoofClassifier,
             ImagewoofDataModule,
+            held=held,
             trainer_class=WoofTrainer,
             trainer_defaults=TRAINER_DEFAULTS,
             save_config_callback=None,
@@ -107,6 +116,21 @@ def run_cli(args: list[str]) -> WoofCLI:
         raise UserError(readable(str(error), known_keys(args[0]), args[0])) from error
     except MisconfigurationException as error:
         raise UserError(f"the trainer's settings (trainer.*) cannot be used: {error}") from error
+    except (OSError, RuntimeError) as error:
+        problem = mendable(error)
+        if problem is None:
+            raise
+        raise problem from error
+
+
+def mendable(error: OSError | RuntimeError) -> UserError | None:
+    """What the user can do about a disk that takes nothing more, or about loading processes; None for other errors."""
+    if isinstance(error, OSError):
+        file = Path(os.fsdecode(error.filename or "a file of the run"))
+        vanished = error.errno == errno.ENOENT and not file.parent.exists()
+        if vanished or error.errno in DISK_ERRNOS:
+            return UserError(write_problem(file, error))
+    return worker_problem(error)
 
 
 class WoofCLI(LightningCLI):
@@ -117,6 +141,10 @@ class WoofCLI(LightningCLI):
     resume_from: Path | None = None
     resume_step: int | None = None
     resume_fingerprint: str = ""
+
+    def __init__(self, *args: Any, held: ExitStack, **kwargs: Any) -> None:
+        self.held = held
+        super().__init__(*args, **kwargs)
 
     @staticmethod
     def subcommands() -> dict[str, set[str]]:
@@ -135,6 +163,8 @@ class WoofCLI(LightningCLI):
             parser.add_argument("--overwrite", action="store_true", help="Replace the sweep that is there.")
         else:
             parser.add_argument("--resume", action="store_true", help="Go on with the run, or start it.")
+            parser.add_argument("--save_every", type=int | None, help="Save every so many steps, within epochs too.")
+            parser.add_argument("--allow_nan", action="store_true", help="Train on when the loss is NaN or infinite.")
             parser.add_argument("--overwrite", action="store_true", help="Replace the run that is there.")
         for key in SEED_KEYS:
             parser.link_arguments("seed_everything", key)
@@ -165,7 +195,8 @@ class WoofCLI(LightningCLI):
 
     def instantiate_trainer(self, **kwargs: Any) -> Trainer:
         """Adds what every run has: its files, checkpoints and progress."""
-        options = self.config_init[self.config.subcommand].trainer
+        call = self.config_init[self.config.subcommand]
+        options = call.trainer
         if options.barebones or options.fast_dev_run:
             return super().instantiate_trainer(**kwargs)
         check_accelerator(options.accelerator)
@@ -183,6 +214,8 @@ class WoofCLI(LightningCLI):
                     self.settings,
                     progress=options.enable_progress_bar is not False,
                     checkpoints=options.enable_checkpointing is not False,
+                    save_every=call.save_every,
+                    stop_on_nan=not call.allow_nan,
                 ),
             ],
             logger=self._loggers(options.logger),
@@ -203,14 +236,13 @@ class WoofCLI(LightningCLI):
             check_same_images(self.resume_fingerprint, self.datamodule.index, self.run.path)
         if options.trainer.fast_dev_run or not self.trainer.is_global_zero:
             return
-        if options.overwrite and not options.resume:
-            self.run.clear()
         self.run.create()
+        self.held.enter_context(self.run.locked())
         self.run.clear_leftovers()
         if self.resume_step is not None:
             MetricsFile(self.run.metrics).cut_after(self.resume_step)
             print(f"going on from {self.resume_from}", flush=True)
-        elif options.resume:
+        elif options.resume or options.overwrite:
             self.run.clear()
         write_text_durably(self.run.config, yaml.safe_dump(self.settings, sort_keys=False))
 
@@ -292,6 +324,9 @@ def usable_accelerators() -> list[str]:
 def setting_problems(options: Namespace) -> list[str]:
     """What cannot be used in the settings that belong to neither model nor data."""
     problems = call_problems(options.seed_everything, options.get("resume", False), options.overwrite)
+    save_every = options.get("save_every")
+    if save_every is not None and save_every < 1:
+        problems.append(f"save_every is {save_every}: expected a number of steps, at least 1")
     endless = options.trainer.max_epochs == -1 and options.trainer.max_steps == -1
     if options.model.schedule == "onecycle" and endless:
         problems.append(
@@ -306,7 +341,7 @@ def known_keys(verb: str = "fit") -> list[str]:
     trainer = list(inspect.signature(Trainer.__init__).parameters)[1:]
     keys = {"model": [f.name for f in fields(ModelConfig)], "data": [f.name for f in fields(DataConfig)]}
     nested = [f"{group}.{name}" for group, names in {**keys, "trainer": trainer}.items() for name in names]
-    calls = [*CALL_KEYS, "resume"] if verb == "fit" else [*CALL_KEYS, "json", *SWEEP_KEYS]
+    calls = [*CALL_KEYS, "resume", "save_every", "allow_nan"] if verb == "fit" else [*CALL_KEYS, "json", *SWEEP_KEYS]
     return [*calls, "seed_everything", *nested]
 
 

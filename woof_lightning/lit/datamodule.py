@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+from pathlib import Path
 from typing import Any, cast
 
 from lightning.pytorch import LightningDataModule, Trainer
@@ -37,6 +39,7 @@ class ImagewoofDataModule(LightningDataModule):
         self.seed = seed
         self.index: ImageIndex | None = None
         self._first_epoch = 0
+        self._batches_done = 0
 
     def prepare_data(self) -> None:
         """Brings the images onto the disk and makes sure that each of them can be read.
@@ -69,6 +72,7 @@ class ImagewoofDataModule(LightningDataModule):
             # in `estimated_stepping_batches`, before the loops' own progress is restored. Hence the state below.
             # https://github.com/Lightning-AI/pytorch-lightning/issues/19764
             loader.sampler.set_epoch(max(self._first_epoch, _epochs_done(self.trainer)))
+            loader.sampler.go_on_at(self._first_epoch, self._batches_done * (loader.batch_size or 0))
         return loader
 
     def val_dataloader(self) -> DataLoader[Batch]:
@@ -76,16 +80,28 @@ class ImagewoofDataModule(LightningDataModule):
         return val_loader(self._indexed(), self.config)
 
     def state_dict(self) -> dict[str, int]:
-        """Which epoch comes next; saved in every checkpoint."""
-        return {"next_epoch": _epochs_done(self.trainer) if self.trainer else 0}
+        """Which epoch comes next or was cut, and its batches that were trained; saved in every checkpoint."""
+        if self.trainer is None:
+            return {"next_epoch": 0, "batches_done": 0}
+        return {"next_epoch": _epochs_done(self.trainer), "batches_done": _batches_done(self.trainer)}
 
     def load_state_dict(self, state_dict: dict[str, int]) -> None:
-        """Goes on at the epoch of a checkpoint."""
+        """Goes on where a checkpoint was saved."""
         self._first_epoch = state_dict["next_epoch"]
+        self._batches_done = state_dict.get("batches_done", 0)
 
     def teardown(self, stage: str) -> None:
-        """Forgets the epoch of a resumed run, so that another fit starts at its beginning."""
-        self._first_epoch = 0
+        """Forgets where a resumed run went on, so that another fit starts at its beginning."""
+        self._first_epoch = self._batches_done = 0
+
+    def batch_files(self, epoch: int, batch_idx: int) -> list[Path]:
+        """The images of a training batch: they follow from seed, epoch and place alone."""
+        index = self._indexed()
+        loader = train_loader(index, replace(self.config, num_workers=0), seed=self.seed)
+        sampler = cast(EpochSampler, loader.sampler)
+        sampler.set_epoch(epoch)
+        places = list(sampler)[batch_idx * self.config.batch_size :][: self.config.batch_size]
+        return [index.root / index.train[place].path for _, place in places]
 
     def _indexed(self) -> ImageIndex:
         assert self.index is not None, "setup() indexes the images"
@@ -94,3 +110,10 @@ class ImagewoofDataModule(LightningDataModule):
 
 def _epochs_done(trainer: Trainer) -> int:
     return int(cast(Any, trainer.fit_loop.epoch_progress.current).processed)
+
+
+def _batches_done(trainer: Trainer) -> int:
+    """Batches trained in an epoch that is not done, not those that the loader has fetched ahead; else 0."""
+    epoch: Any = trainer.fit_loop.epoch_progress.current
+    batches: Any = trainer.fit_loop.epoch_loop.batch_progress.current
+    return int(batches.processed) if epoch.started > epoch.processed else 0

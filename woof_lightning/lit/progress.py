@@ -12,9 +12,11 @@ from lightning.pytorch.callbacks import ProgressBar
 from tqdm import tqdm
 
 from woof_lightning.lit.classifier import WoofClassifier
+from woof_lightning.lit.hooks import without_idle_step_hooks
 from woof_lightning.runs.metrics import in_a_line
 
 
+@without_idle_step_hooks
 class EpochProgress(ProgressBar):
     """A bar over the epochs and one over the batches of the current one.
 
@@ -60,7 +62,12 @@ class EpochProgress(ProgressBar):
         self, trainer: Trainer, pl_module: LightningModule, outputs: Any, batch: Any, batch_idx: int
     ) -> None:
         """Moves the batch bar on."""
-        if self._batches is not None and (batch_idx + 1) % self.refresh_every_n_batches == 0:
+        if not (self.enabled and self.terminal) or (batch_idx + 1) % self.refresh_every_n_batches:
+            return
+        if self._batches is None:  # Nobody says that an epoch begins that was cut.
+            self._batches = self._batch_bar(f"epoch {trainer.current_epoch + 1}", trainer.num_training_batches)
+            self._batches.update(batch_idx + 1)
+        else:
             if isinstance(pl_module, WoofClassifier):
                 self._batches.set_postfix_str(in_a_line(pl_module.report), refresh=False)
             self._batches.update(self.refresh_every_n_batches)

@@ -13,6 +13,8 @@ def quieten_libraries() -> None:
     logging.getLogger("lightning.fabric").setLevel(logging.WARNING)
     # Lightning 2.6.6 calls what torch 2.14 deprecates.
     warnings.filterwarnings("ignore", message=".*LeafSpec.*")
+    # Within an epoch the datamodule goes on where it was cut, which Lightning takes from a loader's state_dict alone.
+    warnings.filterwarnings("ignore", message=".*You're resuming from a checkpoint that ended before the epoch.*")
     # The run's folder is looked at before it is taken.
     warnings.filterwarnings("ignore", message=".*Checkpoint directory .* exists and is not empty.*")
     # Advice on the number of workers, which the settings decide.

@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import threading
 import time
+from collections.abc import Iterator
+from contextlib import contextmanager
 from typing import Any
 
 import torch
@@ -12,6 +15,7 @@ from lightning.pytorch.utilities import rank_zero_only
 
 from woof_lightning.lit.classifier import WoofClassifier
 from woof_lightning.lit.datamodule import ImagewoofDataModule
+from woof_lightning.lit.hooks import without_idle_step_hooks
 from woof_lightning.runs.folder import RunFolder
 from woof_lightning.runs.metrics import MetricsFile
 from woof_lightning.runs.record import RunRecord
@@ -48,9 +52,33 @@ class MetricsLogger(Logger):
         self.file.log(metrics, 0 if step is None else step)
 
     @rank_zero_only
+    def save(self) -> None:
+        """Writes the row at hand, and makes sure that all rows are on the disk."""
+        self.file.sync()
+
+    @rank_zero_only
     def finalize(self, status: str) -> None:
         """Writes the last row."""
         self.file.flush()
+
+
+@contextmanager
+def disk_errors_told_once() -> Iterator[None]:
+    """Inside, an OSError of another thread is not printed.
+
+    TensorBoard's thread that writes events prints it, and then hands it to the thread that logs, which ends the run.
+    """
+    before = threading.excepthook
+
+    def hook(failure: threading.ExceptHookArgs) -> None:
+        if not isinstance(failure.exc_value, OSError):
+            before(failure)
+
+    threading.excepthook = hook
+    try:
+        yield
+    finally:
+        threading.excepthook = before
 
 
 class EventsLogger(TensorBoardLogger):
@@ -70,6 +98,7 @@ class EventsLogger(TensorBoardLogger):
         self.experiment.flush()
 
 
+@without_idle_step_hooks
 class Recorder(Callback):
     """Notes each epoch's metrics and time, and writes result.json when the training has ended.
 
@@ -83,12 +112,14 @@ class Recorder(Callback):
         self.config = config
         self.record = RunRecord()
         self._epoch_start_s = 0.0
+        self._epoch_before_s = 0.0
         self._validation_start_s = 0.0
         self._validation_s = 0.0
 
     def on_train_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
-        """Starts the clock."""
-        self._epoch_start_s = time.perf_counter()
+        """Starts the clock, at what an epoch that was cut had taken."""
+        self._epoch_start_s = time.perf_counter() - self._epoch_before_s
+        self._epoch_before_s = 0.0
 
     def on_validation_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
         """Notes when a validation begins, to keep it out of the training speed."""
@@ -110,6 +141,12 @@ class Recorder(Callback):
         self.record.epoch_ended(trainer.current_epoch, elapsed_s, images, elapsed_s - self._validation_s)
         self._epoch_start_s, self._validation_s = now_s, 0.0
 
+    def on_save_checkpoint(self, trainer: Trainer, pl_module: LightningModule, checkpoint: dict[str, Any]) -> None:
+        """Makes sure that what a checkpoint stands for was logged before it is written."""
+        self.folder.check_there()
+        for logger in trainer.loggers:
+            logger.save()
+
     def on_fit_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
         """Writes result.json."""
         if trainer.is_global_zero and isinstance(pl_module, WoofClassifier):
@@ -124,12 +161,14 @@ class Recorder(Callback):
             self.folder.write_result(result)
 
     def state_dict(self) -> dict[str, Any]:
-        """The record so far."""
-        return self.record.state_dict()
+        """The record so far, and the time spent in the current epoch."""
+        return {**self.record.state_dict(), "epoch_s": time.perf_counter() - self._epoch_start_s}
 
     def load_state_dict(self, state_dict: dict[str, Any]) -> None:
         """Goes on with the record of a checkpoint."""
-        self.record.load_state_dict(state_dict)
+        state = dict(state_dict)
+        self._epoch_before_s = state.pop("epoch_s", 0.0)
+        self.record.load_state_dict(state)
 
 
 def _data(trainer: Trainer) -> ImagewoofDataModule:

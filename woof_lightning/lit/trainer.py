@@ -13,9 +13,11 @@ from lightning.pytorch import Callback, LightningDataModule, LightningModule, Tr
 from lightning.pytorch.loggers import Logger
 
 from woof_lightning.lit.checkpoints import best_and_last
+from woof_lightning.lit.datamodule import ImagewoofDataModule
 from woof_lightning.lit.lr_finder import LRFound, lr_find
 from woof_lightning.lit.progress import EpochProgress
-from woof_lightning.lit.recorder import EventsLogger, MetricsLogger, Recorder
+from woof_lightning.lit.recorder import EventsLogger, MetricsLogger, Recorder, disk_errors_told_once
+from woof_lightning.lit.stopping import NonFiniteLossGuard, SaveEvery, StopOnSignal
 from woof_lightning.runs.folder import RunFolder
 
 NVML_CHECK = "PYTORCH_NVML_BASED_CUDA_CHECK"
@@ -33,18 +35,41 @@ TRAINER_DEFAULTS: dict[str, Any] = {
 
 
 def run_callbacks(
-    run: RunFolder, settings: dict[str, Any], *, progress: bool = True, checkpoints: bool = True
+    run: RunFolder,
+    settings: dict[str, Any],
+    *,
+    progress: bool = True,
+    checkpoints: bool = True,
+    save_every: int | None = None,
+    stop_on_nan: bool = True,
 ) -> list[Callback]:
-    """What every run of `woof fit` calls back: its record, its progress and its checkpoints.
+    """What every run of `woof fit` calls back: its record, its progress, its checkpoints, and what ends it early.
 
     Args:
         run: The run's folder.
         settings: The run's settings, for result.json.
         progress: Whether to show it.
         checkpoints: Whether to write them.
+        save_every: Steps between saves within an epoch; none by default.
+        stop_on_nan: Whether a loss that is NaN or infinite ends the run.
     """
-    shown: list[Callback] = [EpochProgress()] if progress else []
-    return [Recorder(run, settings), *shown, *(best_and_last(run) if checkpoints else [])]
+    callbacks: list[Callback] = [Recorder(run, settings)]
+    callbacks += [EpochProgress()] if progress else []
+    # Before those that save: a net that is no number must not be saved.
+    callbacks += [NonFiniteLossGuard(describe=files_of_batch)] if stop_on_nan else []
+    if checkpoints:
+        callbacks += [SaveEvery(run.last, save_every)] if save_every else []
+        callbacks += [StopOnSignal(run.last), *best_and_last(run)]
+    return callbacks
+
+
+def files_of_batch(trainer: Trainer, epoch: int, batch_idx: int) -> str:
+    """The images of a training batch, for a message."""
+    data = getattr(trainer, "datamodule", None)
+    if not isinstance(data, ImagewoofDataModule):
+        return ""
+    files = data.batch_files(epoch, batch_idx)
+    return f"batch {batch_idx} of epoch {epoch}:\n" + "\n".join(f"  {file}" for file in files)
 
 
 def run_loggers(run: RunFolder, resume_step: int | None = None) -> list[Logger]:
@@ -92,7 +117,7 @@ class WoofTrainer(Trainer):
     ) -> None:
         """Trains the recipe's net, validating after each epoch."""
         try:
-            with no_search_for_a_driver():
+            with no_search_for_a_driver(), disk_errors_told_once():
                 super().fit(
                     model,
                     train_dataloaders,

@@ -13,7 +13,7 @@ from tqdm import tqdm
 from woof_lightning.loops.experiment import Experiment
 from woof_lightning.loops.run import LoopRun
 from woof_lightning.recipe.metrics import SplitMeans, training_report
-from woof_lightning.recipe.optim import learning_rates
+from woof_lightning.recipe.optim import optimizer_report
 from woof_lightning.recipe.transforms import normalise
 
 
@@ -54,7 +54,7 @@ def train(experiment: Experiment, run: LoopRun) -> None:
             optimizer.step()
             step += 1
             if step % experiment.trainer.log_every_n_steps == 0:
-                run.report(epoch, step, training_report(loss, logits, labels) | learning_rates(optimizer))
+                run.report(epoch, step, training_report(loss, logits, labels) | optimizer_report(optimizer))
             if schedule.interval == "step":
                 schedule.scheduler.step()
 

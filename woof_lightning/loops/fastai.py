@@ -17,7 +17,7 @@ from woof_lightning.errors import UserError
 from woof_lightning.loops.experiment import Experiment
 from woof_lightning.loops.run import LoopRun
 from woof_lightning.recipe.metrics import SplitMeans, training_report
-from woof_lightning.recipe.optim import Schedule, learning_rates
+from woof_lightning.recipe.optim import Schedule, optimizer_report
 from woof_lightning.recipe.transforms import normalise
 
 
@@ -90,7 +90,7 @@ class Recipe(Callback):  # type: ignore[misc]
         optimizer: Any = self.learn.opt.opt
         if self.step % self.experiment.trainer.log_every_n_steps == 0:
             report = training_report(self.learn.loss_grad, self.learn.pred, self.learn.yb[0])
-            self.run.report(self.learn.epoch, self.step, report | learning_rates(optimizer))
+            self.run.report(self.learn.epoch, self.step, report | optimizer_report(optimizer))
         if self.schedule.interval == "step":
             self.schedule.scheduler.step()
 

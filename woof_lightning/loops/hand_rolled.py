@@ -30,7 +30,7 @@ from torch.optim import Optimizer
 from woof_lightning.loops.experiment import Experiment
 from woof_lightning.loops.run import LoopRun
 from woof_lightning.recipe.metrics import SplitMeans, per_image, training_report
-from woof_lightning.recipe.optim import Schedule, learning_rates
+from woof_lightning.recipe.optim import Schedule, optimizer_report
 from woof_lightning.recipe.transforms import normalise
 
 
@@ -147,7 +147,7 @@ class Trainer:
             loss.backward()
             optimizer.step()
             if progress.cnt_total_iter % self.experiment.trainer.log_every_n_steps == 0:
-                report = training_report(loss, logits, labels) | learning_rates(optimizer)
+                report = training_report(loss, logits, labels) | optimizer_report(optimizer)
                 self.run.report(epoch, first_step + progress.cnt_total_iter, report)
                 metrics(
                     {

@@ -12,7 +12,7 @@ from ignite.handlers import ProgressBar, TensorboardLogger
 from woof_lightning.loops.experiment import Experiment
 from woof_lightning.loops.run import LoopRun
 from woof_lightning.recipe.metrics import SplitMeans, training_report
-from woof_lightning.recipe.optim import learning_rates
+from woof_lightning.recipe.optim import optimizer_report
 from woof_lightning.recipe.transforms import normalise
 
 
@@ -58,7 +58,7 @@ def train(experiment: Experiment, run: LoopRun) -> None:
 
     @trainer.on(Events.ITERATION_COMPLETED(every=experiment.trainer.log_every_n_steps))
     def report(engine: Any) -> None:
-        values = training_report(**engine.state.output) | learning_rates(optimizer)
+        values = training_report(**engine.state.output) | optimizer_report(optimizer)
         run.report(engine.state.epoch - 1, engine.state.iteration, values)
 
     # After the report, which tells the rate that the step was made with.

@@ -132,7 +132,7 @@ class LoopRun:
         images = min(self.experiment.train_batches * batch_size, len(self.experiment.index.train))
         training_s = self._validation_start_s - self._epoch_start_s
         self.record.epoch_ended(epoch, now_s - self._epoch_start_s, images, training_s)
-        self.metrics.flush()  # What a checkpoint stands for is on the disk before it.
+        self.metrics.sync()  # What a checkpoint stands for is on the disk before it.
         checkpoint = self._checkpoint(epoch, step, net, optimizer, schedule)
         targets = [self.folder.last] if self.record.best["epoch"] < epoch else [self.folder.best, self.folder.last]
         for target in targets:

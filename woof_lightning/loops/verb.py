@@ -136,13 +136,14 @@ def run_loop(train: Callable[[Experiment, LoopRun], None], call: Call) -> None:
     experiment = Experiment(model, call.data, call.trainer, call.seed, index)
     experiment.total_steps, experiment.val_batches  # noqa: B018  Limits that leave no batch are named here.
     run = LoopRun(call.folder, call.loop, experiment, call.settings, resume=resuming)
-    if run.checkpoint is None:
-        call.folder.clear()
     call.folder.create()
-    call.folder.clear_leftovers()
-    write_text_durably(call.folder.config, yaml.safe_dump(call.settings, sort_keys=False))
-    train(experiment, run)
-    run.finish()
+    with call.folder.locked():
+        if run.checkpoint is None:
+            call.folder.clear()
+        call.folder.clear_leftovers()
+        write_text_durably(call.folder.config, yaml.safe_dump(call.settings, sort_keys=False))
+        train(experiment, run)
+        run.finish()
     print(run.record.summary(call.folder.path))
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import json
 import os
+import warnings
 from collections import Counter
 from collections.abc import Callable, Iterable
 from concurrent.futures import ThreadPoolExecutor
@@ -27,6 +28,8 @@ SPLITS = ("train", "val")
 FAST_SUFFIXES = (".jpg", ".jpeg", ".png", ".webp")
 SUFFIXES = (*FAST_SUFFIXES, ".bmp", ".ppm", ".pgm", ".tif", ".tiff")
 DECODE_ALL_UP_TO_FILES = 20_000
+# 300 MB once decoded. A file of a few KB can claim to hold many GB.
+MOST_PIXELS = 100_000_000
 
 
 @dataclass(frozen=True)
@@ -151,6 +154,19 @@ def read_image(path: Path) -> Tensor:
         ) from error
 
 
+def read_untrusted_image(path: Path) -> Tensor:
+    """Decodes an image file that was never looked at before, unless it claims an absurd size.
+
+    Returns:
+        As `read_image`.
+
+    Raises:
+        UnreadableImageError: Naming the file.
+    """
+    _header_side(path)
+    return read_image(path)
+
+
 def check_images(index: ImageIndex, cache_dir: Path | None = None) -> int:
     """Makes sure, once per state of the files, that every image can be read.
 
@@ -183,16 +199,26 @@ def check_images(index: ImageIndex, cache_dir: Path | None = None) -> int:
 
 
 def _decoded_side(path: Path) -> int:
-    height, width = read_image(path).shape[1:]
+    height, width = read_untrusted_image(path).shape[1:]
     return int(max(height, width))
 
 
 def _header_side(path: Path) -> int:
     try:
-        with Image.open(path) as image:
-            return int(max(image.size))
+        with warnings.catch_warnings():
+            # Pillow's own bounds are others.
+            warnings.simplefilter("ignore", Image.DecompressionBombWarning)
+            with Image.open(path) as image:
+                width, height = image.size
+    except Image.DecompressionBombError as error:
+        raise UnreadableImageError(f"{path} claims an absurd size ({error}): remove the file") from error
     except (OSError, ValueError, SyntaxError) as error:
         raise UnreadableImageError(f"{path} is not an image: replace the file or remove it") from error
+    if width * height > MOST_PIXELS:
+        raise UnreadableImageError(
+            f"{path} claims {width} x {height} px: expected at most {MOST_PIXELS:,} pixels; shrink or remove the file"
+        )
+    return int(max(width, height))
 
 
 def _state_of_files(root: Path, samples: Iterable[Sample]) -> str:

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import multiprocessing
 import shutil
+import signal
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -23,6 +25,8 @@ Key = tuple[int, int]
 Batch = tuple[Tensor, Tensor]
 
 BATCHES_AHEAD_PER_WORKER = 2
+# A batch that takes longer will never come.
+WORKER_TIMEOUT_S = 300
 
 
 class ImageDataset(Dataset[Any]):
@@ -84,6 +88,14 @@ class EpochSampler(Sampler[Key]):
         self.rank = rank
         self.world_size = world_size
         self.epoch = 0
+        self._cut = (0, 0)
+
+    def go_on_at(self, epoch: int, place: int) -> None:
+        """Says that an epoch was cut: its iterations begin at a place of this device's share, the others' at the start.
+
+        Images before it are not read, and the length stays that of a whole epoch.
+        """
+        self._cut = (epoch, place)
 
     def set_epoch(self, epoch: int) -> None:
         """Says which epoch the next iteration is."""
@@ -99,7 +111,8 @@ class EpochSampler(Sampler[Key]):
             generator = torch.Generator().manual_seed(derived_seed("order", self.seed, epoch))
             order = torch.randperm(self.size, generator=generator).tolist()
         places = range(self.rank, self.rank + len(self) * self.world_size, self.world_size)
-        return iter([(epoch, order[place % self.size]) for place in places])
+        first = self._cut[1] if epoch == self._cut[0] else 0
+        return iter([(epoch, order[place % self.size]) for place in places[first:]])
 
 
 def train_loader(
@@ -159,9 +172,40 @@ def _loader(dataset: ImageDataset, sampler: EpochSampler, batch_size: int, confi
         num_workers=workers,
         persistent_workers=workers > 0,
         prefetch_factor=BATCHES_AHEAD_PER_WORKER if workers else None,
+        timeout=WORKER_TIMEOUT_S if workers else 0,
+        worker_init_fn=leave_stopping_to_the_trainer,
         pin_memory=config.pin_memory,
         # Without a generator of its own a loader draws its workers' base seed from the global one.
         generator=torch.Generator().manual_seed(0),
+    )
+
+
+def leave_stopping_to_the_trainer(_: int) -> None:
+    """Ignores, in a worker, the signals after which the training process still finishes its step.
+
+    A terminal sends Ctrl-C to all processes, and some schedulers do likewise.
+    """
+    for name in ("SIGINT", "SIGUSR1"):
+        if hasattr(signal, name):
+            signal.signal(getattr(signal, name), signal.SIG_IGN)
+
+
+def worker_problem(error: BaseException) -> UserError | None:
+    """What to do about a worker that died or hangs, which is ended; None for any other error."""
+    text = str(error)
+    if "DataLoader timed out" in text:
+        for worker in multiprocessing.active_children():  # One that hangs would keep this process from ending.
+            worker.kill()
+        return UserError(
+            f"no batch came from the loading processes in {WORKER_TIMEOUT_S} s: a slow or vanished disk, or a worker "
+            "that hangs; try data.num_workers 0 to see its error"
+        )
+    if "DataLoader worker" not in text:
+        return None
+    first = text.splitlines()[0]
+    return UserError(
+        f"a loading process died ({first}): most often memory ran out, or shared memory (/dev/shm) did; lower "
+        "data.num_workers or data.batch_size, enlarge /dev/shm (docker run --shm-size=1g), or set data.num_workers 0"
     )
 
 

@@ -97,6 +97,13 @@ def build_schedule(optimizer: Optimizer, config: ModelConfig, total_steps: float
     return Schedule(scheduler, "step")
 
 
+def optimizer_report(optimizer: Optimizer) -> dict[str, float]:
+    """The learning rates in use, and as `momentum` the first group's momentum or first beta where it has one."""
+    group = optimizer.param_groups[0]
+    momentum = group.get("momentum", group.get("betas", (None,))[0])
+    return learning_rates(optimizer) | ({} if momentum is None else {"momentum": float(momentum)})
+
+
 def learning_rates(optimizer: Optimizer) -> dict[str, float]:
     """The learning rate in use as `lr`, or as `lr/<group>` where there are several groups."""
     groups = optimizer.param_groups

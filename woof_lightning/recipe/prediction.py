@@ -10,7 +10,7 @@ import torch
 
 from woof_lightning.errors import UserError
 from woof_lightning.recipe.checkpoint import net_of, read_checkpoint, recipe_of
-from woof_lightning.recipe.images import read_image
+from woof_lightning.recipe.images import read_untrusted_image
 from woof_lightning.recipe.transforms import eval_transform, normalise
 
 
@@ -47,7 +47,7 @@ def predict(checkpoint_file: Path, images: Iterable[Path], top: int = 3) -> Iter
     for file in images:
         if not file.is_file():
             raise UserError(f"IMAGE is {file}: there is no such file")
-        batch = transform(read_image(file))[None]
+        batch = transform(read_untrusted_image(file))[None]
         # An untouched 1000-way head has outputs that no class of the data trained.
         logits = net(normalise(batch, bool(trained.model["channels_last"])))[0, : len(trained.classes)]
         best = logits.softmax(0).topk(min(top, len(trained.classes)))

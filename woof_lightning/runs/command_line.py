@@ -14,7 +14,7 @@ from woof_lightning.errors import UserError
 SEED_KEYS = ("model.seed", "data.seed")  # Led there from seed_everything; nobody sets them.
 # Keys of one call, not of the experiment: a config.yaml that held them would collide or resume by itself.
 CALL_KEYS = ("config", "name", "runs_dir", "overwrite")
-NOT_SAVED = (*CALL_KEYS, "resume", "json")
+NOT_SAVED = (*CALL_KEYS, "resume", "json", "save_every", "allow_nan")
 
 
 class Parser(argparse.ArgumentParser):

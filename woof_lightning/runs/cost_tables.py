@@ -7,6 +7,8 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
+from woof_lightning.runs.tables import markdown_table
+
 Estimate = dict[str, Any]
 FULL_TRAINING_STEPS = 2840  # 40 epochs of 71 batches.
 
@@ -61,6 +63,46 @@ def overview_table(folder: Path) -> str:
     return markdown_table(header, rows)
 
 
+def answers_table(folder: Path) -> str:
+    """What Lightning costs over the bare loop: as `woof fit` runs it, and as most people write it."""
+    found = {(e["arm"], e["condition"], e["measure"]): e for e in _summary(folder)["estimates"]}
+    arms, real = ("lightning", "lightning_usual"), "resnet18 128 px"
+
+    def over(condition: str, measure: str, factor: float = 1.0, share: bool = False) -> list[str]:
+        cells = []
+        for arm in arms:
+            estimate = found.get((arm, condition, measure))
+            if estimate is None:
+                cells.append("not measured")
+                continue
+            told = estimate["over"]["share"] if share else estimate["over"]
+            scaled = {name: factor * told[name] for name in ("median", "low", "high")}
+            cells.append(f"{figure(scaled['median'], signed=True)} ({interval(scaled)})")
+        return cells
+
+    def count(condition: str, measure: str) -> list[str]:
+        values = [found.get((arm, condition, measure)) for arm in ("bare", *arms)]
+        bare, *ours = ("not measured" if value is None else f"{value['median']:.0f}" for value in values)
+        return [f"{our} (bare: {bare})" for our in ours]
+
+    rows = [
+        ["a step, µs", *over("on", "step_us")],
+        ["2,840 steps, s", *over("on", "step_us", FULL_TRAINING_STEPS / 1e6)],
+        ["less than 1 % where a step takes more than, ms", *over("on", "step_us", 0.1)],
+        ["a step of ResNet-18 at 128 px, %", *over(real, "step_us", 100, share=True)],
+        ["memory, the smallest net, MB", *over("on", "peak_rss_mb")],
+        ["memory, ResNet-18 at 128 px, MB", *over(real, "peak_rss_mb")],
+        ["start to the end of the first step, s", *over("start", "first_step_s")],
+        ["installed beside torch, MB", *count("installed", "installed_mb")],
+        ["installed beside torch, packages", *count("installed", "packages")],
+        ["Python calls a step", *count("step", "calls")],
+        ["frames in a traceback", *count("step", "traceback_frames")],
+        ["logical lines of one's own", *count("counted", "logical_lines")],
+        ["names of the framework", *count("counted", "framework_names")],
+    ]
+    return markdown_table(("over the bare loop", "`woof fit`", "as most people write it"), rows)
+
+
 def fixed_table(folder: Path) -> str:
     """What a training step costs on the smallest net, over the bare loop."""
     rows = []
@@ -86,9 +128,14 @@ def fixed_table(folder: Path) -> str:
 def waterfall_table(folder: Path) -> str:
     """What each feature adds to a step, in the Trainer and by hand."""
     found = {estimate["arm"]: estimate for estimate in _of(folder, "step_us", "waterfall")}
-    features = list(dict.fromkeys(arm.partition(":")[2] for arm in found))
-    if not features:
+    if not found:
         return "Not measured.\n"
+    # Each is compared with the one before it, the first by hand with none.
+    after = {e["over"]["arm"] if e["over"] else "": arm for arm, e in found.items() if arm.startswith("hand:")}
+    features, arm = [], ""
+    while arm in after:
+        arm = after[arm]
+        features.append(arm.partition(":")[2])
     rows = []
     for place, feature in enumerate(features):
         cells = []
@@ -120,9 +167,11 @@ def real_table(folder: Path) -> str:
                     f"{100 * share['median']:+.2g} %" if share else "",
                     f"{100 * share['low']:+.2g} to {100 * share['high']:+.2g} %" if share else "",
                     over["verdict"] if over else "the reference",
+                    str(estimate["repeats"]),
                 ]
             )
-    return _table_or_not(("net", "arm", "ms a step", "over bare", "95 % interval", ""), rows)
+    header = ("net", "arm", "ms a step", "over bare", "95 % interval", "", "n")
+    return _table_or_not(header, sorted(rows, key=by_net_and_arm))
 
 
 def memory_table(folder: Path) -> str:
@@ -135,7 +184,14 @@ def memory_table(folder: Path) -> str:
         net = condition if condition.startswith("resnet18") else f"the smallest, logs {condition}"
         cells = [f"{estimate['median']:.0f}", f"{figure(over['median'], signed=True)}" if over else "", interval(over)]
         rows.append([net, estimate["arm"], *cells])
-    return _table_or_not(("net", "arm", "peak MB", "over bare", "95 % interval"), rows)
+    return _table_or_not(("net", "arm", "peak MB", "over bare", "95 % interval"), sorted(rows, key=by_net_and_arm))
+
+
+def by_net_and_arm(row: Sequence[str]) -> tuple[bool, int, str, str]:
+    """The order of a table's rows: the smallest net, then by image size; the bare loop first."""
+    net, arm = row[0], row[1]
+    size_px = int(net.split()[1]) if net.startswith("resnet18") else 0
+    return size_px > 0, size_px, net if not size_px else "", "" if arm == "bare" else arm
 
 
 def start_table(folder: Path) -> str:
@@ -151,6 +207,7 @@ def start_table(folder: Path) -> str:
         rows.append(
             [arm, *(f"{e['median']:.2g} ({interval(e)})" for e in seconds), *(f"{count:.0f}" for count in counts)]
         )
+    rows.sort(key=lambda row: float(row[3].split()[0]))
     header = ("arm", "import, s", "to the first step, s", "run of one step, s", "modules", "packages", "MB")
     return _table_or_not(header, rows)
 
@@ -209,6 +266,7 @@ def one_percent_table(folder: Path) -> str:
 COST_TABLES = {
     "cost-conditions": conditions_text,
     "cost-overview": overview_table,
+    "cost-answers": answers_table,
     "cost-fixed": fixed_table,
     "cost-waterfall": waterfall_table,
     "cost-real": real_table,
@@ -219,12 +277,6 @@ COST_TABLES = {
     "cost-bounds": bounds_table,
     "cost-one-percent": one_percent_table,
 }
-
-
-def markdown_table(header: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
-    """A Markdown table."""
-    lines = [header, ["---"] * len(header), *rows]
-    return "".join(f"| {' | '.join(line)} |\n" for line in lines)
 
 
 def interval(estimate: Estimate | None) -> str:
@@ -247,7 +299,8 @@ def _counts(folder: Path, condition: str, names: dict[str, str]) -> str:
     found = {
         (e["arm"], e["measure"]): e["median"] for e in _summary(folder)["estimates"] if e["condition"] == condition
     }
-    arms = list(dict.fromkeys(arm for arm, _ in found))
+    first = next(iter(names))
+    arms = sorted(dict.fromkeys(arm for arm, _ in found), key=lambda arm: found[arm, first])
     rows = [[arm, *(f"{found[arm, name]:.0f}" for name in names)] for arm in arms]
     return markdown_table(("arm", *names.values()), rows)
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import sys
 import zipfile
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -11,6 +12,11 @@ from pathlib import Path
 from typing import IO, Any
 
 from woof_lightning.errors import UserError
+
+try:
+    import fcntl
+except ImportError:  # Windows
+    fcntl = None  # type: ignore[assignment]
 
 TEMPORARY_PREFIX = ".writing-"
 
@@ -31,6 +37,7 @@ class RunFolder:
         self.checkpoints = path / "checkpoints"
         self.best = self.checkpoints / "best.ckpt"
         self.last = self.checkpoints / "last.ckpt"
+        self.lock_file = path / ".lock"
 
     def files(self) -> list[Path]:
         """The files of a run that lie in this folder, and no others."""
@@ -75,6 +82,53 @@ class RunFolder:
                 f"the run's folder {self.path} cannot be made ({error.strerror}): choose another with --runs_dir"
             ) from error
 
+    @contextmanager
+    def locked(self) -> Iterator[None]:
+        """Inside, no other process takes this folder for a run; it must exist.
+
+        The system gives the lock back when its process ends, however that happens. Loading processes do not
+        inherit it.
+
+        Raises:
+            UserError: When another process has it.
+        """
+        if fcntl is None:
+            yield
+            return
+        taken = False
+        while not taken:
+            with self.lock_file.open("a") as file:
+                try:
+                    fcntl.lockf(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+                except OSError as error:
+                    raise UserError(
+                        f"{self.path} is in use: another process trains in it; wait for its end, or choose another "
+                        "--name"
+                    ) from error
+                # Its last holder may have removed the file between our opening and our locking it.
+                taken = self.lock_file.exists() and os.path.samestat(os.fstat(file.fileno()), self.lock_file.stat())
+                if taken:
+                    try:
+                        yield
+                    finally:
+                        self.lock_file.unlink(missing_ok=True)
+
+    def is_locked(self) -> bool:
+        """Whether another process trains in this folder now."""
+        if fcntl is None or not self.lock_file.is_file() or not os.access(self.lock_file, os.W_OK):
+            return False
+        with self.lock_file.open("a") as file:
+            try:
+                fcntl.lockf(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            except OSError:
+                return True
+        return False
+
+    def check_there(self) -> None:
+        """Raises a UserError when the folder has gone while its run goes on."""
+        if not self.path.is_dir():
+            raise UserError(f"the run's folder {self.path} has vanished: nothing can be saved; start the run anew")
+
     def clear(self) -> None:
         """Removes the files of a run and leaves whatever else lies in the folder."""
         for file in self.files():
@@ -89,6 +143,8 @@ class RunFolder:
     def last_good_checkpoint(self) -> Path | None:
         """The checkpoint to go on from: last.ckpt, or best.ckpt where last is damaged; None before the first.
 
+        A damaged one is named on stderr.
+
         Raises:
             UserError: When there are checkpoints and none of them is whole.
         """
@@ -97,6 +153,7 @@ class RunFolder:
         for file in there:
             if problems[file] is None:
                 return file
+            print(f"{file} cannot be used: {problems[file]}", file=sys.stderr)
         if there:
             listed = "; ".join(f"{file}: {problem}" for file, problem in problems.items())
             raise UserError(f"no checkpoint of this run is whole ({listed}): start anew with --overwrite or --name")
@@ -138,6 +195,16 @@ def zip_problem(file: Path) -> str | None:
     except (zipfile.BadZipFile, OSError, EOFError) as error:
         return f"it is truncated or no checkpoint ({error})"
     return f"it is damaged (the checksum of {damaged} does not hold)" if damaged else None
+
+
+def write_problem(target: Path, error: BaseException) -> str:
+    """Why a file could not be written, and what to do about it."""
+    causes = [error, error.__context__, error.__cause__]
+    reason = next((cause.strerror for cause in causes if isinstance(cause, OSError) and cause.strerror), str(error))
+    return (
+        f"{target} could not be written ({reason}). What was written before is whole; make room or make the folder "
+        "writable, then go on with --resume, or choose another place with --runs_dir"
+    )
 
 
 @contextmanager

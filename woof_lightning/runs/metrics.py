@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import csv
 import io
+import os
 from collections.abc import Iterable, Mapping
 from pathlib import Path
 
 from woof_lightning.runs.folder import write_text_durably
 
-REPORT_COLUMNS = ("train/loss", "train/acc1", "train/acc5", "lr")
+REPORT_COLUMNS = ("train/loss", "train/acc1", "train/acc5", "lr", "momentum")
 EPOCH_COLUMNS = ("train/loss_epoch", "train/acc1_epoch", "train/acc5_epoch", "val/loss", "val/acc1", "val/acc5")
 COLUMNS = ("epoch", "step", *REPORT_COLUMNS, *EPOCH_COLUMNS)
 Row = dict[str, float]
@@ -27,30 +28,43 @@ class MetricsFile:
     def __init__(self, path: Path) -> None:
         self.path = path
         self._pending: Row = {}
+        self._written: Row = {}
+        self._replaces = False
         self._columns = _header(path) or list(COLUMNS)
 
     def log(self, values: Mapping[str, float], step: int) -> None:
         """Adds values to the row of a step."""
         if self._pending and self._pending["step"] != step:
             self.flush()
+        if not self._pending and self._written.get("step") == step:
+            self._pending, self._replaces = dict(self._written), True
         self._pending |= {**values, "step": step}
 
     def flush(self) -> None:
         """Writes the row at hand."""
         if not self._pending:
             return
-        row, self._pending = self._pending, {}
+        row, self._pending, replaces, self._replaces = self._pending, {}, self._replaces, False
+        self._written = row
         new = [name for name in row if name not in self._columns]
-        if new or not self.path.exists():
+        if new or replaces or not self.path.exists():
             self._columns += new
-            write_text_durably(self.path, _as_csv([*read_metrics(self.path), row], self._columns))
+            before = read_metrics(self.path)
+            write_text_durably(self.path, _as_csv([*(before[:-1] if replaces else before), row], self._columns))
             return
         with self.path.open("a", newline="") as file:
             csv.DictWriter(file, self._columns, lineterminator="\n").writerow(_as_text(row))
 
+    def sync(self) -> None:
+        """Writes the row at hand, and makes sure that all rows are on the disk."""
+        self.flush()
+        if self.path.exists():
+            with self.path.open("a") as file:
+                os.fsync(file.fileno())
+
     def cut_after(self, step: int) -> None:
         """Drops the rows of later steps, which a resumed run will write again."""
-        self._pending = {}
+        self._pending, self._written = {}, {}
         if self.path.exists():
             rows = [row for row in read_metrics(self.path) if row["step"] <= step]
             write_text_durably(self.path, _as_csv(rows, self._columns))
@@ -73,8 +87,8 @@ def _header(path: Path) -> list[str]:
 
 
 def in_a_line(values: Mapping[str, float]) -> str:
-    """Metrics for people: names and values, four digits."""
-    return "  ".join(f"{name} {value:.4g}" for name, value in values.items())
+    """Metrics for people: names and values, four digits; the momentum, which follows the learning rate, aside."""
+    return "  ".join(f"{name} {value:.4g}" for name, value in values.items() if name != "momentum")
 
 
 def _as_numbers(row: Mapping[str, str]) -> Row:

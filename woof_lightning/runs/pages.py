@@ -8,11 +8,13 @@ import json
 import re
 import sys
 import textwrap
+from collections import Counter
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from statistics import median
 
-from woof_lightning.runs.cost_tables import COST_TABLES, markdown_table
+from woof_lightning.runs.cost_tables import COST_TABLES
+from woof_lightning.runs.tables import markdown_table
 
 BLOCK = re.compile(r"(<!-- generated: (\S+) from (\S+) -->\n).*?(<!-- end -->)", re.DOTALL)
 
@@ -164,6 +166,26 @@ def parity_table(folder: Path) -> str:
     return markdown_table(("setting", "loop", "epochs", "val/acc1", "val/loss"), table)
 
 
+def faults_table(folder: Path) -> str:
+    """What became of runs that were killed again and again, by the way that trained them."""
+    rows = _rows(folder / "faults.csv")
+    table = []
+    for way in dict.fromkeys(row["way"] for row in rows):
+        of_way = [row for row in rows if row["way"] == way]
+        counts = Counter(row["outcome"] for row in of_way)
+        details = dict.fromkeys(part for row in of_way if row["detail"] for part in row["detail"].split(", "))
+        table.append(
+            [
+                way,
+                str(len(of_way)),
+                str(sum(int(row["kills"]) for row in of_way)),
+                *(str(counts[outcome]) for outcome in ("equal", "differs", "failed")),
+                "; ".join(re.sub(r"^\d+ ", "", detail) for detail in details),
+            ]
+        )
+    return markdown_table(("way", "runs", "kills", "equal to the bit", "differ", "failed", "in what"), table)
+
+
 TABLES: dict[str, Callable[[Path], str]] = {
     "runs": runs_table,
     "epoch-times": epoch_times_table,
@@ -172,6 +194,7 @@ TABLES: dict[str, Callable[[Path], str]] = {
     "sweep-speed": sweep_speed_table,
     "source": source_block,
     "parity": parity_table,
+    "faults": faults_table,
     **COST_TABLES,
 }
 

@@ -24,6 +24,7 @@ class RunRecord:
         final: The last validated epoch; its metrics.
         epochs: Epochs done.
         train_s: Time in training and validation, over all sittings.
+        elapsed_s: The same at each epoch's end.
         images_per_s: Training speed of each epoch, validation aside.
     """
 
@@ -31,6 +32,7 @@ class RunRecord:
     final: dict[str, Any] = field(default_factory=dict)
     epochs: int = 0
     train_s: float = 0.0
+    elapsed_s: list[float] = field(default_factory=list)
     images_per_s: list[float] = field(default_factory=list)
 
     def validated(self, epoch: int, metrics: dict[str, Any]) -> None:
@@ -43,6 +45,7 @@ class RunRecord:
         """Notes an epoch's time: all of it, and that of its training steps alone."""
         self.epochs = epoch + 1
         self.train_s += elapsed_s
+        self.elapsed_s.append(self.train_s)
         self.images_per_s.append(images / training_s)
 
     def summary(self, folder: Path) -> str:
@@ -84,6 +87,7 @@ class RunRecord:
             "final": self.final,
             "epochs": self.epochs,
             "train_s": round(self.train_s, 2),
+            "elapsed_s": [round(elapsed_s, 2) for elapsed_s in self.elapsed_s],
             "images_per_s": round(statistics.median(speeds), 2) if speeds else None,
             "status": status,
             "loop": loop,

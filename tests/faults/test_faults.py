@@ -1,0 +1,247 @@
+"""The real command under faults: killed, signalled, out of disk, with a second process, with dead workers."""
+
+from __future__ import annotations
+
+import os
+import random
+import shutil
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pytest
+
+from tests.faults.harness import PATIENCE_S, Ended, Process, difference, killed_until_done, last_step, woof
+from woof_lightning.recipe.checkpoint import read_checkpoint
+from woof_lightning.runs.folder import RunFolder, zip_problem
+from woof_lightning.runs.metrics import read_metrics
+
+STEPS, EPOCHS = 6, 3
+CONFIGS = Path(__file__).parents[2] / "configs"
+EXPERIMENTS = ("sgd_step", "sgd_step_found_lr", "sgd_onecycle", "adamw_onecycle")
+
+
+@pytest.fixture
+def options(small_fit: list[str]) -> list[str]:
+    """A run of three epochs of six steps, each step reported."""
+    limits = ("--trainer.limit_train_batches", STEPS, "--trainer.max_epochs", EPOCHS, "--trainer.log_every_n_steps", 1)
+    return [*small_fit, *map(str, limits)]
+
+
+@pytest.fixture
+def place(tmp_path: Path) -> Path:
+    return tmp_path
+
+
+def run_of(place: Path, name: str = "run") -> RunFolder:
+    return RunFolder(place / "runs" / name)
+
+
+def started(options: list[str], place: Path, *more: object, steps: int = 2, **environment: str) -> Process:
+    """A run that has trained a few steps."""
+    process = woof("fit", [*options, "--name", "run", *more], place, **environment)
+    assert process.wait_until(lambda: last_step(run_of(place)) >= steps), process.wait().err
+    return process
+
+
+def unbroken(options: list[str], place: Path) -> RunFolder:
+    ended = woof("fit", [*options, "--name", "unbroken"], place).wait()
+    assert ended.code == 0, ended.err
+    return run_of(place, "unbroken")
+
+
+def resumed(options: list[str], place: Path, *more: object) -> Ended:
+    ended = woof("fit", [*options, "--name", "run", "--resume", *more], place).wait()
+    assert ended.code == 0, ended.err
+    return ended
+
+
+def assert_whole(run: RunFolder) -> None:
+    """Nothing that is there is torn."""
+    for file in (run.best, run.last):
+        assert not file.exists() or zip_problem(file) is None
+    assert all(row.keys() >= {"epoch", "step"} for row in read_metrics(run.metrics))
+
+
+def killed_run_ends_as_an_unbroken_one(options: list[str], place: Path, seed: int, kills: int) -> None:
+    drawn = random.Random(seed)
+    options = [*options, "--data.num_workers", str(drawn.choice((0, 2)))]
+    reference = unbroken(options, place)
+    more = ["--name", "run", "--resume", *drawn.choice(([], ["--save_every", "2"]))]
+    killed, ended = killed_until_done(
+        lambda: woof("fit", [*options, *more], place), run_of(place), STEPS * EPOCHS, kills, drawn
+    )
+    assert ended.code == 0, ended.err
+    assert killed > 0
+    assert difference(run_of(place), reference) == ""
+
+
+def test_a_run_killed_three_times_ends_as_an_unbroken_one(options: list[str], place: Path) -> None:
+    killed_run_ends_as_an_unbroken_one([*options, "--data.num_workers", "0"], place, seed=0, kills=3)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("seed", range(4))
+@pytest.mark.parametrize("experiment", EXPERIMENTS)
+def test_runs_killed_at_random_end_as_unbroken_ones(
+    options: list[str], place: Path, experiment: str, seed: int
+) -> None:
+    """Twenty kills and more."""
+    options = [
+        str(CONFIGS / f"{experiment}.yaml") if word.endswith("adamw_onecycle.yaml") else word for word in options
+    ]
+    killed_run_ends_as_an_unbroken_one(options, place, seed, kills=2)
+
+
+@pytest.mark.parametrize(("signum", "code"), [(signal.SIGTERM, 143), (signal.SIGUSR1, 138), (signal.SIGINT, 130)])
+def test_a_signal_saves_and_tells_how_to_go_on(options: list[str], place: Path, signum: int, code: int) -> None:
+    reference = unbroken(options, place)
+    process = started(options, place, "--data.num_workers", 2)
+    # To all its processes, as a terminal or a scheduler may; loading processes end by SIGTERM alone.
+    (process.send if signum == signal.SIGTERM else process.send_to_all)(signum)
+    ended = process.wait()
+    assert ended.code == code, ended.err
+    assert "saved; go on with --resume" in ended.err
+    assert "Traceback" not in ended.err
+    assert_whole(run_of(place))
+    step = read_checkpoint(run_of(place).last)["global_step"]
+    out = resumed(options, place).out
+    assert "going on from" in out
+    assert [int(row["step"]) for row in read_metrics(run_of(place).metrics)] == list(range(1, STEPS * EPOCHS + 1))
+    assert 2 <= step <= STEPS * EPOCHS
+    assert difference(run_of(place), reference) == ""
+
+
+def test_a_second_process_is_refused_and_a_killed_one_leaves_no_lock(options: list[str], place: Path) -> None:
+    process = started(options, place, "--trainer.max_epochs", 50)
+    for more in ("--resume", "--overwrite"):
+        second = woof("fit", [*options, "--trainer.max_epochs", 50, "--name", "run", more], place).wait()
+        assert second.code == 2
+        assert "is in use: another process trains in it" in second.err
+    assert "going on, " in woof("compare", ["runs/run"], place).wait().out
+    process.send(signal.SIGKILL)
+    process.wait()
+    resumed([*options, "--trainer.max_epochs", "50"], place, "--trainer.max_time", "00:00:00:01")
+
+
+@pytest.mark.parametrize("file", ["last", "best"])
+def test_a_damaged_checkpoint_is_named_and_the_other_one_taken(options: list[str], place: Path, file: str) -> None:
+    reference = unbroken(options, place)
+    shutil.copytree(reference.path, run_of(place).path)
+    damaged = getattr(run_of(place), file)
+    content = bytearray(damaged.read_bytes())
+    content[len(content) // 2] ^= 1
+    damaged.write_bytes(content)
+    ended = woof("fit", [*options, "--name", "run", "--resume"], place).wait()
+    assert ended.code == 0, ended.err
+    if file == "last":
+        assert "last.ckpt cannot be used: it is damaged" in ended.err
+        assert "checkpoints/best.ckpt" in ended.out
+    assert difference(run_of(place), reference) == "" or file == "best"
+
+
+def limited(options: list[str], place: Path, most_bytes: int) -> Ended:
+    """A run whose files may not grow beyond a size, as on a full disk."""
+    code = (
+        "import resource, sys\n"
+        f"resource.setrlimit(resource.RLIMIT_FSIZE, ({most_bytes}, {most_bytes}))\n"
+        "from woof_lightning.cli import main\n"
+        "sys.exit(main(sys.argv[1:]))\n"
+    )
+    return Process([sys.executable, "-c", code, "fit", *options, "--name", "run", "--resume"], place).wait()
+
+
+def test_a_disk_that_takes_no_more_is_told_and_harms_nothing(options: list[str], place: Path) -> None:
+    first = started(options, place, "--trainer.max_epochs", 30, steps=STEPS + 1)
+    first.send(signal.SIGTERM)
+    first.wait()
+    before = read_checkpoint(run_of(place).last)["global_step"]
+    most = run_of(place).last.stat().st_size // 2
+    ended = limited([*options, "--trainer.max_epochs", "30"], place, most)
+    assert ended.code == 2, ended.err
+    assert "could not be written (File too large)" in ended.err
+    assert "Traceback" not in ended.err
+    assert_whole(run_of(place))
+    assert read_checkpoint(run_of(place).last)["global_step"] == before
+    assert not list(run_of(place).checkpoints.glob(".writing-*"))
+
+
+@pytest.mark.skipif(not hasattr(os, "geteuid") or os.geteuid() != 0, reason="mounting needs root")
+def test_a_full_disk_is_told(options: list[str], place: Path) -> None:
+    small = place / "small"
+    small.mkdir()
+    if subprocess.run(["mount", "-t", "tmpfs", "-o", "size=6m", "tmpfs", str(small)], check=False).returncode:
+        pytest.skip("this machine mounts nothing")
+    try:
+        ended = woof("fit", [*options, "--runs_dir", small, "--name", "run"], place).wait()
+        assert ended.code == 2, ended.err
+        assert "No space left on device" in ended.err
+        assert "Traceback" not in ended.err
+        assert_whole(RunFolder(small / "run"))
+    finally:
+        subprocess.run(["umount", "-l", str(small)], check=True)
+
+
+def test_a_vanished_folder_is_told(options: list[str], place: Path) -> None:
+    process = started(options, place, "--trainer.max_epochs", 50)
+    shutil.rmtree(run_of(place).path, ignore_errors=True)
+    ended = process.wait()
+    assert ended.code == 2, ended.err
+    assert "vanished" in ended.err or "could not be written" in ended.err
+    assert "Traceback" not in ended.err
+    assert not run_of(place).last.exists()
+
+
+def test_a_folder_that_cannot_be_made_is_told(options: list[str], place: Path) -> None:
+    (place / "file").write_text("")
+    ended = woof("fit", [*options, "--runs_dir", place / "file"], place).wait()
+    assert ended.code == 2
+    assert "cannot be made" in ended.err
+
+
+def test_a_dead_worker_is_told(options: list[str], place: Path) -> None:
+    process = started(options, place, "--data.num_workers", 2, "--trainer.max_epochs", 200)
+    (worker, *_) = loading_processes(process)
+    os.kill(worker, signal.SIGKILL)
+    ended = process.wait()
+    assert ended.code == 2, ended.err
+    assert "a loading process died" in ended.err
+    assert "data.num_workers" in ended.err
+    assert "Traceback" not in ended.err
+    assert_whole(run_of(place))
+
+
+def test_a_hanging_worker_is_told(options: list[str], place: Path) -> None:
+    code = (
+        "import sys\n"
+        "from woof_lightning.recipe import loading\n"
+        "loading.WORKER_TIMEOUT_S = 3\n"
+        "from woof_lightning.cli import main\n"
+        "sys.exit(main(sys.argv[1:]))\n"
+    )
+    more = ["--name", "run", "--data.num_workers", "1", "--trainer.max_epochs", "200"]
+    process = Process([sys.executable, "-c", code, "fit", *options, *more], place)
+    assert process.wait_until(lambda: last_step(run_of(place)) >= 2)
+    (worker, *_) = loading_processes(process)
+    os.kill(worker, signal.SIGSTOP)
+    try:
+        ended = process.wait()
+    finally:
+        os.kill(worker, signal.SIGKILL)
+    assert ended.code == 2, ended.err
+    assert "no batch came from the loading processes in 3 s" in ended.err
+
+
+def loading_processes(process: Process) -> list[int]:
+    """The children of a training that load images."""
+    pid = process.pid
+    deadline_s = time.monotonic() + PATIENCE_S
+    while time.monotonic() < deadline_s:
+        children = [int(child) for child in Path(f"/proc/{pid}/task/{pid}/children").read_text().split()]
+        loading = [child for child in children if "woof_lightning" in Path(f"/proc/{child}/cmdline").read_text()]
+        if loading:
+            return loading
+        time.sleep(0.05)
+    raise AssertionError("no loading process")

@@ -1,0 +1,352 @@
+"""`woof compare`: any run's logs, as tables, figures and a page."""
+
+from __future__ import annotations
+
+import csv
+import json
+import shutil
+import time
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+import yaml
+from torch.utils.tensorboard import SummaryWriter
+
+from tests.conftest import Woof
+from woof_lightning.errors import UserError
+from woof_lightning.runs.compare import compare, tables_of
+from woof_lightning.runs.curves import draw_curves, smoothed, style_of
+from woof_lightning.runs.events import TAGS, event_files, is_torn, read_events
+from woof_lightning.runs.folder import RunFolder
+from woof_lightning.runs.metrics import MetricsFile
+from woof_lightning.runs.read import TOP1, TOP5, differences, find_runs, read_run, read_runs, short_names
+
+STEPS_PER_EPOCH = 4
+
+
+def write_run(path: Path, top1: list[float], *, finished: bool = True, reports: int = 2, **settings: Any) -> Path:
+    """A run folder as `woof fit` leaves it, with so many epochs as there are accuracies."""
+    run = RunFolder(path)
+    run.create()
+    config = {"model": {"lr": 0.02, **settings}, "trainer": {"max_epochs": max(3, len(top1))}}
+    run.config.write_text(yaml.safe_dump(config))
+    metrics = MetricsFile(run.metrics)
+    for epoch, value in enumerate(top1):
+        for report in range(1, reports + 1):
+            step = STEPS_PER_EPOCH * epoch + report * STEPS_PER_EPOCH // reports
+            metrics.log({"train/loss": 2.0 / step, "lr": 0.02 / step, "momentum": 0.9, "epoch": epoch}, step)
+        metrics.log({"val/acc1": value, "val/acc5": min(1, value + 0.3), "val/loss": 1.0, "epoch": epoch}, step)
+    metrics.flush()
+    if finished:
+        elapsed_s = [10.0 * (epoch + 1) for epoch in range(len(top1))]
+        run.write_result(
+            {"status": "finished", "train_s": elapsed_s[-1], "elapsed_s": elapsed_s, "images_per_s": 123.4}
+        )
+    return path
+
+
+def write_events(path: Path, values: dict[str, list[tuple[int, float]]], wall_s: float = 1000.0) -> Path:
+    """A TensorBoard folder; each step lasts a second."""
+    with SummaryWriter(str(path)) as writer:
+        for tag, points in values.items():
+            for step, value in points:
+                writer.add_scalar(tag, value, step, walltime=wall_s + step)
+    return path
+
+
+def test_runs_stand_beside_each_other(woof: Woof) -> None:
+    write_run(Path("runs/a"), [0.3, 0.5, 0.5], optimizer="sgd")
+    write_run(Path("runs/b"), [0.6, 0.4, 0.2], optimizer="adamw")
+    done = woof("compare", "runs", "--out", "out")
+    assert done.code == 0, done.err
+    rows = list(csv.DictReader(Path("out/results.csv").read_text().splitlines()))
+    assert [row["run"] for row in rows] == ["a", "b"]
+    # The first of equals is the best.
+    assert [(row["best top-1"], row["its epoch"], row["its top-5"]) for row in rows] == [
+        ("0.500", "2", "0.800"),
+        ("0.600", "1", "0.900"),
+    ]
+    assert [(row["final top-1"], row["final top-5"]) for row in rows] == [("0.500", "0.800"), ("0.200", "0.500")]
+    assert {(row["state"], row["training, s"], row["images/s"]) for row in rows} == {("finished", "30", "123")}
+    settings = list(csv.DictReader(Path("out/settings.csv").read_text().splitlines()))
+    assert [list(row.items()) for row in settings] == [
+        [("run", "a"), ("model.optimizer", "sgd")],
+        [("run", "b"), ("model.optimizer", "adamw")],
+    ]
+    assert "| a | finished | 0.500 | 2 |" in Path("out/results.md").read_text()
+    assert "0.600" in done.out
+    drawn = sorted(file.name for file in Path("out").glob("*.png"))
+    assert drawn == ["loss.png", "lr.png", "momentum.png", "top1.png", "top1_over_time.png", "top5.png"]
+
+
+def test_without_a_folder_only_the_terminal_gets_something(woof: Woof) -> None:
+    write_run(Path("a"), [0.3])
+    before = sorted(Path().rglob("*"))
+    done = woof("compare", "a")
+    assert done.code == 0
+    assert "0.300" in done.out
+    assert "Settings" not in done.out
+    assert sorted(Path().rglob("*")) == before
+
+
+def test_percent_is_known_by_the_tag_not_by_the_size(tmp_path: Path) -> None:
+    percent = write_events(tmp_path / "post", {"avg.val.acc1": [(0, 0.5), (1, 80.0)], "train.loss": [(10, 2), (79, 1)]})
+    fraction = write_events(tmp_path / "fastai", {"accuracy": [(4, 0.5), (8, 0.8)], "train_loss": [(1, 2), (8, 1)]})
+    post, fastai = read_runs([percent, fraction])
+    assert post.series[TOP1].value == pytest.approx([0.005, 0.8])
+    assert fastai.series[TOP1].value == pytest.approx([0.5, 0.8])
+    assert (post.epochs(TOP1), fastai.epochs(TOP1)) == ([1, 2], [1, 2])
+    assert (post.steps_per_epoch, fastai.steps_per_epoch) == (40, 4)
+    assert post.epochs("train/loss") == [0.25, 79 / 40]
+
+
+def test_the_tags_of_a_step_win_over_those_of_an_epoch(tmp_path: Path) -> None:
+    folder = write_events(tmp_path / "post", {"train.lr_0": [(10, 0.1)], "lr_0": [(0, 0.5)], "train.loss": [(10, 1)]})
+    assert read_run(folder, "post").series["lr"].value == pytest.approx([0.1])
+
+
+def test_every_known_tag_has_a_meaning() -> None:
+    names = {tag.name for known in TAGS.values() for tag in known.values()}
+    assert names == set(TAGS["woof_lightning"])
+
+
+def test_the_post_s_own_events_are_read(woof: Woof, small_fit: list[str]) -> None:
+    """Those of the post's loop on the post's own libraries, without the files of this project."""
+    assert woof("loop", "hand_rolled", *small_fit, "--name", "post").code == 0
+    ours = read_run(Path("runs/post"), "ours")
+    for file in ("metrics.csv", "config.yaml", "result.json"):
+        Path("runs/post", file).unlink()
+    theirs = read_run(Path("runs/post"), "theirs")
+    for name in ("train/loss", "train/acc1", "lr"):
+        assert theirs.series[name].step == ours.series[name].step
+        assert theirs.series[name].value == pytest.approx(ours.series[name].value)
+    assert theirs.state == "2 epochs"
+    # The post's means are over batches, of 16 images each here.
+    assert theirs.series[TOP1].value == pytest.approx(ours.series[TOP1].value)
+
+
+def test_plain_lightning_s_events_are_read(tmp_path: Path) -> None:
+    from lightning.pytorch import Trainer
+    from lightning.pytorch.callbacks import LearningRateMonitor
+    from lightning.pytorch.loggers import TensorBoardLogger
+
+    from woof_lightning.cost.usual import UsualClassifier
+    from woof_lightning.recipe.config import ModelConfig
+
+    class Net(torch.nn.Module):
+        def __init__(self) -> None:
+            super().__init__()
+            self.linear = torch.nn.Linear(3, 10)
+
+        def forward(self, images: torch.Tensor) -> torch.Tensor:
+            found: torch.Tensor = self.linear(images.mean((2, 3)))
+            return found
+
+    batches = [(torch.zeros(4, 3, 8, 8, dtype=torch.uint8), torch.tensor([0, 1, 2, 3]))] * 5
+    trainer = Trainer(
+        max_epochs=2, accelerator="cpu", log_every_n_steps=1, enable_progress_bar=False, enable_model_summary=False,
+        enable_checkpointing=False, num_sanity_val_steps=0, logger=TensorBoardLogger(tmp_path, name="", version="run"),
+        callbacks=[LearningRateMonitor("step", log_momentum=True)],
+    )  # fmt: skip
+    loader: Any = torch.utils.data.DataLoader(batches, batch_size=None)  # type: ignore[arg-type]
+    trainer.fit(UsualClassifier(Net(), ModelConfig(lr=0.01, num_classes=10)), loader, loader)
+    run = read_run(tmp_path / "run", "usual")
+    known = {"train/loss", "train/acc1", "train/acc5", "lr", "momentum", TOP1, TOP5, "val/loss"}
+    assert known <= run.series.keys()
+    assert len(run.series[TOP1].value) == 2
+    assert run.series["lr"].value[-1] < run.series["lr"].value[4]
+
+
+def test_ignite_s_events_are_read(tmp_path: Path) -> None:
+    from ignite.engine import Engine, Events
+    from ignite.handlers.tensorboard_logger import OptimizerParamsHandler, TensorboardLogger
+
+    optimizer = torch.optim.SGD([torch.zeros(1, requires_grad=True)], lr=0.1, momentum=0.9)
+    trainer, evaluator = Engine(lambda *_: 0.5), Engine(lambda *_: None)
+    evaluator.add_event_handler(Events.ITERATION_COMPLETED, lambda e: e.state.metrics.update(accuracy=0.25, loss=2.0))
+    trainer.add_event_handler(Events.EPOCH_COMPLETED, lambda _: evaluator.run([0]))
+    with TensorboardLogger(log_dir=str(tmp_path)) as logger:
+        logger.attach_output_handler(
+            trainer, Events.ITERATION_COMPLETED, tag="training", output_transform=lambda loss: {"loss": loss}
+        )
+        logger.attach_output_handler(
+            evaluator,
+            Events.EPOCH_COMPLETED,
+            tag="validation",
+            metric_names=["loss", "accuracy"],
+            global_step_transform=lambda *_: trainer.state.iteration,
+        )
+        logger.attach(trainer, OptimizerParamsHandler(optimizer), Events.ITERATION_COMPLETED)
+        trainer.run([0] * 3, max_epochs=2)
+    run = read_run(tmp_path, "ignite")
+    assert run.series.keys() >= {"train/loss", "lr", TOP1, "val/loss"}
+    assert run.series[TOP1].value == [0.25, 0.25]
+    assert run.epochs(TOP1) == [1, 2]
+
+
+def test_fastai_s_events_are_read(tmp_path: Path) -> None:
+    from fastai.callback.tensorboard import TensorBoardCallback
+    from fastai.data.core import DataLoaders
+    from fastai.learner import Learner
+    from fastai.metrics import accuracy, top_k_accuracy
+
+    data = torch.utils.data.TensorDataset(torch.randn(8, 4), torch.arange(8))
+    loader = torch.utils.data.DataLoader(data, batch_size=4)
+    net = torch.nn.Linear(4, 8)
+    learner = Learner(
+        DataLoaders(loader, loader), net, loss_func=torch.nn.functional.cross_entropy,
+        metrics=[accuracy, top_k_accuracy], path=tmp_path,
+        cbs=[TensorBoardCallback(log_dir=tmp_path / "run", trace_model=False, log_preds=False)],
+    )  # fmt: skip
+    with learner.no_bar(), learner.no_logging():
+        learner.fit_one_cycle(2, 0.01)
+    run = read_run(tmp_path / "run", "fastai")
+    assert run.series.keys() >= {"train/loss", "val/loss", "lr", "momentum", TOP1, TOP5}
+    assert len(run.series[TOP1].value) == 2
+
+
+def test_a_run_that_is_not_done_is_shown_as_far_as_it_goes(woof: Woof) -> None:
+    folder = write_run(Path("cut"), [0.3, 0.4], finished=False)
+    with (folder / "metrics.csv").open("a") as file:
+        file.write("2,9,0.1")
+    done = woof("compare", "cut", "--out", "out")
+    assert done.code == 0, done.err
+    assert "unfinished, 2 of 3 epochs" in done.out
+    assert "note: cut: metrics.csv ends within a row; what was written before is shown" in done.out
+    assert "metrics.csv ends within a row" in Path("out/index.html").read_text()
+
+
+def test_a_torn_record_of_events_is_left_out(tmp_path: Path) -> None:
+    folder = write_events(tmp_path / "post", {"train.loss": [(10, 2), (20, 1)], "avg.val.acc1": [(0, 50.0)]})
+    (file,) = event_files(folder)
+    assert not is_torn(file)
+    whole = file.read_bytes()
+    for missing in (1, 5, 20):
+        file.write_bytes(whole[:-missing])
+        assert is_torn(file)
+        run = read_run(folder, "post")
+        assert run.series["train/loss"].step == [10, 20]
+        assert TOP1 not in run.series
+        assert run.notes == [f"{file.name} ends within a record"]
+
+
+def test_a_resumed_run_s_pause_is_no_training_time(tmp_path: Path) -> None:
+    write_events(tmp_path, {"train_loss": [(1, 3.0), (2, 2.0), (3, 9.0)]}, wall_s=1000.0)
+    (first,) = event_files(tmp_path)
+    first.rename(tmp_path / "events.out.tfevents.1")
+    write_events(tmp_path, {"train_loss": [(3, 1.0), (4, 0.5)]}, wall_s=9000.0)
+    (second,) = [file for file in event_files(tmp_path) if file.name != "events.out.tfevents.1"]
+    second.rename(tmp_path / "events.out.tfevents.2")
+    series = read_events(event_files(tmp_path)).series["train/loss"]
+    assert series.step == [1, 2, 3, 4]
+    assert series.value == [3, 2, 1, 0.5]
+    # The writer itself notes the true time when it begins a file: only differences within a sitting are looked at.
+    assert series.elapsed_s[3] - series.elapsed_s[2] == pytest.approx(1)
+    assert series.elapsed_s[1] - series.elapsed_s[0] == pytest.approx(1)
+
+
+def test_a_run_without_a_result_takes_its_times_from_its_events(woof: Woof, small_fit: list[str]) -> None:
+    assert woof("fit", *small_fit).code == 0
+    place = RunFolder(Path("runs/adamw_onecycle"))
+    told = json.loads(place.result.read_text())["elapsed_s"]
+    place.result.unlink()
+    read = read_run(place.path, "cut").series[TOP1].elapsed_s
+    assert len(read) == 2
+    assert read[1] - read[0] == pytest.approx(told[1] - told[0], abs=1)
+
+
+def test_a_folder_without_a_run_is_named(woof: Woof) -> None:
+    Path("empty").mkdir()
+    done = woof("compare", "empty", "nowhere")
+    assert done.code == 2
+    assert "empty holds no run: there is no metrics.csv and no TensorBoard event file in it" in done.err
+    assert "nowhere is no folder" in done.err
+
+
+def test_unknown_tags_are_listed(woof: Woof) -> None:
+    write_events(Path("other"), {"reward": [(1, 2.0)], "entropy": [(1, 0.3)]})
+    done = woof("compare", "other")
+    assert done.code == 2
+    assert "other has events, but none whose meaning is known; its tags: entropy, reward" in done.err
+
+
+def test_another_program_s_metrics_csv_is_not_taken_for_a_run(tmp_path: Path) -> None:
+    (tmp_path / "metrics.csv").write_text("epoch,step,val_loss\n0,1,2.0\n")
+    with pytest.raises(UserError, match="holds no run"):
+        find_runs([tmp_path])
+
+
+def test_names_tell_runs_apart() -> None:
+    assert short_names([Path("/x/a/run"), Path("/x/b/run")]) == ["a/run", "b/run"]
+    assert short_names([Path("/x/a/one"), Path("/x/b/two")]) == ["one", "two"]
+
+
+def test_settings_of_another_program_are_not_known(tmp_path: Path) -> None:
+    folders = [write_run(tmp_path / "a", [0.1], lr=0.1), write_run(tmp_path / "b", [0.1], lr=0.2)]
+    folders.append(write_events(tmp_path / "c", {"accuracy": [(4, 0.5)]}))
+    assert differences(read_runs(folders)) == {"model.lr": ["0.1", "0.2", ""]}
+    assert differences(read_runs([folders[0], folders[2]])) == {}
+
+
+def test_a_run_has_one_colour_in_all_figures(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    from matplotlib.figure import Figure
+
+    seen: list[dict[str, Any]] = []
+
+    def look(self: Figure, *_: Any, **__: Any) -> None:
+        (axes,) = self.axes
+        lines = [line for line in axes.get_lines() if not str(line.get_label()).startswith("_")]
+        seen.append({str(line.get_label()): (line.get_color(), line.get_linestyle()) for line in lines})
+
+    monkeypatch.setattr(Figure, "savefig", look)
+    names = [f"run{number}" for number in range(9)]
+    runs = read_runs([write_run(tmp_path / name, [0.2, 0.3]) for name in names])
+    drawn = draw_curves(runs, tmp_path)
+    assert len(drawn) == len(seen) == 6
+    expected = {name: tuple(style_of(place).values()) for place, name in enumerate(names)}
+    assert all(found == expected for found in seen)
+    assert len(set(expected.values())) == len(names)
+
+
+def test_runs_that_cannot_count_epochs_are_drawn_over_steps(tmp_path: Path) -> None:
+    own = write_run(tmp_path / "own", [0.2, 0.3])
+    other = write_events(tmp_path / "other", {"train_loss": [(1, 2.0), (8, 1.0)]})
+    runs = read_runs([own, other])
+    assert (runs[0].steps_per_epoch, runs[1].steps_per_epoch) == (4, None)
+    assert runs[0].steps(TOP1) == [4, 8]
+    assert draw_curves(runs, tmp_path)[0].file.name == "top1.png"
+
+
+def test_a_sweep_alone_is_shown(tmp_path: Path) -> None:
+    folder = tmp_path / "swept"
+    (folder / "lr_find").mkdir(parents=True)
+    (folder / "lr_find" / "curve.csv").write_text("lr,loss,raw_loss\n1e-3,2.3,2.4\n1e-2,2.0,2.1\n1.0,9.0,9.9\n")
+    found = compare([folder], tmp_path / "out")
+    assert found.tables[0].rows[0][1] == "sweep only"
+    assert (tmp_path / "out" / "lr_find.png").exists()
+
+
+def test_smoothing_keeps_a_constant() -> None:
+    assert smoothed([3.0] * 5) == pytest.approx([3.0] * 5)
+    assert smoothed([]) == []
+
+
+def test_two_hundred_runs_take_less_than_twenty_seconds(tmp_path: Path) -> None:
+    first = write_run(tmp_path / "runs" / "run0", [0.5] * 40, reports=4)
+    for number in range(1, 200):
+        shutil.copytree(first, tmp_path / "runs" / f"run{number}")
+    start_s = time.perf_counter()
+    found = compare([tmp_path / "runs"], tmp_path / "out")
+    assert time.perf_counter() - start_s < 20
+    assert len(found.tables[0].rows) == 200
+    assert (tmp_path / "out" / "index.html").stat().st_size < 3e6
+
+
+def test_tables_are_the_same_everywhere(tmp_path: Path) -> None:
+    runs = read_runs([write_run(tmp_path / "a|b", [0.1])])
+    (table,) = tables_of(runs)
+    assert table.as_csv().splitlines()[1].startswith("a|b,finished,0.100,1,")
+    assert table.as_markdown().splitlines()[2].startswith("| a\\|b | finished | 0.100 | 1 |")
+    assert table.as_text().splitlines()[1].startswith("a|b  finished  0.100")

@@ -1,0 +1,102 @@
+"""The page of `woof compare` in a real browser, opened from the disk."""
+
+from __future__ import annotations
+
+import html
+import json
+import os
+import re
+import shutil
+import subprocess
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from tests.runs.test_compare import write_events, write_run
+from woof_lightning.runs.compare import compare
+
+# Clicks and looks as a person would, and leaves what it saw in the page.
+LOOK = """<script>
+const errors = [];
+addEventListener("error", event => errors.push(event.message));
+addEventListener("load", () => {
+  const table = document.querySelector("table");
+  const column = name => [...table.rows[0].cells].findIndex(cell => cell.textContent === name);
+  const cells = name => [...table.tBodies[0].rows].map(row => row.cells[column(name)].textContent);
+  const click = name => table.rows[0].cells[column(name)].firstChild.click();
+  const found = {runs: cells("run")};
+  click("best top-1"); found.rising = cells("best top-1");
+  click("best top-1"); found.falling = cells("best top-1");
+  found.marked = table.querySelectorAll("[aria-sort=descending]").length;
+  click("run"); found.sorted = cells("run");
+  found.images = [...document.images].map(image => image.complete && image.naturalWidth > 300);
+  found.wider = document.documentElement.scrollWidth - innerWidth;
+  found.width = innerWidth;
+  found.errors = errors;
+  const place = document.createElement("pre");
+  place.id = "found";
+  place.textContent = JSON.stringify(found);
+  document.body.append(place);
+});
+</script>"""
+
+
+@pytest.fixture(scope="module")
+def chromium() -> str:
+    """The browser, where there is one; where WOOF_BROWSER is set there must be."""
+    found = shutil.which(os.environ.get("WOOF_BROWSER", "chromium"))
+    if found is None:
+        assert "WOOF_BROWSER" not in os.environ, "WOOF_BROWSER names no program"
+        pytest.skip("chromium is not installed")
+    return found
+
+
+def seen_by(chromium: str, page: Path, width_px: int, profile: Path) -> tuple[dict[str, Any], str]:
+    """What LOOK finds in a page, and what the browser's console says."""
+    looked = page.with_name("looked.html")
+    looked.write_text(page.read_text().replace("<head>", f"<head>{LOOK}"))
+    done = subprocess.run(
+        [
+            *(chromium, "--headless", "--no-sandbox", "--disable-gpu", "--disable-quic", "--no-first-run"),
+            *("--disable-background-networking", "--disable-component-update", "--disable-sync"),
+            *("--enable-logging=stderr", f"--user-data-dir={profile}", f"--window-size={width_px},900"),
+            *("--virtual-time-budget=5000", "--dump-dom", looked.resolve().as_uri()),
+        ],
+        capture_output=True,
+        text=True,
+        timeout=120,
+        check=True,
+    )
+    (found,) = re.findall(r'<pre id="found">(.*?)</pre>', done.stdout, re.DOTALL)
+    return dict(json.loads(html.unescape(found))), done.stderr
+
+
+@pytest.mark.parametrize("width_px", [1300, 500])
+def test_the_page_works_in_a_browser(chromium: str, width_px: int, tmp_path: Path) -> None:
+    for name, top1 in (("<b>b", [0.61]), ("a", [0.3, 0.4])):
+        write_run(tmp_path / "runs" / name, top1)
+    write_events(tmp_path / "runs" / "c", {"train_loss": [(1, 2.0), (2, 1.0)]})
+    compare([tmp_path / "runs"], tmp_path / "out")
+    found, console = seen_by(chromium, tmp_path / "out" / "index.html", width_px, tmp_path / "profile")
+    assert found["runs"] == ["<b>b", "a", "c"]
+    # Cells without a value come last both ways.
+    assert found["rising"] == ["0.400", "0.610", ""]
+    assert found["falling"] == ["0.610", "0.400", ""]
+    assert found["marked"] == 1
+    assert found["sorted"] == ["<b>b", "a", "c"]
+    assert found["images"] == [True] * 6
+    assert found["errors"] == []
+    assert found["wider"] <= 0
+    assert found["width"] <= width_px
+    assert "CONSOLE" not in console
+
+
+def test_the_page_needs_nothing_else(tmp_path: Path) -> None:
+    write_run(tmp_path / "a", [0.3, 0.4])
+    compare([tmp_path / "a"], tmp_path / "out")
+    page = tmp_path / "out" / "index.html"
+    named = re.findall(r'(?:src|href)="([^"]{0,10})|url\(|@import', page.read_text())
+    assert named
+    assert all(name.startswith("data:") for name in named)
+    assert page.stat().st_size < 3e6

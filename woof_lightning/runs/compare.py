@@ -1,0 +1,140 @@
+"""`woof compare`: runs beside each other, as tables, figures and a page."""
+
+from __future__ import annotations
+
+import csv
+import io
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from woof_lightning.runs.curves import draw_curves
+from woof_lightning.runs.folder import write_text_durably
+from woof_lightning.runs.page import page_of
+from woof_lightning.runs.read import TOP1, TOP5, Run, differences, find_runs, read_runs
+from woof_lightning.runs.tables import markdown_table, text_table
+
+MISSING = ""
+
+
+@dataclass(frozen=True)
+class Table:
+    """A table, a row a run.
+
+    Args:
+        title: What it shows.
+        header: Its columns' names.
+        rows: Its cells.
+    """
+
+    title: str
+    header: tuple[str, ...]
+    rows: list[list[str]]
+
+    def as_text(self) -> str:
+        """For a terminal."""
+        return text_table(self.header, self.rows)
+
+    def as_markdown(self) -> str:
+        """For a page."""
+        return markdown_table(self.header, self.rows)
+
+    def as_csv(self) -> str:
+        """For a spreadsheet."""
+        out = io.StringIO()
+        csv.writer(out, lineterminator="\n").writerows([self.header, *self.rows])
+        return out.getvalue()
+
+
+@dataclass(frozen=True)
+class Comparison:
+    """Runs beside each other.
+
+    Args:
+        tables: What they reached, and the settings in which they differ.
+        notes: What a reader should know of some of them.
+    """
+
+    tables: list[Table]
+    notes: list[str]
+
+    def lines(self) -> list[str]:
+        """For a terminal."""
+        return [*(table.as_text() for table in self.tables), *(f"note: {note}" for note in self.notes)]
+
+    def as_markdown(self) -> str:
+        """The tables, and the notes below them."""
+        notes = "".join(f"- {note}\n" for note in self.notes)
+        parts = [f"## {table.title}\n\n{table.as_markdown()}" for table in self.tables]
+        return "\n".join([*parts, *([notes] if notes else [])])
+
+
+def compare(folders: Sequence[Path], out: Path | None) -> Comparison:
+    """Compares runs, and writes tables, figures and a page where a folder for them is given.
+
+    Args:
+        folders: The runs' folders, or folders that hold runs.
+        out: Gets results.md, results.csv, settings.csv, one PNG a figure, and index.html.
+
+    Raises:
+        UserError: When a folder holds nothing that can be compared.
+    """
+    runs = read_runs(find_runs(folders))
+    found = Comparison(tables_of(runs), notes_of(runs))
+    if out is not None:
+        out.mkdir(parents=True, exist_ok=True)
+        write_text_durably(out / "results.md", found.as_markdown())
+        for table in found.tables:
+            write_text_durably(out / f"{table.title.lower()}.csv", table.as_csv())
+        contents = [(table.title, table.header, table.rows) for table in found.tables]
+        write_text_durably(out / "index.html", page_of(contents, draw_curves(runs, out), found.notes))
+    return found
+
+
+def tables_of(runs: Sequence[Run]) -> list[Table]:
+    """The runs' results, and the settings in which they differ, where any do."""
+    header = (
+        *("run", "state", "best top-1", "its epoch", "its top-5", "final top-1", "final top-5"),
+        *("training, s", "images/s"),
+    )
+    tables = [Table("Results", header, [result_row(run) for run in runs])]
+    differing = differences(runs)
+    if differing:
+        rows = [[run.name, *(values[place] for values in differing.values())] for place, run in enumerate(runs)]
+        tables.append(Table("Settings", ("run", *differing), rows))
+    return tables
+
+
+def result_row(run: Run) -> list[str]:
+    """A run's best and last validation, its time and its speed."""
+    top1, top5 = run.series.get(TOP1), run.series.get(TOP5)
+    cells = [MISSING] * 5
+    if top1 is not None:
+        epochs = run.epochs(TOP1)
+        # The first of equals, as in the run itself.
+        best = max(range(len(top1.value)), key=top1.value.__getitem__)
+        of_step = {} if top5 is None else dict(zip(top5.step, top5.value, strict=True))
+        cells = [
+            accuracy(top1.value[best]),
+            MISSING if epochs is None else f"{epochs[best]:.0f}",
+            accuracy(of_step.get(top1.step[best])),
+            accuracy(top1.value[-1]),
+            accuracy(of_step.get(top1.step[-1])),
+        ]
+    elapsed_s = run.result.get("train_s") or (top1.elapsed_s[-1] if top1 is not None and top1.elapsed_s else None)
+    speed = run.result.get("images_per_s")
+    return [
+        *(run.name, run.state, *cells),
+        MISSING if elapsed_s is None else f"{elapsed_s:.0f}",
+        MISSING if speed is None else f"{speed:.3g}",
+    ]
+
+
+def accuracy(fraction: float | None) -> str:
+    """An accuracy as a fraction, three digits."""
+    return MISSING if fraction is None else f"{fraction:.3f}"
+
+
+def notes_of(runs: Sequence[Run]) -> list[str]:
+    """What a reader should know of some runs."""
+    return [f"{run.name}: {note}; what was written before is shown" for run in runs for note in run.notes]

@@ -21,7 +21,7 @@ from woof_lightning.runs.metrics import read_metrics
 # Processes compute with one thread, so that sums come out alike.
 ENVIRONMENT = {"OMP_NUM_THREADS": "1"}
 POLL_S = 0.01
-PATIENCE_S = 300
+PATIENCE_S = 120
 
 
 @dataclass(frozen=True)
@@ -93,12 +93,23 @@ def woof(verb: str, options: Sequence[object], cwd: Path, **environment: str) ->
     return Process([sys.executable, "-m", "woof_lightning", verb, *options], cwd, **environment)
 
 
-def kill_at(process: Process, run: RunFolder, step: int, later_s: float) -> bool:
-    """Kills a run when its metrics.csv has reached a step, a moment later; tells whether it still lived."""
-    process.wait_until(lambda: last_step(run) >= step)
+def kill_at(start: Callable[[], Process], run: RunFolder, step: int, later_s: float) -> bool:
+    """Starts a run and kills it a moment after its metrics.csv has reached a step; tells whether it still lived."""
+    begun_s = time.time()
+    process = start()
+    # The rows of the sitting before count only when this one has taken the folder.
+    process.wait_until(lambda: last_write_s(run) > begun_s and last_step(run) >= step)
     time.sleep(later_s)
     process.send(signal.SIGKILL)
     return process.wait().code == -signal.SIGKILL
+
+
+def last_write_s(run: RunFolder) -> float:
+    """When something was last written into a run's folder."""
+    try:
+        return max((file.stat().st_mtime for file in run.path.rglob("*")), default=0.0)
+    except OSError:  # A file that has just been replaced.
+        return 0.0
 
 
 def last_step(run: RunFolder) -> int:
@@ -127,8 +138,8 @@ def killed_until_done(
     """
     done = 0
     for _ in range(kills):
-        step = drawn.randint(last_step(run), steps - 1)
-        done += kill_at(start(), run, step, drawn.uniform(0, 0.3))
+        step = drawn.randint(min(last_step(run), steps - 1), steps - 1)
+        done += kill_at(start, run, step, drawn.uniform(0, 0.3))
         if run.result.exists():
             break
     return done, start().wait()

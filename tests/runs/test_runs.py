@@ -48,6 +48,11 @@ def test_an_empty_folder_is_free_and_a_run_is_not(run: RunFolder) -> None:
         assert way_out in str(caught.value)
 
 
+def test_a_folder_whose_first_file_was_never_finished_is_free(run: RunFolder) -> None:
+    (run.path / ".writing-1-config.yaml").write_text("half")
+    run.check_free()
+
+
 def test_a_file_in_the_folder_s_place_is_named(tmp_path: Path) -> None:
     (tmp_path / "run").write_text("")
     with pytest.raises(UserError, match="is a file"):

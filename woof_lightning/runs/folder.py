@@ -55,7 +55,8 @@ class RunFolder:
         """Raises a UserError when the folder already holds a run."""
         if self.path.exists() and not self.path.is_dir():
             raise UserError(f"{self.path} is a file: expected a folder for the run; choose another with --name")
-        if self.files():
+        # A run that was killed while it wrote its first file has left nothing to go on with.
+        if any(not file.name.startswith(TEMPORARY_PREFIX) for file in self.files()):
             raise UserError(
                 f"{self.path} already holds a run: go on with it (--resume), keep it and choose another name "
                 "(--name NAME), or replace it (--overwrite)"

@@ -265,6 +265,13 @@ def test_a_folder_without_a_run_is_named(woof: Woof) -> None:
     assert "nowhere is no folder" in done.err
 
 
+def test_a_folder_for_the_page_that_cannot_be_made_is_named(woof: Woof) -> None:
+    write_run(Path("a"), [0.3])
+    done = woof("compare", "a", "--out", "a/metrics.csv/out")
+    assert done.code == 2
+    assert "the folder a/metrics.csv/out cannot be made (Not a directory): choose another with --out" in done.err
+
+
 def test_unknown_tags_are_listed(woof: Woof) -> None:
     write_events(Path("other"), {"reward": [(1, 2.0)], "entropy": [(1, 0.3)]})
     done = woof("compare", "other")

@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from woof_lightning.runs.curves import draw_curves
-from woof_lightning.runs.folder import write_text_durably
+from woof_lightning.runs.folder import make_folder, write_text_durably
 from woof_lightning.runs.page import page_of
 from woof_lightning.runs.read import TOP1, TOP5, Run, differences, find_runs, read_runs
 from woof_lightning.runs.tables import markdown_table, text_table
@@ -82,7 +82,7 @@ def compare(folders: Sequence[Path], out: Path | None) -> Comparison:
     runs = read_runs(find_runs(folders))
     found = Comparison(tables_of(runs), notes_of(runs))
     if out is not None:
-        out.mkdir(parents=True, exist_ok=True)
+        make_folder(out, "--out")
         write_text_durably(out / "results.md", found.as_markdown())
         for table in found.tables:
             write_text_durably(out / f"{table.title.lower()}.csv", table.as_csv())

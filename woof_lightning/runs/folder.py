@@ -76,12 +76,7 @@ class RunFolder:
         Raises:
             UserError: When it cannot be written to.
         """
-        try:
-            self.checkpoints.mkdir(parents=True, exist_ok=True)
-        except OSError as error:
-            raise UserError(
-                f"the run's folder {self.path} cannot be made ({error.strerror}): choose another with --runs_dir"
-            ) from error
+        make_folder(self.checkpoints, "--runs_dir")
 
     @contextmanager
     def locked(self) -> Iterator[None]:
@@ -163,6 +158,24 @@ class RunFolder:
     def write_result(self, result: dict[str, Any]) -> None:
         """Writes result.json."""
         write_text_durably(self.result, json.dumps(result, indent=2) + "\n")
+
+
+def make_folder(folder: Path, option: str) -> None:
+    """Makes a folder and those above it.
+
+    Args:
+        folder: The folder.
+        option: The option that names another.
+
+    Raises:
+        UserError: When it cannot be made.
+    """
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise UserError(
+            f"the folder {folder} cannot be made ({error.strerror}): choose another with {option}"
+        ) from error
 
 
 def checkpoint_file(run_or_file: Path) -> Path:

@@ -93,15 +93,15 @@ def woof(verb: str, options: Sequence[object], cwd: Path, **environment: str) ->
     return Process([sys.executable, "-m", "woof_lightning", verb, *options], cwd, **environment)
 
 
-def kill_at(start: Callable[[], Process], run: RunFolder, step: int, later_s: float) -> bool:
-    """Starts a run and kills it a moment after its metrics.csv has reached a step; tells whether it still lived."""
+def kill_at(start: Callable[[], Process], run: RunFolder, step: int, later_s: float) -> Ended:
+    """Starts a run and kills it a moment after its metrics.csv has reached a step; it may have ended before."""
     begun_s = time.time()
     process = start()
     # The rows of the sitting before count only when this one has taken the folder.
     process.wait_until(lambda: last_write_s(run) > begun_s and last_step(run) >= step)
     time.sleep(later_s)
     process.send(signal.SIGKILL)
-    return process.wait().code == -signal.SIGKILL
+    return process.wait()
 
 
 def last_write_s(run: RunFolder) -> float:
@@ -136,13 +136,12 @@ def killed_until_done(
     Returns:
         How often it was killed in the midst, and how the last sitting ended.
     """
-    done = 0
-    for _ in range(kills):
+    for done in range(kills):
         step = drawn.randint(min(last_step(run), steps - 1), steps - 1)
-        done += kill_at(start, run, step, drawn.uniform(0, 0.3))
-        if run.result.exists():
-            break
-    return done, start().wait()
+        ended = kill_at(start, run, step, drawn.uniform(0, 0.3))
+        if ended.code != -signal.SIGKILL:
+            return done, ended
+    return kills, start().wait()
 
 
 def difference(run: RunFolder, other: RunFolder) -> str:

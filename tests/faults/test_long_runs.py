@@ -13,7 +13,7 @@ STEPS, WARMUP, WINDOW = 50_000, 5_000, 5_000
 MOST_GROWTH_MB = 20
 # Prints memory (MB), open files and the time of a window of steps (s), after the warm-up and at the end.
 CODE = f"""
-import json, os, sys, time
+import json, os, sys, time, torch
 from pathlib import Path
 from lightning.pytorch import Callback
 from woof_lightning.cost import arms
@@ -32,13 +32,14 @@ class Look(Callback):
             files = len(os.listdir("/proc/self/fd"))
             self.seen.append((pages * os.sysconf("SC_PAGE_SIZE") / 1e6, files, time.perf_counter() - self.start_s))
 
+torch.set_num_threads(1)
 look, real = Look(), arms.lightning
 import woof_lightning.lit.trainer as lit_trainer
 given = lit_trainer.run_callbacks
 lit_trainer.run_callbacks = lambda *args, **options: [*given(*args, save_every=1000, **options), look]
 run = RunFolder(Path(sys.argv[1]))
 run.create()
-real(Work(arch="tiny", image_size=8, batch_size=2, steps={STEPS}).experiment(), run)
+real(Work(arch="tiny", image_size=8, batch_size=2, steps={STEPS}, log_every_n_steps=10).experiment(), run)
 print(json.dumps(look.seen))
 """
 

@@ -86,7 +86,7 @@ def woof(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureF
     return call
 
 
-@pytest.fixture
+@pytest.fixture(scope="session")
 def small_fit(drawn_root: Path) -> list[str]:
     """Options of a fit that takes a second: a small net on small images."""
     return [

@@ -23,7 +23,7 @@ CONFIGS = Path(__file__).parents[2] / "configs"
 EXPERIMENTS = ("sgd_step", "sgd_step_found_lr", "sgd_onecycle", "adamw_onecycle")
 
 
-@pytest.fixture
+@pytest.fixture(scope="module")
 def options(small_fit: list[str]) -> list[str]:
     """A run of three epochs of six steps, each step reported."""
     limits = ("--trainer.limit_train_batches", STEPS, "--trainer.max_epochs", EPOCHS, "--trainer.log_every_n_steps", 1)
@@ -44,6 +44,12 @@ def started(options: list[str], place: Path, *more: object, steps: int = 2, **en
     process = woof("fit", [*options, "--name", "run", *more], place, **environment)
     assert process.wait_until(lambda: last_step(run_of(place)) >= steps), process.wait().err
     return process
+
+
+@pytest.fixture(scope="module")
+def reference(options: list[str], tmp_path_factory: pytest.TempPathFactory) -> RunFolder:
+    """A run that was never cut."""
+    return unbroken(options, tmp_path_factory.mktemp("reference"))
 
 
 def unbroken(options: list[str], place: Path) -> RunFolder:
@@ -106,8 +112,9 @@ def test_runs_killed_at_random_end_as_unbroken_ones(
 
 
 @pytest.mark.parametrize(("signum", "code"), [(signal.SIGTERM, 143), (signal.SIGUSR1, 138), (signal.SIGINT, 130)])
-def test_a_signal_saves_and_tells_how_to_go_on(options: list[str], place: Path, signum: int, code: int) -> None:
-    reference = unbroken(options, place)
+def test_a_signal_saves_and_tells_how_to_go_on(
+    options: list[str], reference: RunFolder, place: Path, signum: int, code: int
+) -> None:
     process = started(options, place, "--data.num_workers", 2)
     # To all its processes, as a terminal or a scheduler may; loading processes end by SIGTERM alone.
     (process.send if signum == signal.SIGTERM else process.send_to_all)(signum)
@@ -137,20 +144,19 @@ def test_a_second_process_is_refused_and_a_killed_one_leaves_no_lock(options: li
     resumed([*options, "--trainer.max_epochs", "50"], place, "--trainer.max_time", "00:00:00:01")
 
 
-@pytest.mark.parametrize("file", ["last", "best"])
-def test_a_damaged_checkpoint_is_named_and_the_other_one_taken(options: list[str], place: Path, file: str) -> None:
-    reference = unbroken(options, place)
+def test_a_damaged_checkpoint_is_named_and_the_other_one_taken(
+    options: list[str], reference: RunFolder, place: Path
+) -> None:
     shutil.copytree(reference.path, run_of(place).path)
-    damaged = getattr(run_of(place), file)
+    damaged = run_of(place).last
     content = bytearray(damaged.read_bytes())
     content[len(content) // 2] ^= 1
     damaged.write_bytes(content)
     ended = woof("fit", [*options, "--name", "run", "--resume"], place).wait()
     assert ended.code == 0, ended.err
-    if file == "last":
-        assert "last.ckpt cannot be used: it is damaged" in ended.err
-        assert "checkpoints/best.ckpt" in ended.out
-    assert difference(run_of(place), reference) == "" or file == "best"
+    assert "last.ckpt cannot be used: it is damaged" in ended.err
+    assert "checkpoints/best.ckpt" in ended.out
+    assert difference(run_of(place), reference) == ""
 
 
 def limited(options: list[str], place: Path, most_bytes: int) -> Ended:

@@ -221,7 +221,7 @@ def test_nan_ends_with_3_and_keeps_the_last_good_checkpoint(
     monkeypatch.setattr(WoofClassifier, "forward", spoilt)
     outcome = woof("fit", *small_fit)
     assert outcome.code == 3
-    assert "the training loss is nan at epoch 1, step 6; the learning rate was 0.00" in outcome.err
+    assert "the training loss is nan at epoch 1, step 6; the learning rate is 0.00" in outcome.err
     assert "batch 1 of epoch 1:" in outcome.err
     assert outcome.err.count(".JPEG") == 32
     assert "Traceback" not in outcome.err

@@ -18,6 +18,7 @@ from woof_lightning.errors import NonFiniteLossError, StoppedBySignal
 from woof_lightning.lit.hooks import without_idle_step_hooks
 
 STOP_SIGNALS = tuple(getattr(signal, name) for name in ("SIGINT", "SIGTERM", "SIGUSR1") if hasattr(signal, name))
+WAY_OUT = "the last checkpoint is from before; lower model.lr, or look at the batch"
 
 
 @without_idle_step_hooks
@@ -137,13 +138,17 @@ class NonFiniteLossGuard(Callback):
         if len(self._losses) >= (self.every_n_steps or getattr(trainer, "log_every_n_steps", 0) or 1):
             self.look(trainer)
 
+    def on_train_epoch_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        """Looks at the last losses of an epoch."""
+        self.look(trainer)
+
     def on_save_checkpoint(self, trainer: Trainer, pl_module: LightningModule, checkpoint: dict[str, Any]) -> None:
         """Looks before a checkpoint is written, at the weights too: a loss tells of them a step late."""
         self.look(trainer)
         if not all_finite(pl_module.parameters()):
             raise NonFiniteLossError(
-                f"the weights are NaN or infinite after epoch {trainer.current_epoch}, step {trainer.global_step}; "
-                f"{self._way_out(trainer)}"
+                f"the weights are NaN or infinite at epoch {trainer.current_epoch}, step {trainer.global_step}; "
+                f"{WAY_OUT}"
             )
 
     def look(self, trainer: Trainer) -> None:
@@ -162,12 +167,9 @@ class NonFiniteLossGuard(Callback):
         batch_idx = self._first_batch + bad
         step = trainer.global_step - (len(losses) - 1 - bad) // trainer.accumulate_grad_batches
         told = [f"the training loss is {losses[bad]} at epoch {trainer.current_epoch}, step {step}"]
-        told += [f"the learning rate was {lr_of(trainer):.3g}", self._way_out(trainer)]
+        told += [f"the learning rate is {lr_of(trainer):.3g} now", WAY_OUT]
         place = "" if self.describe is None else f"\n{self.describe(trainer, trainer.current_epoch, batch_idx)}"
         raise NonFiniteLossError("; ".join(told) + place)
-
-    def _way_out(self, trainer: Trainer) -> str:
-        return "the last checkpoint is from before; lower model.lr, or look at the batch"
 
 
 def signals_to_handle(trainer: Trainer) -> Iterable[int]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import os
 import random
 import shutil
@@ -130,6 +131,23 @@ def test_a_signal_saves_and_tells_how_to_go_on(
     assert steps_in_tensorboard(run_of(place)) == list(range(1, STEPS * EPOCHS + 1))
     assert 2 <= step <= STEPS * EPOCHS
     assert difference(run_of(place), reference) == ""
+
+
+@pytest.mark.slow
+def test_the_post_s_loop_ends_at_once_on_sigterm(options: list[str], place: Path) -> None:
+    process = woof("loop", ["hand_rolled", *options, "--trainer.max_epochs", 50, "--name", "run"], place)
+    assert process.wait_until(lambda: last_step(run_of(place)) >= STEPS + 1)
+    process.send(signal.SIGTERM)
+    assert process.wait().code == -signal.SIGTERM
+    saved = read_checkpoint(run_of(place).last)["global_step"]
+    assert saved % STEPS == 0  # That of an epoch's end.
+
+
+@pytest.mark.slow
+def test_the_post_s_loop_trains_on_after_nan(options: list[str], place: Path) -> None:
+    ended = woof("loop", ["hand_rolled", *options, "--model.lr", "1e30", "--name", "run"], place).wait()
+    assert ended.code == 0, ended.err
+    assert not all(math.isfinite(row["train/loss"]) for row in read_metrics(run_of(place).metrics))
 
 
 def test_a_second_process_is_refused_and_a_killed_one_leaves_no_lock(options: list[str], place: Path) -> None:

@@ -173,14 +173,15 @@ def faults_table(folder: Path) -> str:
     for way in dict.fromkeys(row["way"] for row in rows):
         of_way = [row for row in rows if row["way"] == way]
         counts = Counter(row["outcome"] for row in of_way)
-        details = dict.fromkeys(part for row in of_way if row["detail"] for part in row["detail"].split(", "))
+        parts = (part for row in of_way if row["detail"] for part in row["detail"].split(", "))
+        details = dict.fromkeys(re.sub(r"^\d+ ", "", part) for part in parts)
         table.append(
             [
                 way,
                 str(len(of_way)),
                 str(sum(int(row["kills"]) for row in of_way)),
                 *(str(counts[outcome]) for outcome in ("equal", "differs", "failed")),
-                "; ".join(re.sub(r"^\d+ ", "", detail) for detail in details),
+                "; ".join(details),
             ]
         )
     return markdown_table(("way", "runs", "kills", "equal to the bit", "differ", "failed", "in what"), table)

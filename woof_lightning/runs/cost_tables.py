@@ -114,8 +114,8 @@ def fixed_table(folder: Path) -> str:
             [
                 estimate["arm"],
                 estimate["condition"],
-                f"{figure(estimate['median'])}",
-                f"{figure(over['median'], signed=True)}" if over else "",
+                figure(estimate["median"]),
+                figure(over["median"], signed=True) if over else "",
                 interval(over),
                 over["verdict"] if over else "the reference",
                 str(estimate["repeats"]),
@@ -142,12 +142,12 @@ def waterfall_table(folder: Path) -> str:
         for side in ("lightning", "hand"):
             estimate = found[f"{side}:{feature}"]
             if place:
-                cells += [f"{figure(estimate['over']['median'], signed=True)}", interval(estimate["over"])]
+                cells += [figure(estimate["over"]["median"], signed=True), interval(estimate["over"])]
             else:
-                cells += [f"{figure(estimate['median'])}", interval(estimate)]
+                cells += [figure(estimate["median"]), interval(estimate)]
         rows.append([f"+ {feature}" if place else feature, *cells])
     last = [found[f"{side}:{features[-1]}"] for side in ("lightning", "hand")]
-    rows.append(["all together", *(cell for e in last for cell in (f"{figure(e['median'])}", interval(e)))])
+    rows.append(["all together", *(cell for e in last for cell in (figure(e["median"]), interval(e)))])
     header = ("feature", "Lightning, µs", "95 % interval", "by hand, µs", "95 % interval")
     return markdown_table(header, rows)
 
@@ -182,7 +182,7 @@ def memory_table(folder: Path) -> str:
         if condition == "waterfall" or (condition == "off" and estimate["arm"] != "bare"):
             continue
         net = condition if condition.startswith("resnet18") else f"the smallest, logs {condition}"
-        cells = [f"{estimate['median']:.0f}", f"{figure(over['median'], signed=True)}" if over else "", interval(over)]
+        cells = [f"{estimate['median']:.0f}", figure(over["median"], signed=True) if over else "", interval(over)]
         rows.append([net, estimate["arm"], *cells])
     return _table_or_not(("net", "arm", "peak MB", "over bare", "95 % interval"), sorted(rows, key=by_net_and_arm))
 

@@ -117,6 +117,11 @@ class Events:
     tags: list[str]
     torn: list[Path]
 
+    @property
+    def notes(self) -> list[str]:
+        """What a reader should know."""
+        return [f"{file.name} ends within a record" for file in self.torn]
+
 
 def event_files(folder: Path) -> list[Path]:
     """The event files right in a folder, in the order in which they were begun."""

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import csv
 import json
 import os
 from collections.abc import Iterable, Sequence
@@ -16,7 +15,7 @@ from woof_lightning.errors import UserError, raise_together
 from woof_lightning.runs.config import flatten
 from woof_lightning.runs.events import Events, Series, event_files, read_events
 from woof_lightning.runs.folder import RunFolder
-from woof_lightning.runs.lr_curve import LRCurve
+from woof_lightning.runs.lr_curve import LRCurve, read_lr_curve
 from woof_lightning.runs.metrics import COLUMNS, read_metrics
 
 TOP1, TOP5 = "val/acc1", "val/acc5"
@@ -143,7 +142,7 @@ def read_run(folder: Path, name: str) -> Run:
     else:
         events = read_events(event_files(folder))
         run.series = {key: series for key, series in events.series.items() if key != "epoch"}
-        run.notes += [f"{file.name} ends within a record" for file in events.torn]
+        run.notes += events.notes
         if not run.series and run.sweep is None:
             raise UserError(f"{folder} has events, but none whose meaning is known; its tags: {_listed(events)}")
     run.state = _state(run)
@@ -192,7 +191,7 @@ def _times_of_events(run: Run, place: RunFolder) -> list[float]:
     if TOP1 not in run.series:
         return []
     events = read_events(event_files(place.path))
-    run.notes += [f"{file.name} ends within a record" for file in events.torn]
+    run.notes += events.notes
     seen = events.series.get(TOP1, Series())
     times_s = dict(zip(seen.step, seen.elapsed_s, strict=True))
     steps = run.series[TOP1].step
@@ -230,11 +229,7 @@ def _result(place: RunFolder) -> dict[str, Any]:
 
 def _sweep(place: RunFolder) -> LRCurve | None:
     file = place.lr_find / "curve.csv"
-    if not file.is_file():
-        return None
-    with file.open(newline="") as text:
-        rows = [tuple(map(float, row)) for row in list(csv.reader(text))[1:]]
-    return LRCurve(*zip(*rows, strict=True)) if rows else None
+    return read_lr_curve(file) if file.is_file() else None
 
 
 def _listed(events: Events) -> str:

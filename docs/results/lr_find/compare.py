@@ -188,8 +188,11 @@ class LastEpoch(LightningCallback):
 
 
 def train(folder: Path, out: Path, optimizers: Sequence[str]) -> None:
+    """Trains at the median of each finder's suggestions, to three digits; finders that agree share a training."""
     header = ("optimizer", "finder", "lr", "seed", "epochs", "loss_last_epoch", "threads")
-    done = {(row["optimizer"], row["finder"]) for row in rows(out / "training.csv")}
+    trained = rows(out / "training.csv")
+    done = {(row["optimizer"], row["finder"]) for row in trained}
+    loss_at = {(row["optimizer"], float(row["lr"])): float(row["loss_last_epoch"]) for row in trained}
     found: dict[tuple[str, str], list[float]] = {}
     for row in rows(out / "suggestions.csv"):
         if row["outputs"] == str(CLASSES) and row["suggestion"]:
@@ -197,12 +200,19 @@ def train(folder: Path, out: Path, optimizers: Sequence[str]) -> None:
     for (optimizer, finder), suggestions in found.items():
         if optimizer not in optimizers or (optimizer, finder) in done:
             continue
-        lr, losses = statistics.median(suggestions), LastEpoch()
-        model = WoofClassifier(optimizer=optimizer, lr=lr, channels_last=True)
-        trainer(callbacks=[losses], limit_val_batches=0).fit(model, datamodule=ImagewoofDataModule(**settings(folder)))
-        row = (optimizer, finder, lr, 0, EPOCHS, statistics.fmean(losses.losses), torch.get_num_threads())
+        lr = float(f"{statistics.median(suggestions):.3g}")
+        if (optimizer, lr) not in loss_at:
+            loss_at[optimizer, lr] = last_loss(folder, optimizer, lr)
+        row = (optimizer, finder, lr, 0, EPOCHS, loss_at[optimizer, lr], torch.get_num_threads())
         append(out / "training.csv", header, [row])
         print(row, flush=True)
+
+
+def last_loss(folder: Path, optimizer: str, lr: float) -> float:
+    """The mean training loss of the last epoch."""
+    model, losses = WoofClassifier(optimizer=optimizer, lr=lr, channels_last=True), LastEpoch()
+    trainer(callbacks=[losses], limit_val_batches=0).fit(model, datamodule=ImagewoofDataModule(**settings(folder)))
+    return statistics.fmean(losses.losses)
 
 
 def rows(file: Path) -> list[dict[str, str]]:

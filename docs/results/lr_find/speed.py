@@ -19,7 +19,7 @@ from woof_lightning.lit.datamodule import ImagewoofDataModule
 from woof_lightning.lit.lr_finder import lr_find
 from woof_lightning.lit.quiet import quieten_libraries
 
-STEPS, REPEATS = 40, 4
+STEPS, REPEATS = 40, 6
 
 
 class Timed(WoofClassifier):
@@ -39,7 +39,7 @@ def seconds(arm: str, folder: Path) -> tuple[float, float]:
     with tempfile.TemporaryDirectory() as scratch:
         trainer = Trainer(
             accelerator="cpu",
-            precision="bf16-mixed",
+            precision="32-true",
             use_distributed_sampler=False,
             max_epochs=1,
             limit_train_batches=STEPS,

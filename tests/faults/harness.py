@@ -12,9 +12,6 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-import torch
-
-from woof_lightning.recipe.checkpoint import read_checkpoint
 from woof_lightning.runs.folder import RunFolder
 from woof_lightning.runs.metrics import read_metrics
 
@@ -142,30 +139,3 @@ def killed_until_done(
         if ended.code != -signal.SIGKILL:
             return done, ended
     return kills, start().wait()
-
-
-def difference(run: RunFolder, other: RunFolder) -> str:
-    """What differs between two runs in what a resumed run must have alike; empty when nothing does."""
-    if run.metrics.read_text() != other.metrics.read_text():
-        return "metrics.csv"
-    for file, theirs in ((run.last, other.last), (run.best, other.best)):
-        one, two = read_checkpoint(file), read_checkpoint(theirs)
-        for key in ("state_dict", "optimizer_states", "lr_schedulers", "epoch", "global_step"):
-            if not same(one[key], two[key]):
-                return f"{file.name}: {key}"
-    return ""
-
-
-def same(one: object, other: object) -> bool:
-    """Whether two nested values are equal to the bit."""
-    if isinstance(one, torch.Tensor):
-        return isinstance(other, torch.Tensor) and torch.equal(one, other)
-    if isinstance(one, dict):
-        return isinstance(other, dict) and one.keys() == other.keys() and all(same(one[k], other[k]) for k in one)
-    if isinstance(one, (list, tuple)):
-        return (
-            isinstance(other, (list, tuple))
-            and len(one) == len(other)
-            and all(same(a, b) for a, b in zip(one, other, strict=True))
-        )
-    return one == other

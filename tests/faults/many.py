@@ -18,8 +18,9 @@ from tempfile import TemporaryDirectory
 
 import torch
 
-from tests.faults.harness import Ended, Process, difference, killed_until_done, same, woof
+from tests.faults.harness import Ended, Process, killed_until_done, woof
 from tests.faults.test_faults import CONFIGS, EPOCHS, EXPERIMENTS, STEPS
+from tests.same import difference, same
 from woof_lightning.runs.folder import RunFolder
 from woof_lightning.runs.metrics import read_metrics
 

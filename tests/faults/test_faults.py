@@ -14,7 +14,8 @@ from pathlib import Path
 
 import pytest
 
-from tests.faults.harness import PATIENCE_S, Ended, Process, difference, killed_until_done, last_step, woof
+from tests.faults.harness import PATIENCE_S, Ended, Process, killed_until_done, last_step, woof
+from tests.same import difference
 from woof_lightning.recipe.checkpoint import read_checkpoint
 from woof_lightning.runs.folder import RunFolder, zip_problem
 from woof_lightning.runs.metrics import read_metrics

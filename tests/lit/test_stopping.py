@@ -14,8 +14,9 @@ from lightning.pytorch import Callback, LightningModule, Trainer
 from torch.utils.data import DataLoader, TensorDataset
 
 from tests.conftest import Woof
-from tests.faults.harness import difference, last_step
+from tests.faults.harness import last_step
 from tests.faults.harness import woof as start_woof
+from tests.same import difference
 from woof_lightning.errors import NonFiniteLossError, StoppedBySignal
 from woof_lightning.lit.checkpoints import DurableCheckpointIO
 from woof_lightning.lit.classifier import WoofClassifier

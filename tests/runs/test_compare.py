@@ -12,6 +12,7 @@ from typing import Any
 import pytest
 import torch
 import yaml
+from PIL import Image
 from torch.utils.tensorboard import SummaryWriter
 
 from tests.conftest import Woof
@@ -333,6 +334,15 @@ def test_a_sweep_alone_is_shown(tmp_path: Path) -> None:
     found = compare([folder], tmp_path / "out")
     assert found.tables[0].rows[0][1] == "sweep only"
     assert (tmp_path / "out" / "lr_find.png").exists()
+
+
+def test_a_figure_carries_the_fingerprint_of_its_lines(tmp_path: Path) -> None:
+    def drawn(name: str, top1: list[float]) -> str:
+        runs = read_runs([write_run(tmp_path / name / "run", top1)])
+        with Image.open(draw_curves(runs, tmp_path / name)[0].file) as figure:
+            return str(figure.info["Description"])
+
+    assert drawn("one", [0.2, 0.3]) == drawn("two", [0.2, 0.3]) != drawn("three", [0.2, 0.30001])
 
 
 def test_smoothing_keeps_a_constant() -> None:

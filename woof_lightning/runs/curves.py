@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import hashlib
+import json
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from functools import partial
@@ -38,7 +40,7 @@ class Drawn:
 
 
 def draw_curves(runs: Sequence[Run], out: Path) -> list[Drawn]:
-    """Draws each figure for which at least one run has values.
+    """Draws each figure for which at least one run has values; each file carries the fingerprint of its lines.
 
     Args:
         runs: The runs; their place decides on their colour.
@@ -74,9 +76,17 @@ def draw_curves(runs: Sequence[Run], out: Path) -> list[Drawn]:
         axes.grid(alpha=0.3)
         add_legend(axes, sum(shown), len(runs))
         with writing_durably(out / f"{name}.png") as file:
-            figure.savefig(file, format="png", dpi=110)
+            figure.savefig(file, format="png", dpi=110, metadata={"Description": fingerprint(axes)})
         drawn.append(Drawn(out / f"{name}.png", title))
     return drawn
+
+
+def fingerprint(axes: Axes) -> str:
+    """A hash of the lines' names and points: the same values give the same hash, whatever draws them."""
+    import numpy as np
+
+    lines = [(str(line.get_label()), np.asarray(line.get_xydata(), dtype=float).tolist()) for line in axes.lines]
+    return hashlib.sha256(json.dumps(lines).encode()).hexdigest()
 
 
 def style_of(place: int) -> Style:

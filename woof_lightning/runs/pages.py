@@ -14,6 +14,7 @@ from pathlib import Path
 from statistics import median
 
 from woof_lightning.runs.cost_tables import COST_TABLES
+from woof_lightning.runs.post_tables import POST_TABLES
 from woof_lightning.runs.tables import markdown_table
 
 BLOCK = re.compile(r"(<!-- generated: (\S+) from (\S+) -->\n).*?(<!-- end -->)", re.DOTALL)
@@ -197,6 +198,7 @@ TABLES: dict[str, Callable[[Path], str]] = {
     "parity": parity_table,
     "faults": faults_table,
     **COST_TABLES,
+    **POST_TABLES,
 }
 
 

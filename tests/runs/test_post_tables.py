@@ -1,0 +1,53 @@
+"""The post's results beside this project's."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+from woof_lightning.runs.post_tables import experiments_table, first_epochs_table, sweeps_table
+
+
+def cells(table: str) -> list[list[str]]:
+    """The rows of a Markdown table below its head."""
+    return [[cell.strip() for cell in line.strip("|").split("|")] for line in table.splitlines()[2:]]
+
+
+def write_result(run: Path, best: float, final: float) -> None:
+    run.mkdir(parents=True)
+    ends = {"best": (36, best), "final": (39, final)}
+    metrics = {name: {"epoch": epoch, "val/acc1": top1, "val/acc5": 0.96} for name, (epoch, top1) in ends.items()}
+    (run / "result.json").write_text(json.dumps({**metrics, "epochs": 40}))
+
+
+def test_gains_are_over_the_experiment_before(tmp_path: Path) -> None:
+    write_result(tmp_path / "sgd_step", 0.65, 0.64)
+    write_result(tmp_path / "sgd_step_found_lr", 0.7, 0.7)
+    write_result(tmp_path / "adamw_onecycle", 0.8, 0.79)
+    assert cells(experiments_table(tmp_path)) == [
+        ["sgd_step", "0.69", "", "0.650", "", "37 of 40", "0.960", "0.640"],
+        ["sgd_step_found_lr", "0.78", "+9.0", "0.700", "+5.0", "37 of 40", "0.960", "0.700"],
+        ["sgd_onecycle", "0.795", "+1.5", "not run", "", "", "", ""],
+        # Nothing to compare with: the experiment before was not run.
+        ["adamw_onecycle", "0.826", "+3.1", "0.800", "", "37 of 40", "0.960", "0.790"],
+    ]
+
+
+def test_a_sweep_without_an_answer_says_none(tmp_path: Path) -> None:
+    folder = tmp_path / "adamw_onecycle" / "lr_find"
+    folder.mkdir(parents=True)
+    found = {"points": 50, "steepest": 0.00123, "valley": None, "lightning": 1e-5}
+    (folder / "result.json").write_text(json.dumps(found))
+    assert cells(sweeps_table(tmp_path)) == [["adamw_onecycle", "50", "0.0012", "none", "1e-05"]]
+
+
+def test_the_epochs_of_both_loops_stand_side_by_side_with_every_digit(tmp_path: Path) -> None:
+    head = "epoch,step,train/loss,val/loss,val/acc1\n"
+    for name, last in (("adamw_onecycle", 0.3), ("adamw_onecycle-hand_rolled", 0.30000000000000004)):
+        (tmp_path / name).mkdir()
+        rows = f"0,5,2.0,,\n0,10,,1.9,0.2\n1,20,,1.8,{last!r}\n"
+        (tmp_path / name / "metrics.csv").write_text(head + rows + ("2,30,,1.7,0.5\n" if last == 0.3 else ""))
+    assert cells(first_epochs_table(tmp_path)) == [
+        ["1", "0.2", "0.2", "1.9", "1.9"],
+        ["2", "0.3", "0.30000000000000004", "1.8", "1.8"],
+    ]

@@ -1,0 +1,80 @@
+"""Tables of docs/results.md: what the post reports beside what `woof fit` and `woof lr-find` give."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from typing import Any
+
+from woof_lightning.runs.metrics import read_metrics
+from woof_lightning.runs.read import TOP1, TOP5
+from woof_lightning.runs.tables import markdown_table
+
+# The post's experiments in its order, with the best top-1 that it reports.
+POST_TOP1 = {"sgd_step": 0.69, "sgd_step_found_lr": 0.78, "sgd_onecycle": 0.795, "adamw_onecycle": 0.826}
+NOT_RUN = "not run"
+
+
+def experiments_table(folder: Path) -> str:
+    """A row an experiment: the post's top-1 and this project's, each with the gain over the row above.
+
+    Args:
+        folder: Holds a run's folder for each experiment that was run.
+    """
+    here = {name: found for name in POST_TOP1 if (found := _json(folder / name / "result.json"))}
+    top1 = {name: float(result["best"][TOP1]) for name, result in here.items()}
+    rows = []
+    for name, above in zip(POST_TOP1, ["", *POST_TOP1], strict=False):
+        cells = [NOT_RUN, *[""] * 4]
+        if name in here:
+            best, final = here[name]["best"], here[name]["final"]
+            epoch = f"{best['epoch'] + 1} of {here[name]['epochs']}"
+            cells = [f"{top1[name]:.3f}", gain(top1, name, above), epoch, f"{best[TOP5]:.3f}", f"{final[TOP1]:.3f}"]
+        rows.append([name, f"{POST_TOP1[name]:.3g}", gain(POST_TOP1, name, above), *cells])
+    header = ("experiment", "post, top-1", "gain", "here, best top-1", "gain", "its epoch", "its top-5", "final top-1")
+    return markdown_table(header, rows)
+
+
+def gain(top1: Mapping[str, float], name: str, above: str) -> str:
+    """What an experiment gains over the one above, in points; empty where that one is not known."""
+    return f"{100 * (top1[name] - top1[above]):+.1f}" if above in top1 else ""
+
+
+def sweeps_table(folder: Path) -> str:
+    """What each run's sweep suggests, by every rule of `woof lr-find`."""
+    rows = []
+    for file in sorted(folder.glob("*/lr_find/result.json")):
+        found = _json(file)
+        rules = ("steepest", "valley", "lightning")
+        rates = ["none" if found[rule] is None else f"{found[rule]:.2g}" for rule in rules]
+        rows.append([file.parts[-3], str(found["points"]), *rates])
+    return markdown_table(("config", "steps", "steepest", "valley", "Lightning's own"), rows)
+
+
+def first_epochs_table(folder: Path) -> str:
+    """The validations that two runs share, every digit: `woof fit`'s and the hand-rolled loop's of the same recipe."""
+    fit, by_hand = (validations(folder / name) for name in ("adamw_onecycle", "adamw_onecycle-hand_rolled"))
+    rows = [
+        [str(epoch + 1), *(repr(values[epoch][name]) for name in (TOP1, "val/loss") for values in (fit, by_hand))]
+        for epoch in sorted(fit.keys() & by_hand.keys())
+    ]
+    header = ("epoch", "top-1, `woof fit`", "top-1, `hand_rolled`", "loss, `woof fit`", "loss, `hand_rolled`")
+    return markdown_table(header, rows)
+
+
+def validations(run: Path) -> dict[int, dict[str, float]]:
+    """The rows of a run's metrics.csv that end an epoch, by epoch."""
+    return {int(row["epoch"]): row for row in read_metrics(run / "metrics.csv") if TOP1 in row}
+
+
+def _json(file: Path) -> dict[str, Any]:
+    found: dict[str, Any] = json.loads(file.read_text()) if file.exists() else {}
+    return found
+
+
+POST_TABLES: dict[str, Callable[[Path], str]] = {
+    "experiments": experiments_table,
+    "sweeps": sweeps_table,
+    "first-epochs": first_epochs_table,
+}

@@ -10,11 +10,11 @@ import torch
 from woof_lightning.cost.arms import ARMS
 from woof_lightning.cost.clock import StepClock, ticking
 from woof_lightning.cost.features import FEATURE_ARMS, arm_named
+from woof_lightning.cost.job import Job
 from woof_lightning.cost.machine import CPUTimes
 from woof_lightning.cost.process import WorkerProcess
 from woof_lightning.cost.ready import Work
 from woof_lightning.cost.statistics import median_of, ratio_of_medians
-from woof_lightning.cost.worker import Job
 from woof_lightning.errors import UserError
 from woof_lightning.runs.folder import RunFolder
 

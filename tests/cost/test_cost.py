@@ -16,12 +16,12 @@ from woof_lightning.cost import environments
 from woof_lightning.cost.clock import StepClock
 from woof_lightning.cost.draw import fingerprint
 from woof_lightning.cost.features import FEATURES
+from woof_lightning.cost.job import Job
 from woof_lightning.cost.machine import CPUTimes
 from woof_lightning.cost.measure import Row, RowsFile, measure_in_turns, rows_of
 from woof_lightning.cost.plan import ON, STARTED, Case, fixed_cases, quick_cases, real_cases, waterfall_cases
 from woof_lightning.cost.summary import STEP, Bound, summary
 from woof_lightning.cost.verb import check_free, undisturbed
-from woof_lightning.cost.worker import Job
 from woof_lightning.errors import UserError
 
 REPEATS = 12

@@ -9,8 +9,8 @@ import pytest
 from woof_lightning.cost.arms import ARMS
 from woof_lightning.cost.code import code, framework_names, logical_lines
 from woof_lightning.cost.indirection import indirection
+from woof_lightning.cost.job import Job
 from woof_lightning.cost.ready import Work
-from woof_lightning.cost.worker import Job
 from woof_lightning.runs.folder import RunFolder
 
 

@@ -7,18 +7,16 @@ from collections import Counter
 from collections.abc import Iterable
 from pathlib import Path
 from types import FrameType
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import torch
 from torch.nn.modules.module import register_module_forward_pre_hook
 
 from woof_lightning.cost.arms import PACKAGE, Arm
 from woof_lightning.cost.clock import StepClock, ticking
+from woof_lightning.cost.job import Job
 from woof_lightning.cost.ready import ReadyExperiment
 from woof_lightning.runs.folder import RunFolder
-
-if TYPE_CHECKING:
-    from woof_lightning.cost.worker import Job
 
 TORCH = str(Path(torch.__file__).parent)
 OWN = str(PACKAGE)

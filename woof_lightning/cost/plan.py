@@ -8,7 +8,7 @@ from dataclasses import dataclass, replace
 
 from woof_lightning.cost.arms import ARMS
 from woof_lightning.cost.features import FEATURE_ARMS
-from woof_lightning.cost.worker import Job
+from woof_lightning.cost.job import Job
 
 REFERENCE = "bare"
 AGAIN = "bare_again"

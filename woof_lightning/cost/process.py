@@ -17,7 +17,7 @@ from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import IO
 
-from woof_lightning.cost.worker import Job
+from woof_lightning.cost.job import Job
 
 WAIT_AT_MOST_S = 600
 

@@ -205,7 +205,11 @@ def start_table(folder: Path) -> str:
         seconds = [values[arm, name] for name in ("import_s", "first_step_s", "trained_s")]
         counts = [values[arm, name]["median"] for name in ("imported_modules", "packages", "installed_mb")]
         rows.append(
-            [arm, *(f"{e['median']:.2g} ({interval(e)})" for e in seconds), *(f"{count:.0f}" for count in counts)]
+            [
+                arm,
+                *(f"{e['median']:.2g} ({interval(e)})" if e["median"] > 1e-3 else "0" for e in seconds),
+                *(f"{count:.0f}" for count in counts),
+            ]
         )
     rows.sort(key=lambda row: float(row[3].split()[0]))
     header = ("arm", "import, s", "to the first step, s", "run of one step, s", "modules", "packages", "MB")

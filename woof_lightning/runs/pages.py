@@ -128,14 +128,18 @@ def sweep_speed_table(folder: Path) -> str:
         key = (row["repeat"], row["arm"])
         steps_s[key], call_s[key] = float(row["steps_s"]), float(row["call_s"])
     repeats = sorted({repeat for repeat, _ in steps_s})
-    table = [
-        [
-            repeat,
-            *(f"{steps_s[repeat, arm]:.3g} s" for arm in ("fit", "sweep")),
-            f"{steps_s[repeat, 'sweep'] / steps_s[repeat, 'fit']:.3g}",
-            f"{call_s[repeat, 'sweep'] - call_s[repeat, 'fit']:.2g} s",
-        ]
+    pairs = [
+        (
+            *(steps_s[repeat, arm] for arm in ("fit", "sweep")),
+            steps_s[repeat, "sweep"] / steps_s[repeat, "fit"],
+            call_s[repeat, "sweep"] - call_s[repeat, "fit"],
+        )
         for repeat in repeats
+    ]
+    middle = tuple(map(median, zip(*pairs, strict=True)))
+    table = [
+        [name, f"{fit_s:.3g} s", f"{sweep_s:.3g} s", f"{ratio:.2f}", f"{more_s:.1f} s"]
+        for name, (fit_s, sweep_s, ratio, more_s) in zip([*repeats, "median"], [*pairs, middle], strict=True)
     ]
     return markdown_table(("repeat", "steps of fit", "steps of the sweep", "ratio", "whole call, more by"), table)
 

@@ -7,6 +7,7 @@ import math
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 import torch
 import yaml
@@ -18,8 +19,8 @@ from tests.conftest import CONFIGS, Woof
 from woof_lightning.errors import UserError
 from woof_lightning.lit.classifier import WoofClassifier
 from woof_lightning.lit.datamodule import ImagewoofDataModule
-from woof_lightning.lit.lr_finder import FEWEST_STEPS, SMOOTHING, lr_find
-from woof_lightning.runs.lr_curve import read_lr_curve, steepest
+from woof_lightning.lit.lr_finder import FEWEST_STEPS, lr_find
+from woof_lightning.runs.lr_curve import SMOOTHING, read_lr_curve, steepest, valley
 
 SMALL = ("--num_training", "40", "--min_lr", "1e-5", "--max_lr", "10")
 SWEEP = Path("runs/adamw_onecycle/lr_find")
@@ -91,6 +92,7 @@ def test_the_sweep_on_a_foreign_module(tmp_path: Path) -> None:
     assert 1e-3 < found.suggestion < 2
     assert found.lightning is not None
     assert found.suggestion > 20 * found.lightning
+    assert (found.suggested_by, found.note) == ("steepest", None)
     assert list(tmp_path.iterdir()) == []
     assert sweeper.max_epochs == 1
     for name, value in model.state_dict().items():
@@ -139,6 +141,17 @@ def test_a_constant_loss_comes_back_constant(tmp_path: Path) -> None:
     assert found.problem is not None
     with pytest.raises(UserError, match="never falls"):
         _ = found.suggestion
+
+
+def test_a_fall_within_the_noise_is_told(tmp_path: Path) -> None:
+    rng = np.random.default_rng(1)
+    noisy = (2.3 + 0.05 * rng.standard_normal(60) - np.linspace(0, 0.03, 60)).tolist()
+    found = lr_find(Fixed(noisy), trainer=trainer(tmp_path), num_training=60)
+    assert found.suggested_by == "valley"
+    assert found.suggestion == pytest.approx(valley(found.curve), rel=0.01)
+    assert next(iter(found.marks().values())) == found.valley
+    assert f"{found.clearness:.1f} standard errors" in (found.note or "")
+    assert "--num_training" in (found.note or "")
 
 
 def test_the_smoothed_losses_are_lightning_s_without_their_bias(

@@ -85,6 +85,8 @@ def lr_find(args: Sequence[str]) -> None:
     print(f"{len(found.curve)} steps from lr {found.curve.lr[0]:.3g} to {found.curve.lr[-1]:.3g} ({found.stopped})")
     for label, lr in found.marks().items():
         print(f"  {label:<36}{'none' if lr is None else f'{lr:.3g}'}")
+    if found.note:
+        print(f"note: {found.note}")
     print(f"curve and plot: {folder}")
     print(f"train with the first: woof fit {config_options(cli)} --config {folder / 'lr.yaml'}")
     print(f"{found.suggestion:g}")

@@ -4,7 +4,7 @@
 
 - The recorded loss is an average whose start-up bias is divided out with an exponent one too high, so that even a
   constant loss comes back as half of itself. The bias is a known factor and is divided out here.
-- The suggestion is the steepest descent over the linear axis of an exponential sweep, about a thousand times too low
+- The suggestion is the steepest descent over the linear axis of an exponential sweep, which lies far too low
   (https://github.com/Lightning-AI/pytorch-lightning/issues/21141). Here the axis is logarithmic.
 - The sweep ends at `max_epochs`, validates at epochs' ends, and runs with the momentum that a one-cycle schedule has
   already rewritten. None of that here.
@@ -33,11 +33,25 @@ from torch.optim import Optimizer
 from torch.optim.lr_scheduler import CyclicLR, LRScheduler, OneCycleLR
 
 from woof_lightning.errors import UserError, raise_together
-from woof_lightning.runs.lr_curve import FEWEST_POINTS, SKIP_FIRST, SKIP_LAST, LRCurve, steepest, valley
+from woof_lightning.runs.lr_curve import (
+    CLEAR,
+    FEWEST_POINTS,
+    SKIP_FIRST,
+    SKIP_LAST,
+    SMOOTHING,
+    LRCurve,
+    clearness,
+    steepest,
+    suggest,
+    valley,
+)
 
-# Lightning's smoothing of the losses that it records.
-SMOOTHING = 0.98
 FEWEST_STEPS = SKIP_FIRST + FEWEST_POINTS + SKIP_LAST
+RULES = {
+    "steepest": "steepest descent on the log axis",
+    "valley": "valley (fastai's, more careful)",
+    "lightning": "Lightning's own (linear axis)",
+}
 # A schedule may cycle these; all others leave them alone.
 CYCLED = ("betas", "momentum")
 FORCE_LOAD = "TORCH_FORCE_NO_WEIGHTS_ONLY_LOAD"
@@ -52,6 +66,8 @@ class LRFound:
         steepest: Where the loss falls fastest on the logarithmic axis.
         valley: fastai's more careful choice.
         lightning: What Lightning's own finder suggests from the same sweep.
+        suggested_by: The rule to follow, steepest or valley; None where there is no suggestion.
+        clearness: How far the steepest descent stands out from the noise of single batches, in standard errors.
         stopped: Why the sweep ended: finished, diverged or not finite.
         steps: How many steps were asked for.
     """
@@ -60,19 +76,33 @@ class LRFound:
     steepest: float | None
     valley: float | None
     lightning: float | None
+    suggested_by: str | None
+    clearness: float
     stopped: str
     steps: int
 
     @property
     def suggestion(self) -> float:
-        """The learning rate to train with, three digits: the steepest descent.
+        """The learning rate to train with, three digits: the steepest descent, or valley's where that is not clear.
 
         Raises:
             UserError: When the curve has none; it says why and what to do.
         """
-        if self.steepest is None:
+        if self.suggested_by is None:
             raise UserError(self.problem or "")
-        return float(f"{self.steepest:.3g}")
+        lr: float = getattr(self, self.suggested_by)
+        return float(f"{lr:.3g}")
+
+    @property
+    def note(self) -> str | None:
+        """What to know of a suggestion that rests on little; None where the descent is clear."""
+        if self.suggested_by is None or self.clearness >= CLEAR:
+            return None
+        return (
+            f"the steepest descent stands out from the batches' noise by {self.clearness:.1f} standard errors, "
+            f"expected at least {CLEAR:.0f}: {self.suggested_by} is suggested, and another seed may give another rate; "
+            "raise --num_training, or narrow --min_lr and --max_lr"
+        )
 
     @property
     def problem(self) -> str | None:
@@ -98,18 +128,15 @@ class LRFound:
 
     def marks(self) -> dict[str, float | None]:
         """Each suggestion by a label for people, the one to take first."""
-        return {
-            "steepest descent on the log axis": self.steepest,
-            "valley (fastai's, more careful)": self.valley,
-            "Lightning's own (linear axis)": self.lightning,
-        }
+        rules = sorted(RULES, key=lambda rule: rule != self.suggested_by)
+        return {RULES[rule]: getattr(self, rule) for rule in rules}
 
     def as_dict(self) -> dict[str, Any]:
         """Everything as plain values, for result.json."""
         return {
             "suggestion": None if self.problem else self.suggestion,
             "problem": self.problem,
-            "suggested_by": "steepest",
+            "note": self.note,
             **{name: value for name, value in asdict(self).items() if name != "curve"},
             "points": len(self.curve),
             "skipped_first": SKIP_FIRST,
@@ -174,11 +201,14 @@ def lr_find(
             raise UserError(f"the sweep cannot be run: {error}") from error
     assert finder is not None, "only fast_dev_run skips the sweep"
     curve = LRCurve(tuple(recorder.lr), tuple(recorder.loss), tuple(recorder.raw_loss))
+    suggested = suggest(curve.finite())
     return LRFound(
         curve=curve,
         steepest=steepest(curve.finite()),
         valley=valley(curve.finite()),
         lightning=finder.suggestion(),
+        suggested_by=suggested[0] if suggested else None,
+        clearness=clearness(curve.finite()),
         stopped=recorder.stopped,
         steps=num_training,
     )

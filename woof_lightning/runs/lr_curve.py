@@ -7,6 +7,7 @@ import io
 import math
 from dataclasses import dataclass
 from pathlib import Path
+from statistics import NormalDist
 
 import numpy as np
 
@@ -18,6 +19,11 @@ SKIP_FIRST = 10
 SKIP_LAST = 1
 FEWEST_POINTS = 3
 ROUNDING = 1e-9
+# The weight of the losses before in a smoothed loss: Lightning's, and fastai's.
+SMOOTHING = 0.98
+# In standard errors. The steepest of many slopes is far out by chance: in 1 of 100 sweeps over noise alone beyond 4.
+CLEAR = 5.0
+QUARTILE = NormalDist().inv_cdf(0.75)
 
 
 @dataclass(frozen=True)
@@ -26,7 +32,7 @@ class LRCurve:
 
     Args:
         lr: The learning rates, rising.
-        loss: The smoothed loss at each; nats.
+        loss: The smoothed loss at each, its start-up bias divided out; nats.
         raw_loss: The loss of the one batch at each; nats.
     """
 
@@ -67,6 +73,17 @@ def read_lr_curve(file: Path) -> LRCurve:
     return LRCurve(lr, loss, raw_loss)
 
 
+def suggest(curve: LRCurve) -> tuple[str, float] | None:
+    """Which rule to follow, and the learning rate that it gives: steepest where that is clear, else valley.
+
+    None where the loss falls nowhere.
+    """
+    found, careful = steepest(curve), valley(curve)
+    if found is None:
+        return None
+    return ("steepest", found) if careful is None or clearness(curve) >= CLEAR else ("valley", careful)
+
+
 def steepest(curve: LRCurve) -> float | None:
     """The learning rate at which the loss falls fastest per factor of the learning rate.
 
@@ -77,6 +94,26 @@ def steepest(curve: LRCurve) -> float | None:
         return None
     slopes = np.gradient(np.asarray(part.loss), np.log(part.lr))
     return part.lr[int(np.argmin(slopes))] if slopes.min() < -ROUNDING * abs(part.loss[0]) else None
+
+
+def clearness(curve: LRCurve) -> float:
+    """How far the steepest descent stands out from the noise of single batches, in standard errors of its slope.
+
+    0 where the loss falls nowhere. The noise is that of neighbouring raw losses; their median, so that the descent
+    itself counts little. Each new loss moves the smoothed one by its share of that noise, which shrinks as the curve
+    grows.
+    """
+    lr, part = steepest(curve), curve.descent()
+    if lr is None:
+        return 0.0
+    place = part.lr.index(lr)
+    noise = float(np.median(np.abs(np.diff(curve.raw_loss[: SKIP_FIRST + len(part)])))) / QUARTILE / math.sqrt(2)
+    share = (1 - SMOOTHING) / (1 - SMOOTHING ** (SKIP_FIRST + place + 1))
+    # A slope is the mean of the moves before and after its place; at an end there is one.
+    moves = 1 if place in (0, len(part) - 1) else 2
+    slope = float(np.gradient(np.asarray(part.loss))[place])
+    # Where most losses are equal there is no noise to be seen; a large figure, since JSON has no infinity.
+    return -slope / max(share * noise / math.sqrt(moves), ROUNDING)
 
 
 def valley(curve: LRCurve) -> float | None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import ast
 import csv
 import json
+import math
 import re
 import sys
 import textwrap
@@ -14,6 +15,7 @@ from pathlib import Path
 from statistics import median
 
 from woof_lightning.runs.cost_tables import COST_TABLES
+from woof_lightning.runs.lr_curve import clearness, read_lr_curve, suggest
 from woof_lightning.runs.post_tables import POST_TABLES
 from woof_lightning.runs.tables import markdown_table
 
@@ -98,6 +100,31 @@ def finders_table(folder: Path) -> str:
         "over woof_steepest",
         "loss, 3rd epoch",
     )
+    return markdown_table(header, table)
+
+
+def clearness_table(folder: Path) -> str:
+    """How far the steepest descent of each sweep stands out from the batches' noise, and the rule that decides."""
+    found: dict[tuple[str, str], list[tuple[float, str, float]]] = {}
+    for file in sorted((folder / "curves").glob("woof-*.csv")):
+        _, optimizer, outputs, _ = file.stem.split("-")
+        curve = read_lr_curve(file).finite()
+        rule, lr = suggest(curve) or ("none", math.nan)
+        found.setdefault((optimizer, outputs), []).append((clearness(curve), rule, lr))
+    table = []
+    for (optimizer, outputs), sweeps in sorted(found.items()):
+        errors, rules, rates = zip(*sweeps, strict=True)
+        table.append(
+            [
+                optimizer,
+                outputs,
+                ", ".join(f"{error:.1f}" for error in errors),
+                ", ".join(f"{rule} ({count})" for rule, count in Counter(rules).items()),
+                f"{median(rates):.2g}",
+                f"{min(rates):.2g} to {max(rates):.2g}",
+            ]
+        )
+    header = ("optimizer", "outputs", "standard errors, a seed each", "decided by", "suggestion, median", "range")
     return markdown_table(header, table)
 
 
@@ -196,6 +223,7 @@ TABLES: dict[str, Callable[[Path], str]] = {
     "runs": runs_table,
     "epoch-times": epoch_times_table,
     "finders": finders_table,
+    "clearness": clearness_table,
     "heads": heads_table,
     "sweep-speed": sweep_speed_table,
     "source": source_block,

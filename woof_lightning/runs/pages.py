@@ -75,16 +75,17 @@ def finders_table(folder: Path) -> str:
     losses = {(row["optimizer"], row["finder"]): row for row in _rows(folder / "training.csv")}
     medians = {key: median(given) for key, values in found.items() if (given := [v for v in values if v is not None])}
     table = []
-    for (optimizer, finder), values in sorted(found.items()):
+    for optimizer, finder in sorted(found.keys() | losses.keys()):
+        values, trained = found.get((optimizer, finder), []), losses.get((optimizer, finder))
         given = sorted(value for value in values if value is not None)
+        # A rate that no finder gave, the post's, stands in the rows of the trainings only.
+        middle = medians.get((optimizer, finder), float(trained["lr"]) if trained and not values else None)
         reference = medians.get((optimizer, "woof_steepest"))
-        middle = medians.get((optimizer, finder))
-        trained = losses.get((optimizer, finder))
         table.append(
             [
                 optimizer,
                 finder,
-                f"{len(given)} of {len(values)}",
+                f"{len(given)} of {len(values)}" if values else "",
                 f"{middle:.2g}" if middle else "none",
                 f"{given[0]:.2g} to {given[-1]:.2g}" if given else "",
                 f"{middle / reference:.2g}" if middle and reference else "",

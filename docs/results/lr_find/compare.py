@@ -40,6 +40,8 @@ from woof_lightning.recipe.optim import build_optimizer, resolve_optimizer
 from woof_lightning.recipe.transforms import normalise
 from woof_lightning.runs.lr_curve import LRCurve
 
+# What the post took from its sweep.
+POST_LR = 0.02
 MIN_LR, MAX_LR, STEPS, EPOCHS, CLASSES = 1e-8, 10.0, 100, 3, 10
 SEEDS = range(5)
 OPTIMIZERS = ("adamw", "sgd")
@@ -188,7 +190,7 @@ class LastEpoch(LightningCallback):
 
 
 def train(folder: Path, out: Path, optimizers: Sequence[str]) -> None:
-    """Trains at the median of each finder's suggestions, to three digits; finders that agree share a training."""
+    """Trains at the post's rate and each finder's median, to three digits; finders that agree share a training."""
     header = ("optimizer", "finder", "lr", "seed", "epochs", "loss_last_epoch", "threads")
     trained = rows(out / "training.csv")
     done = {(row["optimizer"], row["finder"]) for row in trained}
@@ -197,6 +199,8 @@ def train(folder: Path, out: Path, optimizers: Sequence[str]) -> None:
     for row in rows(out / "suggestions.csv"):
         if row["outputs"] == str(CLASSES) and row["suggestion"]:
             found.setdefault((row["optimizer"], row["finder"]), []).append(float(row["suggestion"]))
+    for optimizer in OPTIMIZERS:
+        found[optimizer, "post"] = [POST_LR]
     for (optimizer, finder), suggestions in found.items():
         if optimizer not in optimizers or (optimizer, finder) in done:
             continue

@@ -17,6 +17,7 @@ from woof_lightning.cost.measure import RowsFile
 from woof_lightning.cost.parity import ARMS
 from woof_lightning.cost.summary import summary
 from woof_lightning.lit.cli import known_keys
+from woof_lightning.runs.lr_curve import read_lr_curve, suggest
 from woof_lightning.runs.pages import BLOCK, regenerated
 
 ROOT = Path(__file__).parents[1]
@@ -135,6 +136,22 @@ def test_the_words_of_the_cost_page_hold() -> None:
     verdicts = [bound["verdict"] for bound in found["bounds"] if "taken out" not in bound["promise"]]
     assert len(verdicts) == 3
     assert set(verdicts) == {"met"}
+
+
+def test_the_words_of_the_finders_page_hold() -> None:
+    folder = ROOT / "docs" / "results" / "lr_find"
+    with (folder / "suggestions.csv").open(newline="") as file:
+        rows = [row for row in csv.DictReader(file) if row["outputs"] == "10"]
+    text = " ".join((ROOT / "docs" / "lr-find.md").read_text().split())
+    for finder, words in (("woof_steepest", "it lay between {} and {}"), ("woof_valley", "`valley` between {} and {}")):
+        rates = [float(r["suggestion"]) for r in rows if (r["optimizer"], r["finder"]) == ("sgd", finder)]
+        assert len(rates) == 5
+        assert words.format(f"{min(rates):.2g}", f"{max(rates):.2g}") in text
+    for seed in range(5):
+        rules = [
+            suggest(read_lr_curve(folder / "curves" / f"woof-{name}-10-seed{seed}.csv")) for name in ("adamw", "sgd")
+        ]
+        assert [rule[0] for rule in rules if rule] == ["steepest", "valley"]
 
 
 def test_every_leak_s_test_exists() -> None:

@@ -38,7 +38,7 @@ by_hand=adamw_onecycle-hand_rolled
 if [ ! -e "$here/$by_hand" ]; then
     woof loop hand_rolled $(settings adamw_onecycle) --overwrite &
     # A validation's row has a value in its last column.
-    until [ "$(cat "$runs/$by_hand/metrics.csv" 2>/dev/null | grep -c '[0-9]$')" -ge 3 ]; do sleep 1; done
+    until [ "$(cat "$runs/$by_hand/metrics.csv" 2>/dev/null | grep -cE ',[0-9.]+$')" -ge 3 ]; do sleep 1; done
     kill $!
     wait $! || true
     record $by_hand

@@ -472,6 +472,29 @@ def test_a_machine_without_a_gpu_is_not_searched_for_one(
     assert os.environ[NVML_CHECK] == "1"
 
 
+@pytest.mark.parametrize(
+    ("precision", "capabilities", "told"),
+    [
+        ("bf16-mixed", {"avx2": True, "avx512_bf16": False, "amx_bf16": False}, True),
+        ("bf16-mixed", {"avx2": True, "avx512_bf16": True, "amx_bf16": False}, False),
+        ("bf16-mixed", {}, False),
+        ("32-true", {"avx512_bf16": False}, False),
+    ],
+)
+def test_a_processor_without_bf16_is_told(
+    woof: Woof,
+    small_fit: list[str],
+    monkeypatch: pytest.MonkeyPatch,
+    precision: str,
+    capabilities: dict[str, bool],
+    told: bool,
+) -> None:
+    monkeypatch.setattr("torch.cpu.get_capabilities", lambda: capabilities)
+    few = ("--trainer.max_epochs", "1", "--trainer.limit_train_batches", "1", "--trainer.limit_val_batches", "1")
+    outcome = fitted(woof, *small_fit, *few, "--trainer.precision", precision)
+    assert ("--trainer.precision 32-true" in outcome.out) == told
+
+
 def test_training_is_what_is_spared_the_search(
     woof: Woof, small_fit: list[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:

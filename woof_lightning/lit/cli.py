@@ -31,7 +31,7 @@ from woof_lightning.lit.datamodule import ImagewoofDataModule
 from woof_lightning.lit.lr_finder import LRFound, check_sweep
 from woof_lightning.lit.quiet import quieten_libraries
 from woof_lightning.lit.recorder import MetricsLogger, Recorder
-from woof_lightning.lit.trainer import TRAINER_DEFAULTS, WoofTrainer, run_callbacks, run_loggers
+from woof_lightning.lit.trainer import TRAINER_DEFAULTS, WoofTrainer, imitated_precision, run_callbacks, run_loggers
 from woof_lightning.recipe.checkpoint import check_same_images, read_checkpoint, recipe_of
 from woof_lightning.recipe.config import DataConfig, ModelConfig, data_problems, model_problems
 from woof_lightning.recipe.loading import worker_problem
@@ -247,6 +247,8 @@ class WoofCLI(LightningCLI):
         elif options.resume or options.overwrite:
             self.run.clear()
         write_text_durably(self.run.config, yaml.safe_dump(self.settings, sort_keys=False))
+        if hint := imitated_precision(self.trainer):
+            print(f"note: {hint}", flush=True)
 
     def after_fit(self) -> None:
         """Says what was learned and where it lies."""

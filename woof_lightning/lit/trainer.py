@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
@@ -75,6 +75,17 @@ def files_of_batch(trainer: Trainer, epoch: int, batch_idx: int) -> str:
 def run_loggers(run: RunFolder, resume_step: int | None = None) -> list[Logger]:
     """TensorBoard events and metrics.csv, going on after a step where the run is resumed."""
     return [EventsLogger(run, resume_step), MetricsLogger(run)]
+
+
+def imitated_precision(trainer: Trainer) -> str | None:
+    """A hint for a run in bf16 on a processor that has none; None otherwise, and where an older torch cannot tell."""
+    if trainer.strategy.root_device.type != "cpu" or not str(trainer.precision).startswith("bf16"):
+        return None
+    capabilities: Mapping[str, Any] = getattr(torch.cpu, "get_capabilities", dict)()
+    known = [there for name, there in capabilities.items() if "bf16" in name]
+    if any(known) or not known:
+        return None
+    return "this processor has no bf16 and imitates it: --trainer.precision 32-true may be several times faster"
 
 
 @contextmanager

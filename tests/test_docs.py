@@ -141,12 +141,23 @@ def test_the_words_of_the_cost_page_hold() -> None:
 def test_the_words_of_the_finders_page_hold() -> None:
     folder = ROOT / "docs" / "results" / "lr_find"
     with (folder / "suggestions.csv").open(newline="") as file:
-        rows = [row for row in csv.DictReader(file) if row["outputs"] == "10"]
+        all_rows = list(csv.DictReader(file))
+    rows = [row for row in all_rows if row["outputs"] == "10"]
     text = " ".join((ROOT / "docs" / "lr-find.md").read_text().split())
     for finder, words in (("woof_steepest", "it lay between {} and {}"), ("woof_valley", "`valley` between {} and {}")):
         rates = [float(r["suggestion"]) for r in rows if (r["optimizer"], r["finder"]) == ("sgd", finder)]
         assert len(rates) == 5
         assert words.format(f"{min(rates):.2g}", f"{max(rates):.2g}") in text
+    heads = {
+        r["optimizer"]: float(r["suggestion"])
+        for r in all_rows
+        if (r["outputs"], r["finder"]) == ("1000", "woof_steepest")
+    }
+    assert "at {adamw:.2g} with AdamW and {sgd:.2g} with SGD".format(**heads) in text
+    with (folder / "training.csv").open(newline="") as file:
+        loss = {(r["optimizer"], r["finder"]): float(r["loss_last_epoch"]) for r in csv.DictReader(file)}
+    assert loss["adamw", "woof_steepest"] < min(loss["adamw", other] for other in ("woof_valley", "lightning"))
+    assert loss["sgd", "woof_valley"] < min(loss["sgd", other] for other in ("woof_steepest", "lightning"))
     for seed in range(5):
         rules = [
             suggest(read_lr_curve(folder / "curves" / f"woof-{name}-10-seed{seed}.csv")) for name in ("adamw", "sgd")

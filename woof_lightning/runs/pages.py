@@ -88,8 +88,8 @@ def finders_table(folder: Path) -> str:
                 f"{len(given)} of {len(values)}" if values else "",
                 f"{middle:.2g}" if middle else "none",
                 f"{given[0]:.2g} to {given[-1]:.2g}" if given else "",
-                f"{middle / reference:.2g}" if middle and reference else "",
-                f"{float(trained['loss_last_epoch']):.3f}" if trained else "not run",
+                f"{float(f'{middle / reference:.2g}'):,g}" if middle and reference else "",
+                f"{float(trained['loss_last_epoch']):.2f}" if trained else "not run",
             ]
         )
     header = (

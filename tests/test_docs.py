@@ -157,6 +157,8 @@ def test_the_words_of_the_finders_page_hold() -> None:
     with (folder / "training.csv").open(newline="") as file:
         loss = {(r["optimizer"], r["finder"]): float(r["loss_last_epoch"]) for r in csv.DictReader(file)}
     assert loss["adamw", "woof_steepest"] < min(loss["adamw", other] for other in ("woof_valley", "lightning", "post"))
+    others = [value for (optimizer, finder), value in loss.items() if optimizer == "sgd" and finder != "post"]
+    assert loss["sgd", "post"] < min(others) - 0.1
     assert loss["sgd", "woof_valley"] < min(loss["sgd", other] for other in ("woof_steepest", "lightning"))
     for seed in range(5):
         rules = [

@@ -201,14 +201,15 @@ def lr_find(
             raise UserError(f"the sweep cannot be run: {error}") from error
     assert finder is not None, "only fast_dev_run skips the sweep"
     curve = LRCurve(tuple(recorder.lr), tuple(recorder.loss), tuple(recorder.raw_loss))
-    suggested = suggest(curve.finite())
+    finite = curve.finite()
+    suggested = suggest(finite)
     return LRFound(
         curve=curve,
-        steepest=steepest(curve.finite()),
-        valley=valley(curve.finite()),
+        steepest=steepest(finite),
+        valley=valley(finite),
         lightning=finder.suggestion(),
         suggested_by=suggested[0] if suggested else None,
-        clearness=clearness(curve.finite()),
+        clearness=clearness(finite),
         stopped=recorder.stopped,
         steps=num_training,
     )

@@ -118,8 +118,7 @@ def test_a_signal_saves_and_tells_how_to_go_on(
     options: list[str], reference: RunFolder, place: Path, signum: int, code: int
 ) -> None:
     process = started(options, place, "--data.num_workers", 2)
-    # To all its processes, as a terminal or a scheduler may; loading processes end by SIGTERM alone.
-    (process.send if signum == signal.SIGTERM else process.send_to_all)(signum)
+    process.send_to_all(signum)  # As a terminal or a scheduler may.
     ended = process.wait()
     assert ended.code == code, ended.err
     assert "saved; go on with --resume" in ended.err

@@ -1,5 +1,7 @@
 from __future__ import annotations
 
+import subprocess
+import sys
 from pathlib import Path
 from typing import cast
 
@@ -122,6 +124,21 @@ def test_a_decode_error_names_its_file(small_folder: Path, workers: int) -> None
         epoch_of(train_loader(index, config), 0)
     assert user_message(caught.value).startswith(f"{victim} cannot be decoded as an image")
     assert "Traceback" not in user_message(caught.value)
+
+
+def test_a_worker_that_hangs_ends_with_its_process() -> None:
+    script = (
+        "import time\n"
+        "from torch.utils.data import DataLoader\n"
+        "from woof_lightning.recipe.loading import leave_stopping_to_the_trainer\n"
+        "class Hanging:\n"
+        "    def __len__(self): return 1\n"
+        "    def __getitem__(self, index): time.sleep(1000)\n"
+        "loader = DataLoader(Hanging(), num_workers=1, worker_init_fn=leave_stopping_to_the_trainer)\n"
+        "batches = iter(loader)\n"
+        "time.sleep(1)\n"
+    )
+    subprocess.run([sys.executable, "-c", script], check=True, timeout=60)
 
 
 def test_too_little_shared_memory_is_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import multiprocessing
+import os
 import shutil
 import signal
+import threading
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -181,13 +183,24 @@ def _loader(dataset: ImageDataset, sampler: EpochSampler, batch_size: int, confi
 
 
 def leave_stopping_to_the_trainer(_: int) -> None:
-    """Ignores, in a worker, the signals after which the training process still finishes its step.
+    """Lets a worker outlive the signals after which the training process still finishes its step.
 
-    A terminal sends Ctrl-C to all processes, and some schedulers do likewise.
+    A terminal sends Ctrl-C to all processes, and schedulers send SIGTERM to all. The training process's own SIGTERM
+    ends the worker still: it is how Python ends one that hangs.
     """
     for name in ("SIGINT", "SIGUSR1"):
         if hasattr(signal, name):
             signal.signal(getattr(signal, name), signal.SIG_IGN)
+    if hasattr(signal, "sigwaitinfo"):  # Only there is the sender told.
+        signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGTERM})
+        threading.Thread(target=end_when_the_parent_says_so, daemon=True).start()
+
+
+def end_when_the_parent_says_so() -> None:
+    """Waits for SIGTERM from the parent process, whatever others send."""
+    while signal.sigwaitinfo({signal.SIGTERM}).si_pid != os.getppid():
+        pass
+    os._exit(0)
 
 
 def worker_problem(error: BaseException) -> UserError | None:

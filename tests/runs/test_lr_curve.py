@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
@@ -10,13 +11,13 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from woof_lightning.runs.curves import smoothed
 from woof_lightning.runs.lr_curve import (
     CLEAR,
     SKIP_FIRST,
     SKIP_LAST,
     SMOOTHING,
     LRCurve,
-    clearness,
     read_lr_curve,
     steepest,
     suggest,
@@ -72,17 +73,14 @@ def test_valley_is_on_the_way_down_and_more_careful() -> None:
 
 def swept(raw: np.ndarray) -> LRCurve:
     """A curve as a sweep records it."""
-    average, smoothed = 0.0, []
-    for step, loss in enumerate(raw, 1):
-        average = SMOOTHING * average + (1 - SMOOTHING) * float(loss)
-        smoothed.append(average / (1 - SMOOTHING**step))
-    return LRCurve(tuple(map(float, RATES[: len(raw)])), tuple(smoothed), tuple(map(float, raw)))
+    losses = tuple(map(float, raw))
+    return LRCurve(tuple(map(float, RATES[: len(losses)])), tuple(smoothed(losses, 1 - SMOOTHING)), losses)
 
 
 @pytest.mark.parametrize("steps", [20, 50, 100])
 def test_noise_alone_is_hardly_ever_clear(steps: int) -> None:
     rng = np.random.default_rng(0)
-    found = [clearness(swept(2.3 + 0.05 * rng.standard_normal(steps))) for _ in range(1000)]
+    found = [suggest(swept(2.3 + 0.05 * rng.standard_normal(steps))).clearness for _ in range(1000)]
     assert np.mean(np.asarray(found) >= CLEAR) < 0.01
 
 
@@ -91,7 +89,7 @@ def test_a_descent_beyond_the_noise_is_clear(noise: float) -> None:
     rng = np.random.default_rng(0)
     for _ in range(20):
         fall = swept(falling_at(1e-3) + noise * rng.standard_normal(len(RATES)))
-        assert suggest(fall) == ("steepest", steepest(fall))
+        assert suggest(fall).lr == steepest(fall)
 
 
 def test_clearness_is_in_standard_errors() -> None:
@@ -109,7 +107,7 @@ def test_clearness_is_in_standard_errors() -> None:
         one = swept(raw)
         at = one.lr.index(steepest(one) or 0)
         assert abs(at - place) <= 1
-        ratios.append(clearness(one) / (one.loss[at - 1] - one.loss[at + 1]) * 2 * error)
+        ratios.append(suggest(one).clearness / (one.loss[at - 1] - one.loss[at + 1]) * 2 * error)
     assert np.median(ratios) == pytest.approx(1, rel=0.1)
 
 
@@ -117,9 +115,8 @@ def test_where_the_descent_is_not_clear_the_careful_rule_decides() -> None:
     """Real sweeps of 100 steps: with 10 outputs SGD's loss hardly falls."""
     curves = Path(__file__).parents[2] / "docs" / "results" / "lr_find" / "curves"
     rule = {
-        name: found[0]
+        name: suggest(read_lr_curve(curves / f"woof-{name}.csv").finite()).suggested_by
         for name in ("adamw-10-seed0", "adamw-10-seed1", "sgd-10-seed0", "sgd-10-seed2", "sgd-1000-seed0")
-        if (found := suggest(read_lr_curve(curves / f"woof-{name}.csv").finite()))
     }
     assert rule == {
         "adamw-10-seed0": "steepest",
@@ -133,19 +130,19 @@ def test_where_the_descent_is_not_clear_the_careful_rule_decides() -> None:
 def test_without_a_valley_the_steepest_decides(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("woof_lightning.runs.lr_curve.valley", lambda _: None)
     noisy = swept(2.3 + 0.05 * np.random.default_rng(0).standard_normal(50))
-    assert clearness(noisy) < CLEAR
-    assert suggest(noisy) == ("steepest", steepest(noisy))
+    found = suggest(noisy)
+    assert found.clearness < CLEAR
+    assert found.lr == found.steepest is not None
 
 
-@pytest.mark.parametrize("suggest", [steepest, valley, suggest])
+@pytest.mark.parametrize("rule", [steepest, valley, lambda curve: suggest(curve).lr])
 @pytest.mark.parametrize(
     "losses",
     [np.linspace(1, 2, 100), np.full(100, 2.3), np.linspace(2, 1, SKIP_FIRST + SKIP_LAST + 2), np.array([])],
     ids=["rising", "constant", "too few", "none"],
 )
-def test_no_suggestion_without_a_descent(suggest: object, losses: np.ndarray) -> None:
-    assert callable(suggest)
-    assert suggest(curve(losses)) is None
+def test_no_suggestion_without_a_descent(rule: Callable[[LRCurve], float | None], losses: np.ndarray) -> None:
+    assert rule(curve(losses)) is None
 
 
 @settings(deadline=None)  # The first example imports fastai.

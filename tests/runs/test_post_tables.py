@@ -33,12 +33,16 @@ def test_gains_are_over_the_experiment_before(tmp_path: Path) -> None:
     ]
 
 
-def test_a_sweep_without_an_answer_says_none(tmp_path: Path) -> None:
-    folder = tmp_path / "adamw_onecycle" / "lr_find"
-    folder.mkdir(parents=True)
-    found = {"points": 50, "steepest": 0.00123, "valley": None, "lightning": 1e-5}
-    (folder / "result.json").write_text(json.dumps(found))
-    assert cells(sweeps_table(tmp_path)) == [["adamw_onecycle", "50", "0.0012", "none", "1e-05"]]
+def test_a_sweep_without_an_answer_says_none_and_the_suggestion_is_bold(tmp_path: Path) -> None:
+    rates = {"steepest": 0.00123, "valley": None, "lightning": 1e-5}
+    for name, suggested_by in (("adamw_onecycle", "steepest"), ("sgd_step", None)):
+        folder = tmp_path / name / "lr_find"
+        folder.mkdir(parents=True)
+        (folder / "result.json").write_text(json.dumps({"points": 50, **rates, "suggested_by": suggested_by}))
+    assert cells(sweeps_table(tmp_path)) == [
+        ["adamw_onecycle", "50", "**0.0012**", "none", "1e-05"],
+        ["sgd_step", "50", "0.0012", "none", "1e-05"],
+    ]
 
 
 def test_the_epochs_of_both_loops_stand_side_by_side_with_every_digit(tmp_path: Path) -> None:

@@ -40,10 +40,7 @@ from woof_lightning.runs.lr_curve import (
     SKIP_LAST,
     SMOOTHING,
     LRCurve,
-    clearness,
-    steepest,
     suggest,
-    valley,
 )
 
 FEWEST_STEPS = SKIP_FIRST + FEWEST_POINTS + SKIP_LAST
@@ -201,15 +198,14 @@ def lr_find(
             raise UserError(f"the sweep cannot be run: {error}") from error
     assert finder is not None, "only fast_dev_run skips the sweep"
     curve = LRCurve(tuple(recorder.lr), tuple(recorder.loss), tuple(recorder.raw_loss))
-    finite = curve.finite()
-    suggested = suggest(finite)
+    found = suggest(curve.finite())
     return LRFound(
         curve=curve,
-        steepest=steepest(finite),
-        valley=valley(finite),
+        steepest=found.steepest,
+        valley=found.valley,
         lightning=finder.suggestion(),
-        suggested_by=suggested[0] if suggested else None,
-        clearness=clearness(finite),
+        suggested_by=found.suggested_by,
+        clearness=found.clearness,
         stopped=recorder.stopped,
         steps=num_training,
     )

@@ -140,12 +140,12 @@ def places(run: Run, name: str, by_epoch: bool) -> list[float]:
     return run.steps(name) if epochs is None else epochs
 
 
-def smoothed(values: Sequence[float]) -> list[float]:
+def smoothed(values: Sequence[float], new_share: float = NEW_SHARE) -> list[float]:
     """Exponential means, without the bias of starting at 0."""
     mean, weight, found = 0.0, 0.0, []
     for value in values:
-        mean += NEW_SHARE * (value - mean)
-        weight += NEW_SHARE * (1 - weight)
+        mean += new_share * (value - mean)
+        weight += new_share * (1 - weight)
         found.append(mean / weight)
     return found
 

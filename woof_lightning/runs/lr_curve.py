@@ -73,15 +73,35 @@ def read_lr_curve(file: Path) -> LRCurve:
     return LRCurve(lr, loss, raw_loss)
 
 
-def suggest(curve: LRCurve) -> tuple[str, float] | None:
-    """Which rule to follow, and the learning rate that it gives: steepest where that is clear, else valley.
+@dataclass(frozen=True)
+class Suggestions:
+    """What a curve suggests.
 
-    None where the loss falls nowhere.
+    Args:
+        steepest: Where the loss falls fastest on the logarithmic axis; None where it falls nowhere.
+        valley: fastai's more careful choice; None where there is no valley.
+        clearness: How far the steepest descent stands out from the noise of single batches, in standard errors.
+        suggested_by: The rule to follow: steepest where that is clear, else valley; None where the loss falls nowhere.
     """
+
+    steepest: float | None
+    valley: float | None
+    clearness: float
+    suggested_by: str | None
+
+    @property
+    def lr(self) -> float | None:
+        """The learning rate that the rule to follow gives."""
+        return {None: None, "steepest": self.steepest, "valley": self.valley}[self.suggested_by]
+
+
+def suggest(curve: LRCurve) -> Suggestions:
+    """What every rule gives, and the one to follow."""
     found, careful = steepest(curve), valley(curve)
     if found is None:
-        return None
-    return ("steepest", found) if careful is None or clearness(curve) >= CLEAR else ("valley", careful)
+        return Suggestions(None, careful, 0.0, None)
+    clear = clearness(curve, found)
+    return Suggestions(found, careful, clear, "steepest" if careful is None or clear >= CLEAR else "valley")
 
 
 def steepest(curve: LRCurve) -> float | None:
@@ -96,16 +116,17 @@ def steepest(curve: LRCurve) -> float | None:
     return part.lr[int(np.argmin(slopes))] if slopes.min() < -ROUNDING * abs(part.loss[0]) else None
 
 
-def clearness(curve: LRCurve) -> float:
-    """How far the steepest descent stands out from the noise of single batches, in standard errors of its slope.
+def clearness(curve: LRCurve, lr: float) -> float:
+    """How far the descent at a learning rate stands out from the noise of single batches, in standard errors.
 
-    0 where the loss falls nowhere. The noise is that of neighbouring raw losses; their median, so that the descent
-    itself counts little. Each new loss moves the smoothed one by its share of that noise, which shrinks as the curve
-    grows.
+    The noise is that of neighbouring raw losses; their median, so that the descent itself counts little. Each new
+    loss moves the smoothed one by its share of that noise, which shrinks as the curve grows.
+
+    Args:
+        curve: The sweep.
+        lr: One of the rates of `curve.descent()`.
     """
-    lr, part = steepest(curve), curve.descent()
-    if lr is None:
-        return 0.0
+    part = curve.descent()
     place = part.lr.index(lr)
     noise = float(np.median(np.abs(np.diff(curve.raw_loss[: SKIP_FIRST + len(part)])))) / QUARTILE / math.sqrt(2)
     share = (1 - SMOOTHING) / (1 - SMOOTHING ** (SKIP_FIRST + place + 1))

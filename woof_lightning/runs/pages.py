@@ -15,7 +15,7 @@ from pathlib import Path
 from statistics import median
 
 from woof_lightning.runs.cost_tables import COST_TABLES
-from woof_lightning.runs.lr_curve import clearness, read_lr_curve, suggest
+from woof_lightning.runs.lr_curve import read_lr_curve, suggest
 from woof_lightning.runs.post_tables import POST_TABLES
 from woof_lightning.runs.tables import markdown_table
 
@@ -65,6 +65,20 @@ def epoch_times_table(folder: Path) -> str:
     return markdown_table(("repeat", "plain script", "`woof fit`", "ratio", "top-1, plain", "top-1, fit"), table)
 
 
+def cpu_speed_table(folder: Path) -> str:
+    """Training speed by precision, layout and allocator; ratios within a repeat, over the first arm."""
+    speeds: dict[str, list[float]] = {}
+    for row in _rows(folder / "rows.csv"):
+        speeds.setdefault(row["arm"], []).append(float(row["images_per_s"]))
+    first = next(iter(speeds.values()))
+    table = []
+    for arm, found in speeds.items():
+        ratios = [speed / base for speed, base in zip(found, first, strict=True)]
+        spans = (f"{median(values):.3g} ({min(values):.3g} to {max(values):.3g})" for values in (found, ratios))
+        table.append([arm, *spans])
+    return markdown_table(("arm", "images/s, median (range)", f"over {next(iter(speeds))}"), table)
+
+
 def finders_table(folder: Path) -> str:
     """What each finder suggests for a head with 10 outputs: median and range over the seeds."""
     found: dict[tuple[str, str], list[float | None]] = {}
@@ -109,9 +123,9 @@ def clearness_table(folder: Path) -> str:
     found: dict[tuple[str, str], list[tuple[float, str, float]]] = {}
     for file in sorted((folder / "curves").glob("woof-*.csv")):
         _, optimizer, outputs, _ = file.stem.split("-")
-        curve = read_lr_curve(file).finite()
-        rule, lr = suggest(curve) or ("none", math.nan)
-        found.setdefault((optimizer, outputs), []).append((clearness(curve), rule, lr))
+        sweep = suggest(read_lr_curve(file).finite())
+        row = (sweep.clearness, sweep.suggested_by or "none", sweep.lr or math.nan)
+        found.setdefault((optimizer, outputs), []).append(row)
     table = []
     for (optimizer, outputs), sweeps in sorted(found.items()):
         errors, rules, rates = zip(*sweeps, strict=True)
@@ -223,6 +237,7 @@ def faults_table(folder: Path) -> str:
 TABLES: dict[str, Callable[[Path], str]] = {
     "runs": runs_table,
     "epoch-times": epoch_times_table,
+    "cpu-speed": cpu_speed_table,
     "finders": finders_table,
     "clearness": clearness_table,
     "heads": heads_table,

@@ -42,13 +42,15 @@ def gain(top1: Mapping[str, float], name: str, above: str) -> str:
 
 
 def sweeps_table(folder: Path) -> str:
-    """What each run's sweep suggests, by every rule of `woof lr-find`."""
+    """What each run's sweep suggests, by every rule of `woof lr-find`; the one to follow is bold."""
+    rules = ("steepest", "valley", "lightning")
     rows = []
     for file in sorted(folder.glob("*/lr_find/result.json")):
         found = _json(file)
-        rules = ("steepest", "valley", "lightning")
-        rates = ["none" if found[rule] is None else f"{found[rule]:.2g}" for rule in rules]
-        rows.append([file.parts[-3], str(found["points"]), *rates])
+        rates = {rule: "none" if found[rule] is None else f"{found[rule]:.2g}" for rule in rules}
+        if found["suggested_by"] is not None:
+            rates[found["suggested_by"]] = f"**{rates[found['suggested_by']]}**"
+        rows.append([file.parts[-3], str(found["points"]), *rates.values()])
     return markdown_table(("config", "steps", "steepest", "valley", "Lightning's own"), rows)
 
 

@@ -11,8 +11,9 @@ PACKAGE = Path(__file__).parents[1] / "woof_lightning"
 # Each room and the rooms that it may import beside itself.
 MAY_IMPORT = {
     "errors": set(),
-    "recipe": {"errors"},
-    "runs": {"errors"},
+    "locks": set(),
+    "recipe": {"errors", "locks"},
+    "runs": {"errors", "locks"},
     "lit": {"recipe", "runs", "errors"},
     "loops": {"recipe", "runs", "errors"},
     "cost": {"lit", "loops", "recipe", "runs", "errors"},

@@ -61,6 +61,12 @@ def test_no_verb_shows_the_verbs(woof: Woof) -> None:
         ([*BASE, "--model.optimizer", "adm"], "model.optimizer is 'adm': expected sgd, adamw, or"),
         ([*BASE, "--trainer.max_epochs", "-1"], "model.schedule is 'onecycle' with trainer.max_epochs -1"),
         ([*BASE, "--trainer.accelerator", "tpu"], "trainer.accelerator is 'tpu', but this machine has none"),
+        ([*BASE, "--trainer.accelerator", "gpuu"], "trainer.accelerator is 'gpuu', but this machine has none"),
+        ([*BASE, "--trainer.strategy", "dpp"], "the trainer's settings (trainer.*) cannot be used: "),
+        ([*BASE, "--trainer.barebones", "true"], "the trainer's settings (trainer.*) cannot be used: "),
+        ([*BASE, "--trainer.max_time", "soon"], "the trainer's settings (trainer.*) cannot be used: "),
+        ([*BASE, "--seed_everything", "4294967296"], "expected a whole number from 0 to 4294967295"),
+        (["lr-find", *BASE[1:], "--runs_dir", CONFIGS / "demo.yaml"], "demo.yaml is a file: expected a folder"),
         ([*BASE, "--resume", "--overwrite"], "--resume and --overwrite were both given"),
         (["fit", "--config", "none.yaml"], "none.yaml"),
         ([*BASE, "--data.variant", "160px", "--data.download", "false"], "--config configs/demo.yaml"),
@@ -128,6 +134,15 @@ def test_a_gpu_that_is_not_there_is_named(woof: Woof, drawn_root: Path) -> None:
     assert outcome.code == 2
     assert "trainer.accelerator is 'gpu', but this machine has none" in outcome.err
     assert "auto, cpu" in outcome.err
+
+
+@pytest.mark.skipif(torch.cuda.is_available() or torch.backends.mps.is_available(), reason="there is a GPU")
+def test_a_gpu_to_validate_on_that_is_not_there_is_named(tmp_path: Path) -> None:
+    from woof_lightning.errors import UserError
+    from woof_lightning.lit.validate import validate
+
+    with pytest.raises(UserError, match="--accelerator is 'gpu', but this machine has none"):
+        validate(tmp_path / "any.ckpt", accelerator="gpu")
 
 
 def test_a_fault_of_the_program_keeps_its_traceback(woof: Woof, monkeypatch: pytest.MonkeyPatch) -> None:

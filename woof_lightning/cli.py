@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import argparse
 import difflib
+import errno
 import json
+import os
 import signal
 import sys
 from collections.abc import Callable, Iterable, Sequence
@@ -23,6 +25,9 @@ from woof_lightning.errors import (
 )
 from woof_lightning.runs.command_line import Parser
 from woof_lightning.runs.tables import text_table
+
+# A full disk, a quota, a file-size limit, a read-only file system, a folder that may not be written to.
+DISK_ERRNOS = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EROFS, errno.EACCES)
 
 # torch and Lightning take seconds to import, so each verb imports what it needs when it is called.
 
@@ -54,14 +59,34 @@ def main(args: Sequence[str] | None = None) -> int:
         return NON_FINITE_EXIT_CODE
     except StoppedBySignal as stopped:
         name = signal.Signals(stopped.signum).name
-        print(f"\nwoof: stopped by {name} after a whole step and saved; go on with --resume", file=sys.stderr)
+        saved = " after a whole step and saved; go on" if stopped.saved else "; a run goes on from its last checkpoint"
+        print(f"\nwoof: stopped by {name}{saved} with --resume", file=sys.stderr)
         return stopped.exit_code
     except KeyboardInterrupt:
         print("\nwoof: interrupted; a run goes on from its last checkpoint with --resume", file=sys.stderr)
         return INTERRUPTED_EXIT_CODE
+    except (OSError, RuntimeError) as error:
+        problem = mendable(error)
+        if problem is None:
+            raise
+        print(f"woof: error: {problem}", file=sys.stderr)
+        return USER_ERROR_EXIT_CODE
     except SystemExit as error:  # argparse has printed its help or its complaint.
         return error.code if isinstance(error.code, int) else USER_ERROR_EXIT_CODE
     return 0
+
+
+def mendable(error: OSError | RuntimeError) -> UserError | None:
+    """What the user can do about a disk that takes nothing more, or about loading processes; None for other errors."""
+    from woof_lightning.recipe.loading import worker_problem
+    from woof_lightning.runs.folder import write_problem
+
+    if isinstance(error, OSError):
+        file = Path(os.fsdecode(error.filename or "a file of the run"))
+        vanished = error.errno == errno.ENOENT and not file.parent.exists()
+        if vanished or error.errno in DISK_ERRNOS:
+            return UserError(write_problem(file, error))
+    return worker_problem(error)
 
 
 def fit(args: Sequence[str]) -> None:
@@ -115,11 +140,11 @@ def validate(args: Sequence[str]) -> None:
 
     from woof_lightning.lit.validate import validate as lightning_validate
     from woof_lightning.runs.draw import draw_confusion
-    from woof_lightning.runs.folder import write_text_durably
+    from woof_lightning.runs.folder import make_folder, write_text_durably
 
-    found = lightning_validate(file, options.accelerator, **{k: v for k, v in data.items() if v is not None})
     out = options.out or (file.parent.parent if file.parent.name == "checkpoints" else file.parent) / "validate"
-    out.mkdir(parents=True, exist_ok=True)
+    make_folder(out, "--out")
+    found = lightning_validate(file, options.accelerator, **{k: v for k, v in data.items() if v is not None})
     text = json.dumps({"checkpoint": str(file), **found.as_dict()}, indent=2)
     write_text_durably(out / "result.json", text + "\n")
     draw_confusion(found.confusion, found.breeds, out / "confusion.png")

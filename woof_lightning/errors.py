@@ -23,16 +23,18 @@ class NonFiniteLossError(Exception):
     """A training whose loss or weights are NaN or infinite; `woof` ends with exit code 3."""
 
 
-class StoppedBySignal(Exception):  # noqa: N818  Not an error: the run was saved.
-    """A training that a signal ended after its step was finished and saved.
+class StoppedBySignal(Exception):  # noqa: N818  Not an error: somebody wished it.
+    """A training that a signal ended.
 
     Args:
         signum: The signal; `woof` ends with 128 and its number, as shells have it.
+        saved: Whether the step was finished and saved first.
     """
 
-    def __init__(self, signum: int) -> None:
+    def __init__(self, signum: int, saved: bool = True) -> None:
         super().__init__(f"stopped by signal {signum}")
         self.signum = signum
+        self.saved = saved
 
     @property
     def exit_code(self) -> int:

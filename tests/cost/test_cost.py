@@ -12,7 +12,7 @@ from typing import Any, ClassVar
 import pytest
 
 from tests.conftest import Woof
-from woof_lightning.cost import environments
+from woof_lightning.cost import environments, verb
 from woof_lightning.cost.clock import StepClock
 from woof_lightning.cost.draw import fingerprint
 from woof_lightning.cost.features import FEATURES
@@ -285,6 +285,18 @@ def test_bad_options_leave_nothing(
     assert refused.code == 2
     assert complaint in refused.err
     assert not list(Path().iterdir())
+
+
+def test_rows_outlast_a_refusal(woof: Woof, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(verb, "check_free", refuse)
+    Path("out").mkdir()
+    Path("out/rows.csv").write_text("rows of hours\n")
+    assert woof("cost", "--quick", "--overwrite", "--out", "out").code == 2
+    assert Path("out/rows.csv").read_text() == "rows of hours\n"
+
+
+def refuse() -> None:
+    raise UserError("the machine is busy")
 
 
 def test_a_machine_that_is_busy_now_is_told_beforehand() -> None:

@@ -88,6 +88,10 @@ def test_resnet18_at_64_px(drawn_root: Path, tmp_path: Path) -> None:
     assert all(torch.equal(outputs[0], other) for other in outputs)
 
 
+def test_what_only_the_other_loop_has_is_a_difference() -> None:
+    assert differing({"a": 1}, {"a": 1, "b": 2}, "row") == "row.b is not in bare"
+
+
 def test_differences_are_found_and_named(shared: tuple[str, ...], tmp_path: Path) -> None:
     case = Case("adamw_onecycle", 0, "32-true", None, (*shared, "--trainer.max_epochs", "1"))
     one, two = trained("bare", case, tmp_path / "one"), trained("bare", case, tmp_path / "two")

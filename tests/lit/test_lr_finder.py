@@ -269,6 +269,7 @@ def test_the_verb(woof: Woof, small_sweep: list[str]) -> None:
     assert result["steepest"] == steepest(read_lr_curve(SWEEP / "curve.csv"))
     assert result["sweep"]["num_training"] == 40
     assert outcome.err == ""
+    assert f"woof fit {' '.join(small_sweep[: -len(SMALL)])} --config {SWEEP / 'lr.yaml'}\n" in outcome.out
 
     taken = woof("lr-find", *small_sweep)
     assert taken.code == 2

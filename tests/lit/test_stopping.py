@@ -4,8 +4,11 @@ from __future__ import annotations
 
 import json
 import math
+import shutil
 import signal
+import time
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
@@ -17,7 +20,7 @@ from tests.conftest import Woof
 from tests.faults.harness import last_step
 from tests.faults.harness import woof as start_woof
 from tests.same import difference
-from woof_lightning.errors import NonFiniteLossError, StoppedBySignal
+from woof_lightning.errors import NonFiniteLossError, StoppedBySignal, UserError
 from woof_lightning.lit.checkpoints import DurableCheckpointIO
 from woof_lightning.lit.classifier import WoofClassifier
 from woof_lightning.lit.datamodule import ImagewoofDataModule
@@ -98,6 +101,21 @@ def test_a_step_over_several_batches_is_not_cut(tmp_path: Path) -> None:
     with pytest.raises(StoppedBySignal):
         trainer.fit(Plain(), batches([1.0, 2.0, 3.0, 4.0]))
     assert torch.load(file, weights_only=True)["loops"]["fit_loop"]["epoch_loop.batch_progress"]["total"]["ready"] == 2
+
+
+def test_no_save_takes_the_place_of_a_validation_within_an_epoch(tmp_path: Path) -> None:
+    class Validated(Plain):
+        def validation_step(self, batch: list[torch.Tensor], batch_idx: int) -> None:
+            validated_at.append(self.global_step)
+
+    validated_at: list[int] = []
+    file = tmp_path / "last.ckpt"
+    trainer = plain_trainer(tmp_path, Send(signal.SIGTERM, 1), StopOnSignal(file), val_check_interval=2)
+    data = batches([1.0, 2.0, 3.0, 4.0, 5.0, 6.0])
+    with pytest.raises(StoppedBySignal):
+        trainer.fit(Validated(), data, data)
+    assert set(validated_at) == {0, 2}  # 0: the sanity check.
+    assert torch.load(file, weights_only=True)["global_step"] == 3
 
 
 def test_a_second_ctrl_c_ends_at_once(tmp_path: Path) -> None:
@@ -249,6 +267,80 @@ def test_a_run_that_saves_within_epochs_goes_on_within_them(woof: Woof, small_fi
     assert difference(run, RunFolder(Path("runs/unbroken"))) == ""
 
 
+def test_max_time_ends_after_a_whole_epoch_and_the_run_goes_on(
+    woof: Woof, small_fit: list[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    assert woof("fit", *small_fit, "--name", "unbroken").code == 0
+    real = WoofClassifier.training_step
+
+    def slow(self: WoofClassifier, batch: Any, batch_idx: int) -> torch.Tensor:
+        time.sleep(0.6)
+        return real(self, batch, batch_idx)
+
+    monkeypatch.setattr(WoofClassifier, "training_step", slow)
+    outcome = woof("fit", *small_fit, "--trainer.max_time", "00:00:00:01")
+    assert outcome.code == 0, outcome.err
+    result = json.loads(RUN.result.read_text())
+    assert (result["status"], result["epochs"]) == ("stopped early", 1)
+    assert read_metrics(RUN.metrics)[-1].keys() >= {"val/acc1"}
+    assert woof("fit", *small_fit, "--resume").code == 0
+    assert json.loads(RUN.result.read_text())["status"] == "finished"
+    assert difference(RUN, RunFolder(Path("runs/unbroken"))) == ""
+
+
+def test_sigterm_without_checkpoints_is_no_ctrl_c(
+    woof: Woof, small_fit: list[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    real = WoofClassifier.training_step
+
+    def stopped(self: WoofClassifier, batch: Any, batch_idx: int) -> torch.Tensor:
+        if batch_idx == 1:
+            signal.raise_signal(signal.SIGTERM)
+        return real(self, batch, batch_idx)
+
+    monkeypatch.setattr(WoofClassifier, "training_step", stopped)
+    outcome = woof("fit", *small_fit, "--trainer.enable_checkpointing", "false")
+    assert outcome.code == 143
+    assert "stopped by SIGTERM" in outcome.err
+    assert "saved" not in outcome.err
+
+
+def test_a_run_that_another_process_has_just_trained_is_not_written_over(
+    woof: Woof, small_fit: list[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    assert woof("fit", *small_fit, "--name", "other").code == 0
+    real = ImagewoofDataModule.prepare_data
+
+    def meanwhile(self: ImagewoofDataModule) -> None:
+        shutil.copytree("runs/other", RUN.path)
+        real(self)
+
+    monkeypatch.setattr(ImagewoofDataModule, "prepare_data", meanwhile)
+    outcome = woof("fit", *small_fit)
+    assert outcome.code == 2
+    assert "another process has just trained in runs/adamw_onecycle" in outcome.err
+    assert difference(RUN, RunFolder(Path("runs/other"))) == ""
+
+
+def test_two_devices_train_one_run(small_fit: list[str], tmp_path: Path) -> None:
+    """As two processes on the CPU, which Lightning starts by the same command line."""
+    ended = start_woof("fit", [*small_fit, "--trainer.devices", 2], tmp_path).wait()
+    assert ended.code == 0, ended.err
+    assert ended.err == ""
+    run = RunFolder(tmp_path / RUN.path)
+    assert [row["step"] for row in read_metrics(run.metrics)] == [2, 4, 6, 8]
+    assert json.loads(run.result.read_text())["status"] == "finished"
+
+
+def test_images_are_not_shared_twice(drawn_index: ImageIndex) -> None:
+    data = ImagewoofDataModule()
+    data.index = drawn_index
+    connector = SimpleNamespace(use_distributed_sampler=True)
+    data.trainer = SimpleNamespace(world_size=2, global_rank=0, _accelerator_connector=connector)  # type: ignore[assignment]
+    with pytest.raises(UserError, match="use_distributed_sampler is True: expected False"):
+        data.train_dataloader()
+
+
 def test_the_time_before_a_cut_counts(woof: Woof, small_fit: list[str], monkeypatch: pytest.MonkeyPatch) -> None:
     now_s = [0.0]
     monkeypatch.setattr("woof_lightning.lit.recorder.time.perf_counter", lambda: now_s[0])
@@ -284,8 +376,6 @@ def test_a_step_logged_late_keeps_its_row(tmp_path: Path) -> None:
 
 
 def test_a_checkpoint_that_cannot_be_written_is_told(tmp_path: Path) -> None:
-    from woof_lightning.errors import UserError
-
     (tmp_path / "file").write_text("no folder")
     with pytest.raises(UserError, match="could not be written"):
         DurableCheckpointIO().save_checkpoint({}, tmp_path / "file" / "last.ckpt")

@@ -67,7 +67,7 @@ def test_local_archive_is_unpacked_and_used(small_woof: Path, tmp_path: Path) ->
 def test_archive_with_missing_images_is_refused(small_woof: Path, tmp_path: Path) -> None:
     next((small_woof / "train").rglob("*.JPEG")).unlink()
     archive = packed(small_woof, tmp_path / "mine.tgz")
-    with pytest.raises(UserError, match="7 images, expected 8"):
+    with pytest.raises(UserError, match=r"mine.tgz does not hold the whole of Imagewoof .*7 images, expected 8"):
         unpack(archive, tmp_path / "root" / TOP)
     assert not list((tmp_path / "root").iterdir())
 
@@ -219,6 +219,15 @@ def test_wrong_download_is_refused_and_removed(serve, content: bytes, archive: A
     with pytest.raises(UserError, match="is not the official archive"):
         download(serve(content[::-1]), tmp_path / "x.tgz", archive)
     assert not list(tmp_path.iterdir())
+
+
+def test_a_download_that_cannot_be_unpacked_is_not_kept(serve, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:  # type: ignore[no-untyped-def]
+    content = b"no archive"
+    monkeypatch.setattr(imagewoof, "BASE_URL", serve(content).removesuffix("x.tgz"))
+    monkeypatch.setitem(imagewoof.ARCHIVES, "160px", Archive(TOP, len(content), hashlib.md5(content).hexdigest()))
+    with pytest.raises(UserError, match="cannot be unpacked"):
+        prepare_data(DataConfig(root=tmp_path / "root", variant="160px"))
+    assert not (tmp_path / "root").exists()
 
 
 def test_no_network_names_every_way_out(archive: Archive, tmp_path: Path) -> None:

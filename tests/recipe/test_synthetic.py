@@ -1,10 +1,14 @@
 from __future__ import annotations
 
+import subprocess
+import sys
 from pathlib import Path
 
 import numpy as np
+import pytest
 import torch
 
+from woof_lightning.errors import UserError
 from woof_lightning.recipe import synthetic
 from woof_lightning.recipe.images import ImageIndex, Sample, read_image
 
@@ -32,6 +36,24 @@ def test_a_folder_of_an_older_drawing_is_drawn_anew(tmp_path: Path) -> None:
     (old / synthetic.VERSION_FILE).write_text("0")
     synthetic.draw(old)
     assert len(list(old.rglob("*.JPEG"))) == 640
+
+
+def test_somebody_s_own_folder_is_left_alone(tmp_path: Path) -> None:
+    own = tmp_path / "synthetic" / "mine.txt"
+    own.parent.mkdir()
+    own.write_text("work of years")
+    with pytest.raises(UserError, match="is not what this project draws"):
+        synthetic.draw(own.parent)
+    assert own.read_text() == "work of years"
+    assert [place.name for place in tmp_path.iterdir()] == ["synthetic"]
+
+
+def test_two_processes_that_start_at_once_share_one_drawing(tmp_path: Path) -> None:
+    code = "import pathlib, sys, woof_lightning.recipe.synthetic as s; s.draw(pathlib.Path(sys.argv[1]))"
+    both = [subprocess.Popen([sys.executable, "-c", code, tmp_path / "drawn"]) for _ in range(2)]
+    assert [process.wait(60) for process in both] == [0, 0]
+    assert [place.name for place in tmp_path.iterdir()] == ["drawn"]
+    assert len(list(tmp_path.rglob("*.JPEG"))) == 640
 
 
 def test_mean_colour_does_not_give_the_breed_away(drawn_index: ImageIndex) -> None:

@@ -345,6 +345,17 @@ def test_a_figure_carries_the_fingerprint_of_its_lines(tmp_path: Path) -> None:
     assert drawn("one", [0.2, 0.3]) == drawn("two", [0.2, 0.3]) != drawn("three", [0.2, 0.30001])
 
 
+def test_epochs_without_a_validation_count(tmp_path: Path) -> None:
+    run = RunFolder(write_run(tmp_path / "run", [], finished=False))
+    metrics = MetricsFile(run.metrics)
+    for epoch in range(1, 4, 2):
+        metrics.log({"val/acc1": 0.1 * epoch, "val/acc5": 0.9, "epoch": epoch}, STEPS_PER_EPOCH * (epoch + 1))
+    metrics.flush()
+    run.config.write_text("trainer: {max_epochs: 40}")
+    (row,) = tables_of(read_runs([run.path]))[0].rows
+    assert row[1:4] == ["unfinished, 4 of 40 epochs", "0.300", "4"]
+
+
 def test_smoothing_keeps_a_constant() -> None:
     assert smoothed([3.0] * 5) == pytest.approx([3.0] * 5)
     assert smoothed([]) == []

@@ -10,7 +10,7 @@ class Job:
     """What a worker measures.
 
     Args:
-        arm: A name of `arms.ARMS`, or of `features.ARMS`.
+        arm: A name of `arms.ARMS`, or of `features.FEATURE_ARMS`.
         measure: step (slices of training steps), start (until the first step's end) or indirection.
         arch: tiny, or a torchvision classifier.
         image_size: px.

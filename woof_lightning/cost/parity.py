@@ -196,9 +196,10 @@ def differing(one: Any, two: Any, place: str) -> str | None:
             return None
         return f"{place}: up to {units_in_the_last_place(one, two)} units in the last place"
     if isinstance(one, dict):
-        missing = [key for key in one if key not in two]
-        if missing:
+        if missing := [key for key in one if key not in two]:
             return f"{place}.{missing[0]} is missing"
+        if more := [key for key in two if key not in one]:
+            return f"{place}.{more[0]} is not in {REFERENCE}"
         pairs = ((f"{place}.{key}", one[key], two[key]) for key in one)
     elif isinstance(one, (list, tuple)):
         if len(one) != len(two):

@@ -3,10 +3,9 @@
 from __future__ import annotations
 
 import argparse
-import errno
 import inspect
 import json
-import os
+import shlex
 from collections.abc import Sequence
 from contextlib import ExitStack
 from dataclasses import fields
@@ -20,9 +19,10 @@ from jsonargparse import ArgumentError, Namespace
 from lightning.fabric.plugins.io import CheckpointIO
 from lightning.fabric.utilities.exceptions import MisconfigurationException
 from lightning.pytorch import Trainer
-from lightning.pytorch.accelerators import AcceleratorRegistry
+from lightning.pytorch.callbacks import Timer
 from lightning.pytorch.cli import LightningArgumentParser, LightningCLI
 from lightning.pytorch.loggers import Logger
+from lightning.pytorch.utilities import rank_zero_only
 
 from woof_lightning.errors import UserError, raise_together
 from woof_lightning.lit.checkpoints import DurableCheckpointIO
@@ -31,19 +31,23 @@ from woof_lightning.lit.datamodule import ImagewoofDataModule
 from woof_lightning.lit.lr_finder import LRFound, check_sweep
 from woof_lightning.lit.quiet import quieten_libraries
 from woof_lightning.lit.recorder import MetricsLogger, Recorder
-from woof_lightning.lit.trainer import TRAINER_DEFAULTS, WoofTrainer, imitated_precision, run_callbacks, run_loggers
+from woof_lightning.lit.trainer import (
+    TRAINER_DEFAULTS,
+    WoofTrainer,
+    check_accelerator,
+    imitated_precision,
+    run_callbacks,
+    run_loggers,
+)
 from woof_lightning.recipe.checkpoint import check_same_images, read_checkpoint, recipe_of
 from woof_lightning.recipe.config import DataConfig, ModelConfig, data_problems, model_problems
-from woof_lightning.recipe.loading import worker_problem
 from woof_lightning.runs.command_line import CALL_KEYS, NOT_SAVED, SEED_KEYS, call_problems, default_name, readable
 from woof_lightning.runs.config import check_resumable
 from woof_lightning.runs.draw import draw_lr_curve
-from woof_lightning.runs.folder import RunFolder, write_problem, write_text_durably
+from woof_lightning.runs.folder import RunFolder, write_text_durably
 from woof_lightning.runs.metrics import MetricsFile
 from woof_lightning.runs.record import machine, versions
 
-# A full disk, a quota, a file-size limit, a read-only file system, a folder that may not be written to.
-DISK_ERRNOS = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EROFS, errno.EACCES)
 SWEEP_KEYS = ("min_lr", "max_lr", "num_training", "early_stop_threshold")
 
 
@@ -88,12 +92,12 @@ def lr_find(args: Sequence[str]) -> None:
     if found.note:
         print(f"note: {found.note}")
     print(f"curve and plot: {folder}")
-    print(f"train with the first: woof fit {config_options(cli)} --config {folder / 'lr.yaml'}")
+    print(f"train with the first: woof fit {fit_options(args, cli.run)} --config {folder / 'lr.yaml'}")
     print(f"{found.suggestion:g}")
 
 
 def run_cli(args: list[str], held: ExitStack) -> WoofCLI:
-    """Runs a verb of LightningCLI, and turns its complaints into a UserError.
+    """Runs a verb of LightningCLI, and turns its parser's complaints into a UserError.
 
     Args:
         args: The verb and its options.
@@ -118,21 +122,6 @@ def run_cli(args: list[str], held: ExitStack) -> WoofCLI:
         raise UserError(readable(str(error), known_keys(args[0]), args[0])) from error
     except MisconfigurationException as error:
         raise UserError(f"the trainer's settings (trainer.*) cannot be used: {error}") from error
-    except (OSError, RuntimeError) as error:
-        problem = mendable(error)
-        if problem is None:
-            raise
-        raise problem from error
-
-
-def mendable(error: OSError | RuntimeError) -> UserError | None:
-    """What the user can do about a disk that takes nothing more, or about loading processes; None for other errors."""
-    if isinstance(error, OSError):
-        file = Path(os.fsdecode(error.filename or "a file of the run"))
-        vanished = error.errno == errno.ENOENT and not file.parent.exists()
-        if vanished or error.errno in DISK_ERRNOS:
-            return UserError(write_problem(file, error))
-    return worker_problem(error)
 
 
 class WoofCLI(LightningCLI):
@@ -143,6 +132,7 @@ class WoofCLI(LightningCLI):
     resume_from: Path | None = None
     resume_step: int | None = None
     resume_fingerprint: str = ""
+    saved_at_ns: int | None = None
 
     def __init__(self, *args: Any, held: ExitStack, **kwargs: Any) -> None:
         self.held = held
@@ -181,6 +171,7 @@ class WoofCLI(LightningCLI):
         """Checks whether the run's folder can be taken."""
         options = self.config[self.config.subcommand]
         self.run = RunFolder(options.runs_dir / (options.name or default_name(options.config)))
+        self.saved_at_ns = self.run.saved_at_ns()
         self.settings = self._settings()
         if self.config.subcommand == "lr-find":
             check_sweep(options.min_lr, options.max_lr, options.num_training)
@@ -192,16 +183,23 @@ class WoofCLI(LightningCLI):
         if options.resume and self.run.config.exists():
             check_resumable(self.run.config, self.settings)
             self._read_resume_point()
-        elif not options.overwrite:
+        # Lightning starts the processes of further devices by this same command, when the first has taken the folder.
+        elif not options.overwrite and rank_zero_only.rank == 0:  # type: ignore[attr-defined]
             self.run.check_free()
 
     def instantiate_trainer(self, **kwargs: Any) -> Trainer:
         """Adds what every run has: its files, checkpoints and progress."""
+        try:
+            return self._run_trainer(**kwargs)
+        except ValueError as error:
+            raise UserError(f"the trainer's settings (trainer.*) cannot be used: {error}") from error
+
+    def _run_trainer(self, **kwargs: Any) -> Trainer:
         call = self.config_init[self.config.subcommand]
         options = call.trainer
         if options.barebones or options.fast_dev_run:
             return super().instantiate_trainer(**kwargs)
-        check_accelerator(options.accelerator)
+        check_accelerator(options.accelerator, "trainer.accelerator")
         if self.config.subcommand == "lr-find":
             unseen: dict[str, Any] = dict.fromkeys(("logger", "enable_checkpointing", "enable_progress_bar"), False)
             return super().instantiate_trainer(**unseen, **kwargs)
@@ -211,6 +209,8 @@ class WoofCLI(LightningCLI):
         trainer = super().instantiate_trainer(
             callbacks=[
                 *_as_list(options.callbacks),
+                # The Trainer's own would end an epoch in its midst and count it as done.
+                *([Timer(options.max_time, interval="epoch")] if options.max_time is not None else []),
                 *run_callbacks(
                     self.run,
                     self.settings,
@@ -240,6 +240,7 @@ class WoofCLI(LightningCLI):
             return
         self.run.create()
         self.held.enter_context(self.run.locked())
+        self._check_untouched()
         self.run.clear_leftovers()
         if self.resume_step is not None:
             MetricsFile(self.run.metrics).cut_after(self.resume_step)
@@ -272,6 +273,12 @@ class WoofCLI(LightningCLI):
             "config": settings,
         }
 
+    def _check_untouched(self) -> None:
+        """Raises a UserError when another process trained here between our first look and our lock."""
+        options = self.config[self.config.subcommand]
+        if self.run.saved_at_ns() != self.saved_at_ns and not options.overwrite:
+            raise UserError(f"another process has just trained in {self.run.path}: look at it, and call again")
+
     def _read_resume_point(self) -> None:
         self.resume_from = self.run.last_good_checkpoint()
         if self.resume_from is not None:
@@ -303,26 +310,17 @@ def write_sweep(found: LRFound, folder: Path, record: dict[str, Any]) -> None:
     write_text_durably(folder / "result.json", json.dumps(record, indent=2) + "\n")
 
 
-def config_options(cli: WoofCLI) -> str:
-    """The --config options of a call, to show them in another."""
-    return " ".join(f"--config {file}" for file in cli.config[cli.config.subcommand].config or [])
-
-
-def check_accelerator(choice: Any) -> None:
-    """Raises a UserError when this machine has no such accelerator."""
-    there = AcceleratorRegistry.available_accelerators()
-    if isinstance(choice, str) and choice in (*there, "gpu") and choice not in usable_accelerators():
-        raise UserError(
-            f"trainer.accelerator is {choice!r}, but this machine has none that torch can use: expected one of "
-            f"{', '.join(usable_accelerators())} (leave configs/gpu.yaml out)"
-        )
-
-
-def usable_accelerators() -> list[str]:
-    """The accelerators of this machine, by the names that trainer.accelerator takes."""
-    registry = AcceleratorRegistry
-    found = [name for name in registry.available_accelerators() if registry[name]["accelerator"].is_available()]
-    return ["auto", *found, *(["gpu"] if {"cuda", "mps"} & set(found) else [])]
+def fit_options(args: Sequence[str], run: RunFolder) -> str:
+    """A sweep's options without those that `woof fit` does not take, to show them in a command."""
+    kept, words = [], iter(args)
+    for word in words:
+        key = word.removeprefix("--").partition("=")[0] if word.startswith("--") else ""
+        if key in SWEEP_KEYS and "=" not in word:
+            next(words, None)
+        elif key not in (*SWEEP_KEYS, "json", "overwrite"):
+            kept.append(word)
+    named = any(word.partition("=")[0] in ("--config", "-c", "--name") for word in kept)
+    return shlex.join(kept if named else [*kept, "--name", run.path.name])
 
 
 def setting_problems(options: Namespace) -> list[str]:

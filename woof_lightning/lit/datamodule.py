@@ -9,6 +9,7 @@ from typing import Any, cast
 from lightning.pytorch import LightningDataModule, Trainer
 from torch.utils.data import DataLoader
 
+from woof_lightning.errors import UserError
 from woof_lightning.recipe.config import DataConfig
 from woof_lightning.recipe.images import ImageIndex
 from woof_lightning.recipe.imagewoof import open_data, prepare_checked_data
@@ -59,7 +60,16 @@ class ImagewoofDataModule(LightningDataModule):
             check_shared_memory(self.config)
 
     def train_dataloader(self) -> DataLoader[Batch]:
-        """Batches of (images [B, 3, S, S], uint8; labels [B], int64), augmented and shuffled."""
+        """Batches of (images [B, 3, S, S], uint8; labels [B], int64), augmented and shuffled.
+
+        Raises:
+            UserError: When the Trainer would share the images among its devices a second time.
+        """
+        if self.trainer and self.trainer.world_size > 1 and _replaces_samplers(self.trainer):
+            raise UserError(
+                "trainer.use_distributed_sampler is True: expected False with several devices, since this project's "
+                "sampler shares the images itself (Trainer(use_distributed_sampler=False))"
+            )
         loader = train_loader(
             self._indexed(),
             self.config,
@@ -106,6 +116,10 @@ class ImagewoofDataModule(LightningDataModule):
     def _indexed(self) -> ImageIndex:
         assert self.index is not None, "setup() indexes the images"
         return self.index
+
+
+def _replaces_samplers(trainer: Trainer) -> bool:
+    return bool(trainer._accelerator_connector.use_distributed_sampler)
 
 
 def _epochs_done(trainer: Trainer) -> int:

@@ -19,6 +19,8 @@ def quieten_libraries() -> None:
     warnings.filterwarnings("ignore", message=".*Checkpoint directory .* exists and is not empty.*")
     # Advice on the number of workers, which the settings decide.
     warnings.filterwarnings("ignore", message=".*does not have many workers.*")
+    # Every device validates all images.
+    warnings.filterwarnings("ignore", message=".*sync_dist=True.*")
     # main() takes its arguments as a list, so that tests can call it.
     warnings.filterwarnings("ignore", message=".*LightningCLI's args parameter is intended.*")
     warnings.filterwarnings("ignore", message=".*is smaller than the logging interval.*")

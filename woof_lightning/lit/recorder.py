@@ -151,7 +151,7 @@ class Recorder(Callback):
         """Writes result.json."""
         if trainer.is_global_zero and isinstance(pl_module, WoofClassifier):
             result = self.record.result(
-                status="finished",
+                status="finished" if _is_complete(trainer) else "stopped early",
                 loop="lightning",
                 seed=pl_module.seed,
                 data={"fingerprint": _index(trainer).fingerprint, **_index(trainer).counts()},
@@ -169,6 +169,12 @@ class Recorder(Callback):
         state = dict(state_dict)
         self._epoch_before_s = state.pop("epoch_s", 0.0)
         self.record.load_state_dict(state)
+
+
+def _is_complete(trainer: Trainer) -> bool:
+    """Whether a training did all that it was asked for: max_time and others' callbacks may end it before."""
+    epochs_done = trainer.max_epochs in (None, -1) or trainer.current_epoch >= trainer.max_epochs
+    return bool(epochs_done or 0 < trainer.max_steps <= trainer.global_step)
 
 
 def _data(trainer: Trainer) -> ImagewoofDataModule:

@@ -183,11 +183,13 @@ def signals_to_handle(trainer: Trainer) -> Iterable[int]:
 def can_save(trainer: Trainer, batch_idx: int) -> bool:
     """Whether a checkpoint after this batch can be resumed exactly.
 
-    Not within a step that gathers the gradients of several batches: no checkpoint holds gradients. Not after
-    an epoch's last batch: the validation comes next, and Lightning takes a resumed epoch for done
-    (fit_loop.py).
+    Not within a step that gathers the gradients of several batches: no checkpoint holds gradients. Not where a
+    validation comes next, at an epoch's end or within it (val_check_interval): Lightning would take it for done
+    (fit_loop.py, training_epoch_loop.py).
     """
-    return not trainer.is_last_batch and (batch_idx + 1) % trainer.accumulate_grad_batches == 0
+    batches = batch_idx + 1 if trainer.check_val_every_n_epoch is not None else trainer.fit_loop.total_batch_idx + 1
+    validates_next = trainer.is_last_batch or batches % (trainer.val_check_batch or math.inf) == 0
+    return not validates_next and (batch_idx + 1) % trainer.accumulate_grad_batches == 0
 
 
 def all_finite(parameters: Iterable[Tensor]) -> bool:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import signal
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
@@ -10,8 +11,11 @@ from typing import Any
 
 import torch
 from lightning.pytorch import Callback, LightningDataModule, LightningModule, Trainer
+from lightning.pytorch.accelerators import AcceleratorRegistry
 from lightning.pytorch.loggers import Logger
+from lightning.pytorch.utilities.exceptions import SIGTERMException
 
+from woof_lightning.errors import StoppedBySignal, UserError
 from woof_lightning.lit.checkpoints import best_and_last
 from woof_lightning.lit.datamodule import ImagewoofDataModule
 from woof_lightning.lit.lr_finder import LRFound, lr_find
@@ -88,6 +92,27 @@ def imitated_precision(trainer: Trainer) -> str | None:
     return "this processor has no bf16 and imitates it: --trainer.precision 32-true may be several times faster"
 
 
+def check_accelerator(choice: Any, option: str) -> None:
+    """Raises a UserError when this machine has no such accelerator.
+
+    Args:
+        choice: Its name, or an object of Lightning's, which is not looked at.
+        option: The option that it was given with.
+    """
+    if isinstance(choice, str) and choice not in usable_accelerators():
+        raise UserError(
+            f"{option} is {choice!r}, but this machine has none that torch can use: expected one of "
+            f"{', '.join(usable_accelerators())}{' (leave configs/gpu.yaml out)' if choice == 'gpu' else ''}"
+        )
+
+
+def usable_accelerators() -> list[str]:
+    """The accelerators of this machine, by the names that trainer.accelerator takes."""
+    registry = AcceleratorRegistry
+    found = [name for name in registry.available_accelerators() if registry[name]["accelerator"].is_available()]
+    return ["auto", *found, *(["gpu"] if {"cuda", "mps"} & set(found) else [])]
+
+
 @contextmanager
 def no_search_for_a_driver() -> Iterator[None]:
     """Inside, PyTorch remembers that this machine has no CUDA device.
@@ -137,6 +162,8 @@ class WoofTrainer(Trainer):
                     ckpt_path=ckpt_path or self.resume_from,
                     weights_only=weights_only,
                 )
+        except SIGTERMException as error:  # Lightning's own handler, where StopOnSignal does not listen.
+            raise StoppedBySignal(signal.SIGTERM, saved=False) from error
         except SystemExit as error:
             # Lightning turns Ctrl-C into exit code 1, which cannot be told from a failure.
             if self.interrupted:

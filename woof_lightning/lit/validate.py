@@ -13,6 +13,7 @@ from woof_lightning.errors import UserError
 from woof_lightning.lit.classifier import WoofClassifier
 from woof_lightning.lit.datamodule import ImagewoofDataModule
 from woof_lightning.lit.quiet import quieten_libraries
+from woof_lightning.lit.trainer import check_accelerator
 from woof_lightning.recipe.checkpoint import check_same_classes, read_checkpoint, recipe_of
 
 
@@ -70,9 +71,10 @@ def validate(checkpoint_file: Path, accelerator: str = "auto", **data: Any) -> V
         data: Settings of DataConfig to use instead of the run's, such as where the images lie now.
 
     Raises:
-        UserError: When the checkpoint cannot be read or is not of this data.
+        UserError: When there is no such accelerator, or the checkpoint cannot be read or is not of this data.
     """
     quieten_libraries()
+    check_accelerator(accelerator, "--accelerator")
     checkpoint = read_checkpoint(checkpoint_file)
     trained = recipe_of(checkpoint)
     datamodule = ImagewoofDataModule(seed=trained.seed, **_paths({**trained.data, **data}))

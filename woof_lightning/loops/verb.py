@@ -135,9 +135,11 @@ def run_loop(train: Callable[[Experiment, LoopRun], None], call: Call) -> None:
     model = replace(call.model, num_classes=outputs_for(call.model.num_classes, index))
     experiment = Experiment(model, call.data, call.trainer, call.seed, index)
     experiment.total_steps, experiment.val_batches  # noqa: B018  Limits that leave no batch are named here.
-    run = LoopRun(call.folder, call.loop, experiment, call.settings, resume=resuming)
     call.folder.create()
     with call.folder.locked():
+        if not resuming and not call.overwrite:  # Another process may have trained here since our first look.
+            call.folder.check_free()
+        run = LoopRun(call.folder, call.loop, experiment, call.settings, resume=resuming)
         if run.checkpoint is None:
             call.folder.clear()
         call.folder.clear_leftovers()

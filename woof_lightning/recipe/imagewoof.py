@@ -23,7 +23,7 @@ from woof_lightning.errors import UserError
 from woof_lightning.recipe import synthetic
 from woof_lightning.recipe.config import DataConfig
 from woof_lightning.recipe.images import SPLITS, ImageIndex, check_images, class_counts, index_folder, with_labels
-from woof_lightning.recipe.temporary import temporary_folder_beside
+from woof_lightning.recipe.temporary import alone_at, temporary_folder_beside
 
 BASE_URL = "https://s3.amazonaws.com/fast-ai-imageclas/"
 MIB = 2**20
@@ -135,6 +135,15 @@ def open_data(config: DataConfig) -> ImageIndex:
 
 def check_counts(index: ImageIndex) -> None:
     """Raises a UserError, naming each class, when a split has not the official number of images."""
+    if missing := count_problems(index):
+        raise UserError(
+            f"{index.root} is not the whole of Imagewoof ({missing}): remove that folder to get it anew, or name your "
+            "own images with data.folder"
+        )
+
+
+def count_problems(index: ImageIndex) -> str:
+    """The first classes that have not the official number of images; empty where all have."""
     problems = []
     for split in SPLITS:
         found = class_counts(getattr(index, split), index.classes)
@@ -144,11 +153,7 @@ def check_counts(index: ImageIndex) -> None:
             for name in sorted({*found, *expected})
             if found.get(name, 0) != expected.get(name, 0)
         ]
-    if problems:
-        raise UserError(
-            f"{index.root} is not the whole of Imagewoof ({'; '.join(problems[:4])}{'; …' * (len(problems) > 4)}): "
-            "remove that folder to get it anew, or name your own images with data.folder"
-        )
+    return "; ".join(problems[:4]) + "; …" * (len(problems) > 4)
 
 
 def with_noisy_labels(index: ImageIndex, percent: int) -> ImageIndex:
@@ -173,25 +178,34 @@ def with_noisy_labels(index: ImageIndex, percent: int) -> ImageIndex:
 
 
 def _bring(config: DataConfig, folder: Path) -> None:
-    archive = ARCHIVES[config.variant]
-    if config.archive is not None:
-        unpack(config.archive, folder)
-        return
-    if not config.download:
+    if config.archive is None and not config.download:
         raise UserError(
             f"there is no {folder}: data.root is {config.root}, data.variant {config.variant}. Let it be "
             "downloaded (data.download true), name a local archive (data.archive FILE) or your own images "
             "(data.folder DIR), or try the embedded data with --config configs/demo.yaml"
         )
-    config.root.mkdir(parents=True, exist_ok=True)
-    file = config.root / f"{archive.stem}.tgz"
     try:
-        download(BASE_URL + file.name, file, archive)
+        with alone_at(folder):
+            if folder.is_dir():  # By another process, which was waited for.
+                return
+            if config.archive is not None:
+                unpack(config.archive, folder)
+            else:
+                _download_and_unpack(ARCHIVES[config.variant], folder)
     except UserError:
-        with suppress(OSError):  # Not empty: it holds what the next attempt goes on with.
+        with suppress(OSError):  # Not empty: it holds other data, or what the next attempt goes on with.
             config.root.rmdir()
         raise
-    unpack(file, folder)
+
+
+def _download_and_unpack(archive: Archive, folder: Path) -> None:
+    file = folder.with_name(f"{archive.stem}.tgz")
+    download(BASE_URL + file.name, file, archive)
+    try:
+        unpack(file, folder)
+    except UserError:
+        file.unlink()  # Its size and its start are right: the next attempt would take it for whole.
+        raise
     file.unlink()
 
 
@@ -277,7 +291,11 @@ def unpack(archive: Path, folder: Path) -> None:
         unpacked = temporary / folder.name
         if not unpacked.is_dir():
             raise UserError(f"{archive} holds no folder {folder.name}/: check data.variant against the archive")
-        check_counts(index_folder(unpacked))
+        if missing := count_problems(index_folder(unpacked)):
+            raise UserError(
+                f"{archive} does not hold the whole of Imagewoof ({missing}): get it anew, or unpack it yourself and "
+                "name its folder with data.folder"
+            )
         unpacked.replace(folder)
 
 

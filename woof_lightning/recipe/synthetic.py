@@ -14,7 +14,8 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
 
-from woof_lightning.recipe.temporary import temporary_folder_beside
+from woof_lightning.errors import UserError
+from woof_lightning.recipe.temporary import alone_at, temporary_folder_beside
 
 SIZE_PX = 128
 IMAGES_PER_BREED = {"train": 48, "val": 16}
@@ -39,11 +40,20 @@ def draw(folder: Path) -> None:
 
     Args:
         folder: Becomes a folder with train/<class>/ and val/<class>/.
+
+    Raises:
+        UserError: When something else lies there.
     """
-    version = folder / VERSION_FILE
-    if version.is_file() and version.read_text() == str(DRAWING_VERSION):
+    if _is_drawn(folder):
         return
-    with temporary_folder_beside(folder, "drawing") as temporary:
+    with alone_at(folder), temporary_folder_beside(folder, "drawing") as temporary:
+        if _is_drawn(folder):  # By another process, which was waited for.
+            return
+        if folder.exists() and not (folder / VERSION_FILE).is_file():
+            raise UserError(
+                f"{folder} is not what this project draws: expected its own folder or none; name another data.root, or "
+                "your own images with data.folder"
+            )
         drawn = temporary / folder.name
         for split, count in IMAGES_PER_BREED.items():
             for label, name in enumerate(BREEDS):
@@ -51,6 +61,11 @@ def draw(folder: Path) -> None:
         (drawn / VERSION_FILE).write_text(str(DRAWING_VERSION))
         shutil.rmtree(folder, ignore_errors=True)
         drawn.replace(folder)
+
+
+def _is_drawn(folder: Path) -> bool:
+    version = folder / VERSION_FILE
+    return version.is_file() and version.read_text() == str(DRAWING_VERSION)
 
 
 def _draw_breed(folder: Path, split: str, label: int, count: int) -> None:

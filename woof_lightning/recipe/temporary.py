@@ -8,13 +8,26 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
+from woof_lightning.locks import locked
+
+
+@contextmanager
+def alone_at(folder: Path) -> Iterator[None]:
+    """Inside, no other process of this project makes this folder; waits for one that does.
+
+    The folder may be there afterwards, so look again.
+    """
+    folder.parent.mkdir(parents=True, exist_ok=True)
+    with locked(folder.with_name(f".{folder.name}.lock"), wait=True):
+        yield
+
 
 @contextmanager
 def temporary_folder_beside(folder: Path, doing: str) -> Iterator[Path]:
     """A folder on the same file system as `folder`, gone when the block ends.
 
     Args:
-        folder: The place; its parent is made where it is missing.
+        folder: The place, inside `alone_at`.
         doing: What is done in it, for its name. Left-overs of a killed attempt at the same are removed.
     """
     folder.parent.mkdir(parents=True, exist_ok=True)

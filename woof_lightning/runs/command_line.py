@@ -16,6 +16,8 @@ SEED_KEYS = ("model.seed", "data.seed")  # Led there from seed_everything; nobod
 CALL_KEYS = ("config", "name", "runs_dir", "overwrite")
 NOT_SAVED = (*CALL_KEYS, "resume", "json", "save_every", "allow_nan")
 
+MOST_SEED = 2**32 - 1  # NumPy's bound, and so Lightning's.
+
 
 class Parser(argparse.ArgumentParser):
     """An argument parser whose complaints are a UserError."""
@@ -36,8 +38,8 @@ def default_name(configs: Sequence[Any] | None) -> str:
 def call_problems(seed: int | bool, resume: bool, overwrite: bool) -> list[str]:
     """What in the seed and in the options of a call cannot be used, one sentence each."""
     problems = []
-    if isinstance(seed, bool) or seed < 0:
-        problems.append(f"seed_everything is {seed}: expected a whole number, 0 or more")
+    if isinstance(seed, bool) or not 0 <= seed <= MOST_SEED:
+        problems.append(f"seed_everything is {seed}: expected a whole number from 0 to {MOST_SEED}")
     if resume and overwrite:
         problems.append("--resume and --overwrite were both given: expected one of them")
     return problems

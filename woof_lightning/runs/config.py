@@ -18,12 +18,11 @@ MAY_DIFFER = frozenset(
         "data.num_workers",
         "data.pin_memory",
         "data.root",
-        "trainer.callbacks",
         "trainer.default_root_dir",
         "trainer.enable_model_summary",
         "trainer.enable_progress_bar",
         "trainer.logger",
-        "trainer.max_time",
+        "trainer.max_time",  # Looked at between epochs.
         "trainer.profiler",
     }
 )

@@ -7,16 +7,12 @@ import os
 import sys
 import zipfile
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from pathlib import Path
 from typing import IO, Any
 
 from woof_lightning.errors import UserError
-
-try:
-    import fcntl
-except ImportError:  # Windows
-    fcntl = None  # type: ignore[assignment]
+from woof_lightning.locks import is_locked, locked
 
 TEMPORARY_PREFIX = ".writing-"
 
@@ -53,8 +49,7 @@ class RunFolder:
 
     def check_free(self) -> None:
         """Raises a UserError when the folder already holds a run."""
-        if self.path.exists() and not self.path.is_dir():
-            raise UserError(f"{self.path} is a file: expected a folder for the run; choose another with --name")
+        self.check_can_be_made()
         # A run that was killed while it wrote its first file has left nothing to go on with.
         if any(not file.name.startswith(TEMPORARY_PREFIX) for file in self.files()):
             raise UserError(
@@ -62,8 +57,17 @@ class RunFolder:
                 "(--name NAME), or replace it (--overwrite)"
             )
 
+    def check_can_be_made(self) -> None:
+        """Raises a UserError when something else than a folder is in the way."""
+        there = next(place for place in (self.path, *self.path.absolute().parents) if place.exists())
+        if not there.is_dir():
+            raise UserError(
+                f"{there} is a file: expected a folder for the run; choose another with --name or --runs_dir"
+            )
+
     def check_no_sweep(self) -> None:
         """Raises a UserError when the folder already holds a learning-rate sweep."""
+        self.check_can_be_made()
         if self.lr_find.exists():
             raise UserError(
                 f"{self.lr_find} already holds a sweep: keep it and choose another name (--name NAME), or replace it "
@@ -82,43 +86,21 @@ class RunFolder:
     def locked(self) -> Iterator[None]:
         """Inside, no other process takes this folder for a run; it must exist.
 
-        The system gives the lock back when its process ends, however that happens. Loading processes do not
-        inherit it.
-
         Raises:
             UserError: When another process has it.
         """
-        if fcntl is None:
+        with ExitStack() as held:
+            try:
+                held.enter_context(locked(self.lock_file, wait=False))
+            except OSError as error:
+                raise UserError(
+                    f"{self.path} is in use: another process trains in it; wait for its end, or choose another --name"
+                ) from error
             yield
-            return
-        taken = False
-        while not taken:
-            with self.lock_file.open("a") as file:
-                try:
-                    fcntl.lockf(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-                except OSError as error:
-                    raise UserError(
-                        f"{self.path} is in use: another process trains in it; wait for its end, or choose another "
-                        "--name"
-                    ) from error
-                # Its last holder may have removed the file between our opening and our locking it.
-                taken = self.lock_file.exists() and os.path.samestat(os.fstat(file.fileno()), self.lock_file.stat())
-                if taken:
-                    try:
-                        yield
-                    finally:
-                        self.lock_file.unlink(missing_ok=True)
 
     def is_locked(self) -> bool:
         """Whether another process trains in this folder now."""
-        if fcntl is None or not self.lock_file.is_file() or not os.access(self.lock_file, os.W_OK):
-            return False
-        with self.lock_file.open("a") as file:
-            try:
-                fcntl.lockf(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-            except OSError:
-                return True
-        return False
+        return is_locked(self.lock_file)
 
     def check_there(self) -> None:
         """Raises a UserError when the folder has gone while its run goes on."""
@@ -154,6 +136,10 @@ class RunFolder:
             listed = "; ".join(f"{file}: {problem}" for file, problem in problems.items())
             raise UserError(f"no checkpoint of this run is whole ({listed}): start anew with --overwrite or --name")
         return None
+
+    def saved_at_ns(self) -> int | None:
+        """When last.ckpt was written; None where there is none."""
+        return self.last.stat().st_mtime_ns if self.last.is_file() else None
 
     def write_result(self, result: dict[str, Any]) -> None:
         """Writes result.json."""

@@ -33,6 +33,7 @@ class Run:
         config: Its settings with dotted keys; empty where another program wrote it.
         result: Its result.json; empty where there is none.
         sweep: The curve of its learning-rate sweep.
+        known_steps_per_epoch: Optimizer steps of an epoch, where the run itself tells.
         state: finished, or how far it got.
         notes: What a reader should know.
     """
@@ -43,6 +44,7 @@ class Run:
     config: dict[str, Any] = field(default_factory=dict)
     result: dict[str, Any] = field(default_factory=dict)
     sweep: LRCurve | None = None
+    known_steps_per_epoch: float | None = None
     state: str = "unknown"
     notes: list[str] = field(default_factory=list)
 
@@ -50,8 +52,10 @@ class Run:
     def steps_per_epoch(self) -> float | None:
         """Optimizer steps of an epoch; None where it cannot be told.
 
-        A validation is taken to end an epoch, as in every program whose tags are known.
+        Another program's validation is taken to end an epoch, as in all whose tags are known.
         """
+        if self.known_steps_per_epoch is not None:
+            return self.known_steps_per_epoch
         validated = next((s for name, s in self.series.items() if name.startswith("val/") and s.step), None)
         if validated is None:
             return None
@@ -173,6 +177,8 @@ def differences(runs: Iterable[Run]) -> dict[str, list[str]]:
 
 def _add_own_metrics(run: Run, place: RunFolder) -> None:
     for row in read_metrics(place.metrics):
+        if TOP1 in row:  # At an epoch's end, or within it.
+            run.known_steps_per_epoch = max(run.known_steps_per_epoch or 0.0, row["step"] / (row["epoch"] + 1))
         for name, value in row.items():
             if name not in ("epoch", "step"):
                 series = run.series.setdefault(name, Series())
@@ -202,7 +208,8 @@ def _state(run: Run) -> str:
     if run.result.get("status") == FINISHED:
         return FINISHED
     validated = run.series.get(TOP1)
-    done = 0 if validated is None else len(validated.step)
+    epochs = None if validated is None else run.epochs(TOP1)
+    done = round(epochs[-1]) if epochs else 0
     if not run.series:
         return "sweep only"
     if not run.config:

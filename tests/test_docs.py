@@ -165,6 +165,16 @@ def test_the_words_of_the_finders_page_hold() -> None:
         assert [suggest(read_lr_curve(file)).suggested_by for file in curves] == ["steepest", "valley"]
 
 
+def test_the_newer_cost_figures_in_words_hold() -> None:
+    found = json.loads((COST_RELIABLE / "summary.json").read_text())["estimates"]
+    value = {(e["condition"], e["measure"]): e for e in found if e["arm"] == "lightning"}
+    step_us = float(f"{value['on', 'step_us']['over']['median']:.2g}")
+    lines, calls = value["counted", "logical_lines"]["median"], value["step", "calls"]["median"]
+    assert f"{step_us:.0f} µs and {lines:.0f} lines with them" in (ROOT / "README.md").read_text()
+    told = f"+{step_us:.0f} µs a step, {calls:.0f} calls and {lines:.0f} logical lines"
+    assert told in (ROOT / "docs" / "abstraction-cost.md").read_text()
+
+
 def test_every_leak_s_test_exists() -> None:
     named = set(re.findall(r"`(test_\w+)`", "".join(page.read_text() for page in PAGES)))
     there = set(

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Any
 
+import numpy as np
 import pytest
 import torch
 
@@ -14,7 +16,7 @@ from woof_lightning.cost.job import Job
 from woof_lightning.cost.machine import CPUTimes
 from woof_lightning.cost.process import WorkerProcess
 from woof_lightning.cost.ready import Work
-from woof_lightning.cost.statistics import median_of, ratio_of_medians
+from woof_lightning.cost.statistics import bootstrapped, median_of
 from woof_lightning.errors import UserError
 from woof_lightning.runs.folder import RunFolder
 
@@ -73,10 +75,13 @@ def test_medians_come_with_intervals() -> None:
 
 
 def test_ratios_keep_their_pairs() -> None:
-    twice = ratio_of_medians([2.0, 4.0, 8.0], [1.0, 2.0, 4.0])
+    def ratio(chosen: list[Any]) -> Any:
+        return np.median(chosen[0], -1) / np.median(chosen[1], -1)
+
+    twice = bootstrapped(ratio, [2.0, 4.0, 8.0], [1.0, 2.0, 4.0])
     assert (twice.median, twice.low, twice.high) == (2, 2, 2)
     with pytest.raises(ValueError, match="one length"):
-        ratio_of_medians([1.0], [1.0, 2.0])
+        bootstrapped(ratio, [1.0], [1.0, 2.0])
 
 
 def test_the_share_of_others_leaves_out_one_s_own() -> None:

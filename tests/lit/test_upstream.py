@@ -6,11 +6,14 @@ import gc
 import io
 import math
 import pickle
+import re
+import signal
 import subprocess
 import sys
 import warnings
 import weakref
 from collections.abc import Iterator
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -32,7 +35,10 @@ from lightning.pytorch.tuner.tuning import Tuner
 from torch.utils.data import DataLoader, Sampler
 from torchmetrics import MeanMetric
 
+from tests.conftest import Woof
+from woof_lightning.lit.classifier import WoofClassifier
 from woof_lightning.lit.hooks import STEP_HOOKS, without_idle_step_hooks
+from woof_lightning.lit.quiet import NOT_FOR_USERS
 from woof_lightning.lit.trainer import NVML_CHECK
 
 QUIET: dict[str, Any] = {
@@ -493,3 +499,43 @@ def test_a_hook_that_is_no_callable_is_passed_over() -> None:
     assert Lean.ended == 2
     idle = [name for name in STEP_HOOKS if getattr(Lean, name) is None]
     assert idle == [name for name in STEP_HOOKS if name != "on_train_batch_end"]
+
+
+def test_lightning_warns_of_what_needs_no_warning(
+    woof: Woof, small_fit: list[str], monkeypatch: pytest.MonkeyPatch, recwarn: pytest.WarningsRecorder
+) -> None:
+    """lit/quiet.py; of sync_dist with several devices alone, of workers with more than two cores."""
+    monkeypatch.setattr("woof_lightning.lit.cli.quieten_libraries", lambda: None)
+    warnings.simplefilter("always")
+    options = [*small_fit, "--trainer.log_every_n_steps", "9", "--save_every", "1"]
+    real = WoofClassifier.training_step
+
+    def stopped(self: WoofClassifier, batch: Any, batch_idx: int) -> torch.Tensor:
+        if batch_idx == 1:
+            signal.raise_signal(signal.SIGTERM)
+        return real(self, batch, batch_idx)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(WoofClassifier, "training_step", stopped)
+        assert woof("fit", *options).code == 143
+    assert woof("fit", *options, "--resume").code == 0
+    seen = [str(warning.message) for warning in recwarn]
+    expected = set(NOT_FOR_USERS) - {"sync_dist=True", "does not have many workers"}
+    assert [text for text in expected if not any(re.search(text, message) for message in seen)] == []
+
+
+@pytest.mark.skipif(not Path("/dev/full").exists(), reason="no file that is always full")
+def test_torch_hides_why_a_file_cannot_be_written() -> None:
+    """lit/checkpoints.py catches RuntimeError too."""
+    full = Path("/dev/full").open("wb")  # noqa: SIM115  Its end fails as well.
+    with pytest.raises(RuntimeError):
+        torch.save({"weights": torch.zeros(100_000)}, full)
+    with suppress(OSError):
+        full.close()
+
+
+def test_the_post_s_accuracy_cannot_be_computed() -> None:
+    """docs/hand-rolled-and-lightning.md: why the recipe's metrics stand in the place of the post's."""
+    correct = torch.zeros(4, 5, dtype=torch.bool).t()
+    with pytest.raises(RuntimeError, match="view size is not compatible"):
+        correct[:5].view(-1)

@@ -41,11 +41,6 @@ def median_of(values: Sequence[float]) -> Estimate:
     return bootstrapped(lambda chosen: np.median(chosen[0], axis=-1), values)
 
 
-def ratio_of_medians(numerators: Sequence[float], denominators: Sequence[float]) -> Estimate:
-    """The ratio of two medians whose values come in pairs; pairs are drawn together."""
-    return bootstrapped(lambda chosen: np.median(chosen[0], -1) / np.median(chosen[1], -1), numerators, denominators)
-
-
 def bootstrapped(
     statistic: Callable[[list[NDArray[np.float64]]], NDArray[np.float64]], *samples: Sequence[float]
 ) -> Estimate:

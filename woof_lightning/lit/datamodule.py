@@ -60,16 +60,8 @@ class ImagewoofDataModule(LightningDataModule):
             check_shared_memory(self.config)
 
     def train_dataloader(self) -> DataLoader[Batch]:
-        """Batches of (images [B, 3, S, S], uint8; labels [B], int64), augmented and shuffled.
-
-        Raises:
-            UserError: When the Trainer would share the images among its devices a second time.
-        """
-        if self.trainer and self.trainer.world_size > 1 and _replaces_samplers(self.trainer):
-            raise UserError(
-                "trainer.use_distributed_sampler is True: expected False with several devices, since this project's "
-                "sampler shares the images itself (Trainer(use_distributed_sampler=False))"
-            )
+        """Batches of (images [B, 3, S, S], uint8; labels [B], int64), augmented and shuffled."""
+        check_sampler(self.trainer)
         loader = train_loader(
             self._indexed(),
             self.config,
@@ -118,8 +110,13 @@ class ImagewoofDataModule(LightningDataModule):
         return self.index
 
 
-def _replaces_samplers(trainer: Trainer) -> bool:
-    return bool(trainer._accelerator_connector.use_distributed_sampler)
+def check_sampler(trainer: Trainer | None) -> None:
+    """Raises a UserError when Lightning would share the images among the devices a second time."""
+    if trainer is not None and trainer.world_size > 1 and trainer._accelerator_connector.use_distributed_sampler:
+        raise UserError(
+            "trainer.use_distributed_sampler is True: expected False with several devices, since this project's "
+            "sampler shares the images itself (Trainer(use_distributed_sampler=False))"
+        )
 
 
 def _epochs_done(trainer: Trainer) -> int:

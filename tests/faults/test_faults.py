@@ -233,7 +233,7 @@ def test_a_folder_that_cannot_be_made_is_told(options: list[str], place: Path) -
     (place / "file").write_text("")
     ended = woof("fit", [*options, "--runs_dir", place / "file"], place).wait()
     assert ended.code == 2
-    assert "cannot be made" in ended.err
+    assert "file is a file: expected a folder" in ended.err
 
 
 def test_a_dead_worker_is_told(options: list[str], place: Path) -> None:

@@ -506,6 +506,7 @@ def test_lightning_warns_of_what_needs_no_warning(
 ) -> None:
     """lit/quiet.py; of sync_dist with several devices alone, of workers with more than two cores."""
     monkeypatch.setattr("woof_lightning.lit.cli.quieten_libraries", lambda: None)
+    monkeypatch.setattr(sys, "argv", ["woof", "fit"])
     warnings.simplefilter("always")
     options = [*small_fit, "--trainer.log_every_n_steps", "9", "--save_every", "1"]
     real = WoofClassifier.training_step

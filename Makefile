@@ -20,8 +20,9 @@ test: $(ALL_READY)
 test-slow: $(ALL_READY)
 	$(BIN)/pytest -m slow
 
-# Writes the figures of the pages from docs/results.
+# Writes the figures and tables of the pages from docs/results.
 docs: $(ALL_READY)
+	$(BIN)/woof compare docs/results/imagewoof-128 --out docs/results/imagewoof-128/compared
 	$(BIN)/python -m woof_lightning.runs.pages README.md $$(find docs -name '*.md')
 
 setup: $(ALL_READY)

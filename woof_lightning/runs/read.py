@@ -164,14 +164,16 @@ def short_names(folders: Sequence[Path]) -> list[str]:
 
 
 def differences(runs: Iterable[Run]) -> dict[str, list[str]]:
-    """The settings in which runs differ: for each key the value of every run, empty where it is not known."""
+    """The settings in which runs differ: for each key the value of every run, empty where it is not known.
+
+    A key that only some runs have, such as Lightning's beside those of a loop, is no difference of its own.
+    """
     configs = [run.config for run in runs]
     keys = sorted({key for config in configs for key in config})
-    known = [config for config in configs if config]
     return {
         key: [_shown(config[key]) if key in config else "" for config in configs]
         for key in keys
-        if len({_shown(config.get(key, "")) for config in known}) > 1
+        if len({_shown(config[key]) for config in configs if key in config}) > 1
     }
 
 

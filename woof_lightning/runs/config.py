@@ -18,6 +18,7 @@ MAY_DIFFER = frozenset(
         "data.num_workers",
         "data.pin_memory",
         "data.root",
+        "trainer.callbacks",  # Most only watch; whoever adds one that does more knows.
         "trainer.default_root_dir",
         "trainer.enable_model_summary",
         "trainer.enable_progress_bar",

@@ -118,8 +118,6 @@ def prepare(options: Namespace, rows_file: RowsFile) -> None:
         UserError: When it holds rows of another measurement, or the machine is busy now.
     """
     conditions_file, conditions = options.out / "conditions.json", conditions_of(options)
-    if not options.allow_busy:
-        check_free()
     if rows_file.path.exists() and not options.overwrite:
         if not options.resume:
             raise UserError(
@@ -130,8 +128,10 @@ def prepare(options: Namespace, rows_file: RowsFile) -> None:
         if differing:
             raise UserError(f"{options.out} was measured with other {', '.join(differing)}: choose another --out")
         conditions = before | {"calls": [*before["calls"], *conditions["calls"]]}
-    elif rows_file.path.exists():
-        rows_file.path.unlink()
+    if not options.allow_busy:
+        check_free()
+    if options.overwrite:
+        rows_file.path.unlink(missing_ok=True)
     options.out.mkdir(parents=True, exist_ok=True)
     write_text_durably(conditions_file, json.dumps(conditions, indent=2) + "\n")
 

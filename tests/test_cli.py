@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import errno
+import os
 import subprocess
 import sys
 import time
@@ -143,6 +145,21 @@ def test_a_gpu_to_validate_on_that_is_not_there_is_named(tmp_path: Path) -> None
 
     with pytest.raises(UserError, match="--accelerator is 'gpu', but this machine has none"):
         validate(tmp_path / "any.ckpt", accelerator="gpu")
+
+
+def test_a_file_that_may_not_be_read_is_named(woof: Woof, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    image = tmp_path / "dog.jpg"
+    image.touch()
+
+    def refused(*_: object) -> None:
+        raise PermissionError(errno.EACCES, "Permission denied", str(image))
+
+    monkeypatch.setattr("woof_lightning.runs.folder.checkpoint_file", refused)
+    # Root may read everything.
+    monkeypatch.setattr("os.access", lambda file, mode: mode != os.R_OK)
+    outcome = woof("predict", "--ckpt", "x", image)
+    assert outcome.code == 2
+    assert f"{image} cannot be read (Permission denied)" in outcome.err
 
 
 def test_a_fault_of_the_program_keeps_its_traceback(woof: Woof, monkeypatch: pytest.MonkeyPatch) -> None:

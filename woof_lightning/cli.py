@@ -77,12 +77,14 @@ def main(args: Sequence[str] | None = None) -> int:
 
 
 def mendable(error: OSError | RuntimeError) -> UserError | None:
-    """What the user can do about a disk that takes nothing more, or about loading processes; None for other errors."""
+    """What the user can do about files, a full disk or loading processes; None for other errors."""
     from woof_lightning.recipe.loading import worker_problem
     from woof_lightning.runs.folder import write_problem
 
     if isinstance(error, OSError):
         file = Path(os.fsdecode(error.filename or "a file of the run"))
+        if error.errno == errno.EACCES and file.exists() and not os.access(file, os.R_OK):
+            return UserError(f"{file} cannot be read ({error.strerror}): make it readable for this user")
         vanished = error.errno == errno.ENOENT and not file.parent.exists()
         if vanished or error.errno in DISK_ERRNOS:
             return UserError(write_problem(file, error))
@@ -140,14 +142,14 @@ def validate(args: Sequence[str]) -> None:
 
     from woof_lightning.lit.validate import validate as lightning_validate
     from woof_lightning.runs.draw import draw_confusion
-    from woof_lightning.runs.folder import make_folder, write_text_durably
+    from woof_lightning.runs.folder import made_folder, write_text_durably
 
     out = options.out or (file.parent.parent if file.parent.name == "checkpoints" else file.parent) / "validate"
-    make_folder(out, "--out")
-    found = lightning_validate(file, options.accelerator, **{k: v for k, v in data.items() if v is not None})
-    text = json.dumps({"checkpoint": str(file), **found.as_dict()}, indent=2)
-    write_text_durably(out / "result.json", text + "\n")
-    draw_confusion(found.confusion, found.breeds, out / "confusion.png")
+    with made_folder(out, "--out"):
+        found = lightning_validate(file, options.accelerator, **{k: v for k, v in data.items() if v is not None})
+        text = json.dumps({"checkpoint": str(file), **found.as_dict()}, indent=2)
+        write_text_durably(out / "result.json", text + "\n")
+        draw_confusion(found.confusion, found.breeds, out / "confusion.png")
     if options.json:
         print(text)
         return

@@ -332,6 +332,7 @@ def test_validate_refuses_data_of_other_classes(woof: Woof, small_fit: list[str]
     assert outcome.code == 2
     assert "trained on 10 classes (s00000001, " in outcome.err
     assert "the data has 2 (s00000003, s00000004)" in outcome.err
+    assert not (RUN.path / "validate").exists()
 
 
 def test_predict_needs_no_data(woof: Woof, small_fit: list[str], drawn_root: Path, tmp_path: Path) -> None:

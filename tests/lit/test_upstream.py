@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import gc
 import io
 import math
@@ -22,14 +23,16 @@ import pytest
 import torch
 import torchvision
 from accelerate import Accelerator
+from accelerate.state import AcceleratorState
 from fastai.callback.core import Callback as FastaiCallback
 from fastai.data.core import DataLoaders
 from fastai.learner import Learner
 from fastai.optimizer import OptimWrapper
-from ignite.engine import Engine, Events
+from ignite.engine import Engine, Events, supervised_training_step_amp
 from lightning.fabric import Fabric
 from lightning.pytorch import LightningModule, Trainer
 from lightning.pytorch.callbacks import Callback, ModelCheckpoint
+from lightning.pytorch.cli import LightningCLI
 from lightning.pytorch.loggers import CSVLogger, TensorBoardLogger
 from lightning.pytorch.tuner.tuning import Tuner
 from torch.utils.data import DataLoader, Sampler
@@ -172,6 +175,44 @@ def test_tensorboard_logger_writes_an_empty_hparams_file(tmp_path: Path) -> None
     assert (tmp_path / "hparams.yaml").is_file()
 
 
+def test_tensorboard_prints_the_disk_s_error_and_hands_it_over(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """See disk_errors_told_once."""
+    printed: list[Any] = []
+    monkeypatch.setattr("threading.excepthook", lambda failure: printed.append(failure.exc_value))
+    logger = TensorBoardLogger(tmp_path, name="", version="")
+    logger.experiment.flush()
+    full = OSError(errno.ENOSPC, "No space left on device")
+
+    def refused(*_: Any) -> None:
+        raise full
+
+    monkeypatch.setattr("tensorboard.summary.writer.record_writer.RecordWriter.write", refused)
+    logger.experiment.add_scalar("a", 1.0)
+    with pytest.raises(OSError, match="No space left"):
+        logger.experiment.flush()
+    assert printed == [full]
+
+
+class Widened(Tiny):
+    def __init__(self, width: int = 1) -> None:
+        super().__init__()
+        self.save_hyperparameters()
+        self.width = width
+
+
+def test_a_checkpoint_s_settings_overrule_those_of_the_command_line(tmp_path: Path) -> None:
+    """See WoofTrainer."""
+    options: dict[str, Any] = {
+        "model_class": Widened,
+        "save_config_callback": None,
+        "auto_configure_optimizers": False,
+        "trainer_defaults": {**QUIET, "max_epochs": 1, "default_root_dir": tmp_path},
+    }
+    LightningCLI(**options, args=["fit", "--model.width", "1"]).trainer.save_checkpoint(tmp_path / "one.ckpt")
+    resumed = LightningCLI(**options, args=["fit", "--model.width", "2", "--ckpt_path", str(tmp_path / "one.ckpt")])
+    assert resumed.model.width == 1
+
+
 def test_ctrl_c_is_exit_code_1() -> None:
     """See WoofTrainer.fit."""
     import signal
@@ -288,6 +329,12 @@ def test_lr_find_leaves_out_partly_accumulated_steps(tmp_path: Path) -> None:
     assert len(results["lr"]) == 0
 
 
+def test_lr_find_shows_a_bar_even_when_told_not_to(tmp_path: Path, capfd: pytest.CaptureFixture[str]) -> None:
+    """See started in lit/lr_finder.py; the bar that the Trainer itself would show is turned off here."""
+    swept(tmp_path, Sweeping(), 20)
+    assert "Finding best initial lr" in capfd.readouterr().err
+
+
 def test_lr_find_returns_nothing_for_few_points(tmp_path: Path) -> None:
     """See LRFound.problem."""
     assert swept(tmp_path, Sweeping(), 12).suggestion() is None
@@ -337,6 +384,14 @@ def test_accelerate_tells_the_sampler_its_own_count_of_rounds() -> None:
     prepared = Accelerator(cpu=True).prepare_data_loader(loader)
     sampler.set_epoch(2)
     assert int(next(iter(prepared))[0, 0]) == 0
+
+
+def test_accelerate_refuses_another_precision_in_one_process() -> None:
+    """See the reset of its state in loops/accelerate.py."""
+    AcceleratorState._reset_state(reset_partial_state=True)
+    Accelerator(cpu=True, mixed_precision="no")
+    with pytest.raises(ValueError, match="already been initialized"):
+        Accelerator(cpu=True, mixed_precision="bf16")
 
 
 def test_accelerate_s_bar_ignores_the_terminal() -> None:
@@ -399,6 +454,22 @@ def test_a_fastai_learner_outlives_its_use(tmp_path: Path) -> None:
         assert loaders() is not None
     finally:
         gc.enable()
+
+
+def test_ignite_s_helper_does_not_autocast_on_the_cpu() -> None:
+    """See update in loops/ignite.py."""
+    types = []
+
+    class Looking(torch.nn.Linear):
+        def forward(self, input: torch.Tensor) -> torch.Tensor:
+            output = super().forward(input)
+            types.append(output.dtype)
+            return output
+
+    net = Looking(1, 1)
+    step = supervised_training_step_amp(net, torch.optim.SGD(net.parameters()), torch.nn.functional.mse_loss, "cpu")
+    step(Engine(lambda engine, batch: None), (torch.ones(2, 1), torch.ones(2, 1)))
+    assert types == [torch.float32]
 
 
 def test_an_ignite_engine_at_its_end_starts_over() -> None:

@@ -19,7 +19,6 @@ from jsonargparse import ArgumentError, Namespace
 from lightning.fabric.plugins.io import CheckpointIO
 from lightning.fabric.utilities.exceptions import MisconfigurationException
 from lightning.pytorch import Trainer
-from lightning.pytorch.callbacks import Timer
 from lightning.pytorch.cli import LightningArgumentParser, LightningCLI
 from lightning.pytorch.loggers import Logger
 from lightning.pytorch.utilities import rank_zero_only
@@ -209,14 +208,13 @@ class WoofCLI(LightningCLI):
         trainer = super().instantiate_trainer(
             callbacks=[
                 *_as_list(options.callbacks),
-                # The Trainer's own would end an epoch in its midst and count it as done.
-                *([Timer(options.max_time, interval="epoch")] if options.max_time is not None else []),
                 *run_callbacks(
                     self.run,
                     self.settings,
                     progress=options.enable_progress_bar is not False,
                     checkpoints=options.enable_checkpointing is not False,
                     save_every=call.save_every,
+                    max_time=options.max_time,
                     stop_on_nan=not call.allow_nan,
                 ),
             ],

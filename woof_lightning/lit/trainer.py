@@ -6,12 +6,14 @@ import os
 import signal
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
+from datetime import timedelta
 from pathlib import Path
 from typing import Any
 
 import torch
 from lightning.pytorch import Callback, LightningDataModule, LightningModule, Trainer
 from lightning.pytorch.accelerators import AcceleratorRegistry
+from lightning.pytorch.callbacks import Timer
 from lightning.pytorch.loggers import Logger
 from lightning.pytorch.utilities.exceptions import SIGTERMException
 
@@ -45,6 +47,7 @@ def run_callbacks(
     progress: bool = True,
     checkpoints: bool = True,
     save_every: int | None = None,
+    max_time: str | timedelta | dict[str, int] | None = None,
     stop_on_nan: bool = True,
 ) -> list[Callback]:
     """What every run of `woof fit` calls back: its record, its progress, its checkpoints, and what ends it early.
@@ -55,10 +58,13 @@ def run_callbacks(
         progress: Whether to show it.
         checkpoints: Whether to write them.
         save_every: Steps between saves within an epoch; none by default.
+        max_time: After so long the run ends with its epoch, as trainer.max_time takes it.
         stop_on_nan: Whether a loss that is NaN or infinite ends the run.
     """
     callbacks: list[Callback] = [Recorder(run, settings)]
     callbacks += [EpochProgress()] if progress else []
+    # The Trainer's own would end an epoch in its midst and count it as done.
+    callbacks += [Timer(max_time, interval="epoch")] if max_time is not None else []
     # Before those that save: a net that is no number must not be saved.
     callbacks += [NonFiniteLossGuard(describe=files_of_batch)] if stop_on_nan else []
     if checkpoints:

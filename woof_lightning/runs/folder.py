@@ -7,7 +7,7 @@ import os
 import sys
 import zipfile
 from collections.abc import Iterator
-from contextlib import ExitStack, contextmanager
+from contextlib import ExitStack, contextmanager, suppress
 from pathlib import Path
 from typing import IO, Any
 
@@ -162,6 +162,28 @@ def make_folder(folder: Path, option: str) -> None:
         raise UserError(
             f"the folder {folder} cannot be made ({error.strerror}): choose another with {option}"
         ) from error
+
+
+@contextmanager
+def made_folder(folder: Path, option: str) -> Iterator[None]:
+    """A folder for what the block writes; a block that fails leaves no empty folder that was not there before.
+
+    Args:
+        folder: The folder.
+        option: The option that names another.
+
+    Raises:
+        UserError: When it cannot be made.
+    """
+    made = [place for place in (folder, *folder.parents) if not place.exists()]
+    make_folder(folder, option)
+    try:
+        yield
+    except BaseException:
+        with suppress(OSError):  # Not empty: something was written.
+            for place in made:
+                place.rmdir()
+        raise
 
 
 def checkpoint_file(run_or_file: Path) -> Path:

@@ -46,8 +46,12 @@ class UnreadableImageError(UserError):
     """An image file that cannot be decoded; the message starts with its path."""
 
 
-def raise_together(problems: Sequence[str]) -> None:
+def raise_together(problems: Sequence[str], what: str = "settings cannot be used") -> None:
     """Raises all problems as one error, or returns when there is none.
+
+    Args:
+        problems: A sentence each.
+        what: What several of them have in common.
 
     Raises:
         UserError: With one line per problem.
@@ -56,7 +60,7 @@ def raise_together(problems: Sequence[str]) -> None:
         raise UserError(problems[0])
     if problems:
         lines = "\n".join(f"  - {problem}" for problem in problems)
-        raise UserError(f"{len(problems)} settings cannot be used:\n{lines}")
+        raise UserError(f"{len(problems)} {what}:\n{lines}")
 
 
 def user_message(error: UserError) -> str:

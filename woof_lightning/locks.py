@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 
 try:
@@ -42,11 +42,12 @@ def locked(file: Path, *, wait: bool) -> Iterator[None]:
 
 def is_locked(file: Path) -> bool:
     """Whether another process holds this lock now; False where that cannot be told."""
-    if fcntl is None or not file.is_file() or not os.access(file, os.W_OK):
+    if fcntl is None or not file.is_file() or not os.access(file, os.R_OK):
         return False
-    with file.open("a") as opened:
+    # Only read: one that looks must not make the file again that its last holder has removed.
+    with suppress(FileNotFoundError), file.open() as opened:
         try:
-            fcntl.lockf(opened, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            fcntl.lockf(opened, fcntl.LOCK_SH | fcntl.LOCK_NB)
         except OSError:
             return True
     return False

@@ -4,6 +4,9 @@ from __future__ import annotations
 
 import csv
 import json
+import math
+import random
+import re
 import shutil
 import time
 from pathlib import Path
@@ -19,10 +22,10 @@ from tests.conftest import Woof
 from woof_lightning.errors import UserError
 from woof_lightning.runs.compare import compare, tables_of
 from woof_lightning.runs.curves import draw_curves, smoothed, style_of
-from woof_lightning.runs.events import TAGS, event_files, is_torn, read_events
+from woof_lightning.runs.events import TAGS, event_files, read_events
 from woof_lightning.runs.folder import RunFolder
 from woof_lightning.runs.metrics import MetricsFile
-from woof_lightning.runs.read import TOP1, TOP5, differences, find_runs, read_run, read_runs, short_names
+from woof_lightning.runs.read import TOP1, TOP5, Run, differences, find_runs, read_run, read_runs, short_names
 
 STEPS_PER_EPOCH = 4
 
@@ -48,6 +51,13 @@ def write_run(path: Path, top1: list[float], *, finished: bool = True, reports: 
     return path
 
 
+def read_all(*folders: Path) -> list[Run]:
+    """Runs that can all be compared."""
+    runs, problems = read_runs(folders)
+    assert not problems
+    return runs
+
+
 def write_events(path: Path, values: dict[str, list[tuple[int, float]]], wall_s: float = 1000.0) -> Path:
     """A TensorBoard folder; each step lasts a second."""
     with SummaryWriter(str(path)) as writer:
@@ -70,7 +80,9 @@ def test_runs_stand_beside_each_other(woof: Woof) -> None:
         ("0.600", "1", "0.900"),
     ]
     assert [(row["final top-1"], row["final top-5"]) for row in rows] == [("0.500", "0.800"), ("0.200", "0.500")]
-    assert {(row["state"], row["training, s"], row["images/s"]) for row in rows} == {("finished", "30", "123")}
+    assert {(row["state"], row["seconds with validation"], row["images/s in training"]) for row in rows} == {
+        ("finished", "30", "123")
+    }
     settings = list(csv.DictReader(Path("out/settings.csv").read_text().splitlines()))
     assert [list(row.items()) for row in settings] == [
         [("run", "a"), ("model.optimizer", "sgd")],
@@ -93,14 +105,14 @@ def test_without_a_folder_only_the_terminal_gets_something(woof: Woof) -> None:
 
 
 def test_percent_is_known_by_the_tag_not_by_the_size(tmp_path: Path) -> None:
-    percent = write_events(tmp_path / "post", {"avg.val.acc1": [(0, 0.5), (1, 80.0)], "train.loss": [(10, 2), (79, 1)]})
+    percent = write_events(tmp_path / "post", {"avg.val.acc1": [(0, 0.5), (1, 80.0)], "train.loss": [(10, 2), (80, 1)]})
     fraction = write_events(tmp_path / "fastai", {"accuracy": [(4, 0.5), (8, 0.8)], "train_loss": [(1, 2), (8, 1)]})
-    post, fastai = read_runs([percent, fraction])
+    post, fastai = read_all(percent, fraction)
     assert post.series[TOP1].value == pytest.approx([0.005, 0.8])
     assert fastai.series[TOP1].value == pytest.approx([0.5, 0.8])
     assert (post.epochs(TOP1), fastai.epochs(TOP1)) == ([1, 2], [1, 2])
     assert (post.steps_per_epoch, fastai.steps_per_epoch) == (40, 4)
-    assert post.epochs("train/loss") == [0.25, 79 / 40]
+    assert post.epochs("train/loss") == [0.25, 2]
 
 
 def test_the_tags_of_a_step_win_over_those_of_an_epoch(tmp_path: Path) -> None:
@@ -156,12 +168,17 @@ def test_plain_lightning_s_events_are_read(tmp_path: Path) -> None:
     run = read_run(tmp_path / "run", "usual")
     known = {"train/loss", "train/acc1", "train/acc5", "lr", "momentum", TOP1, TOP5, "val/loss"}
     assert known <= run.series.keys()
-    assert len(run.series[TOP1].value) == 2
+    assert run.epochs(TOP1) == [1, 2]
+    assert run.steps("train/loss")[0] == 1
+    assert run.state == "2 epochs"
     assert run.series["lr"].value[-1] < run.series["lr"].value[4]
 
 
-def test_ignite_s_events_are_read(tmp_path: Path) -> None:
+@pytest.mark.parametrize("count", ["iterations", "epochs"])
+def test_ignite_s_events_are_read(tmp_path: Path, count: str) -> None:
+    """Validations by the trainer's iterations, and by its epochs as Ignite's own examples have it."""
     from ignite.engine import Engine, Events
+    from ignite.handlers import global_step_from_engine
     from ignite.handlers.tensorboard_logger import OptimizerParamsHandler, TensorboardLogger
 
     optimizer = torch.optim.SGD([torch.zeros(1, requires_grad=True)], lr=0.1, momentum=0.9)
@@ -177,7 +194,9 @@ def test_ignite_s_events_are_read(tmp_path: Path) -> None:
             Events.EPOCH_COMPLETED,
             tag="validation",
             metric_names=["loss", "accuracy"],
-            global_step_transform=lambda *_: trainer.state.iteration,
+            global_step_transform=(
+                global_step_from_engine(trainer) if count == "epochs" else lambda *_: trainer.state.iteration
+            ),
         )
         logger.attach(trainer, OptimizerParamsHandler(optimizer), Events.ITERATION_COMPLETED)
         trainer.run([0] * 3, max_epochs=2)
@@ -185,6 +204,7 @@ def test_ignite_s_events_are_read(tmp_path: Path) -> None:
     assert run.series.keys() >= {"train/loss", "lr", TOP1, "val/loss"}
     assert run.series[TOP1].value == [0.25, 0.25]
     assert run.epochs(TOP1) == [1, 2]
+    assert run.epochs("train/loss") == [step / 3 for step in range(1, 7)]
 
 
 def test_fastai_s_events_are_read(tmp_path: Path) -> None:
@@ -205,7 +225,7 @@ def test_fastai_s_events_are_read(tmp_path: Path) -> None:
         learner.fit_one_cycle(2, 0.01)
     run = read_run(tmp_path / "run", "fastai")
     assert run.series.keys() >= {"train/loss", "val/loss", "lr", "momentum", TOP1, TOP5}
-    assert len(run.series[TOP1].value) == 2
+    assert run.epochs(TOP1) == [1, 2]
 
 
 def test_a_run_that_is_not_done_is_shown_as_far_as_it_goes(woof: Woof) -> None:
@@ -222,15 +242,26 @@ def test_a_run_that_is_not_done_is_shown_as_far_as_it_goes(woof: Woof) -> None:
 def test_a_torn_record_of_events_is_left_out(tmp_path: Path) -> None:
     folder = write_events(tmp_path / "post", {"train.loss": [(10, 2), (20, 1)], "avg.val.acc1": [(0, 50.0)]})
     (file,) = event_files(folder)
-    assert not is_torn(file)
+    assert read_run(folder, "post").notes == []
     whole = file.read_bytes()
     for missing in (1, 5, 20):
         file.write_bytes(whole[:-missing])
-        assert is_torn(file)
         run = read_run(folder, "post")
         assert run.series["train/loss"].step == [10, 20]
         assert TOP1 not in run.series
-        assert run.notes == [f"{file.name} ends within a record"]
+        assert run.notes == [f"{file.name} ends within a record; what was written before is shown"]
+
+
+def test_a_damaged_record_of_events_is_told(tmp_path: Path) -> None:
+    folder = write_events(tmp_path / "post", {"train.loss": [(step, 1.0) for step in range(9)]})
+    (file,) = event_files(folder)
+    content = bytearray(file.read_bytes())
+    content[len(content) // 2] ^= 1
+    file.write_bytes(content)
+    run = read_run(folder, "post")
+    steps = run.series["train/loss"].step
+    assert 0 < len(steps) < 9
+    assert run.notes[0] == f"{file.name} is damaged after {len(steps) + 1} records; what was written before is shown"
 
 
 def test_a_resumed_run_s_pause_is_no_training_time(tmp_path: Path) -> None:
@@ -273,6 +304,14 @@ def test_a_folder_for_the_page_that_cannot_be_made_is_named(woof: Woof) -> None:
     assert "the folder a/metrics.csv/out cannot be made (Not a directory): choose another with --out" in done.err
 
 
+def test_a_folder_for_the_page_that_cannot_be_written_to_is_named(woof: Woof) -> None:
+    write_run(Path("a"), [0.3])
+    Path("out/results.md").mkdir(parents=True)
+    done = woof("compare", "a", "--out", "out")
+    assert done.code == 2
+    assert "nothing can be written into the folder out (Is a directory): choose another with --out" in done.err
+
+
 def test_unknown_tags_are_listed(woof: Woof) -> None:
     write_events(Path("other"), {"reward": [(1, 2.0)], "entropy": [(1, 0.3)]})
     done = woof("compare", "other")
@@ -294,8 +333,8 @@ def test_names_tell_runs_apart() -> None:
 def test_settings_of_another_program_are_not_known(tmp_path: Path) -> None:
     folders = [write_run(tmp_path / "a", [0.1], lr=0.1), write_run(tmp_path / "b", [0.1], lr=0.2)]
     folders.append(write_events(tmp_path / "c", {"accuracy": [(4, 0.5)]}))
-    assert differences(read_runs(folders)) == {"model.lr": ["0.1", "0.2", ""]}
-    assert differences(read_runs([folders[0], folders[2]])) == {}
+    assert differences(read_all(*folders)) == {"model.lr": ["0.1", "0.2", ""]}
+    assert differences(read_all(folders[0], folders[2])) == {}
 
 
 def test_a_run_has_one_colour_in_all_figures(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -310,7 +349,7 @@ def test_a_run_has_one_colour_in_all_figures(tmp_path: Path, monkeypatch: pytest
 
     monkeypatch.setattr(Figure, "savefig", look)
     names = [f"run{number}" for number in range(9)]
-    runs = read_runs([write_run(tmp_path / name, [0.2, 0.3]) for name in names])
+    runs = read_all(*(write_run(tmp_path / name, [0.2, 0.3]) for name in names))
     drawn = draw_curves(runs, tmp_path)
     assert len(drawn) == len(seen) == 6
     expected = {name: tuple(style_of(place).values()) for place, name in enumerate(names)}
@@ -318,13 +357,51 @@ def test_a_run_has_one_colour_in_all_figures(tmp_path: Path, monkeypatch: pytest
     assert len(set(expected.values())) == len(names)
 
 
-def test_runs_that_cannot_count_epochs_are_drawn_over_steps(tmp_path: Path) -> None:
+def axes_of(runs: list[Run], out: Path, monkeypatch: pytest.MonkeyPatch) -> dict[str, Any]:
+    """What is drawn, by file name."""
+    from matplotlib.figure import Figure
+
+    seen: list[Any] = []
+    with monkeypatch.context() as patch:
+        patch.setattr(Figure, "savefig", lambda self, *_, **__: seen.append(self.axes[0]))
+        drawn = draw_curves(runs, out)
+    return {shown.file.stem: axes for shown, axes in zip(drawn, seen, strict=True)}
+
+
+def test_runs_that_cannot_count_epochs_are_drawn_over_steps(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     own = write_run(tmp_path / "own", [0.2, 0.3])
     other = write_events(tmp_path / "other", {"train_loss": [(1, 2.0), (8, 1.0)]})
-    runs = read_runs([own, other])
+    runs = read_all(own, other)
     assert (runs[0].steps_per_epoch, runs[1].steps_per_epoch) == (4, None)
-    assert runs[0].steps(TOP1) == [4, 8]
-    assert draw_curves(runs, tmp_path)[0].file.name == "top1.png"
+    assert (runs[0].steps(TOP1), runs[1].state) == ([4, 8], "8 steps")
+    # Where it has nothing to draw, the others keep their epochs.
+    across = {name: axes.get_xlabel() for name, axes in axes_of(runs, tmp_path, monkeypatch).items()}
+    assert (across["top1"], across["loss"]) == ("epochs", "optimizer steps")
+
+
+@pytest.mark.parametrize("name", ["a$b_{$c", "_hidden", "<i>x", "two\nlines"])
+def test_any_name_can_be_drawn(tmp_path: Path, name: str) -> None:
+    write_run(tmp_path / name, [0.2, 0.3])
+    found = compare([tmp_path / name], tmp_path / "out")
+    shown = name.replace("\n", "?")
+    assert found.tables[0].rows[0][0] == shown
+    assert f"| {shown.replace('<', chr(92) + '<')} | finished |" in (tmp_path / "out" / "results.md").read_text()
+
+
+def test_a_spike_does_not_flatten_the_other_losses(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def top(spike: float) -> float:
+        points = [(step, spike if step == 1 else 2.0) for step in range(1, 300)]
+        run = read_all(write_events(tmp_path / f"{spike}", {"train_loss": points, "accuracy": [(100, 0.5)]}))
+        return float(axes_of(run, tmp_path, monkeypatch)["loss"].get_ylim()[1])
+
+    assert top(50.0) < 25
+    assert top(3.0) > 3
+
+
+def test_every_run_is_named_in_the_legend(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    names = ["_one", "a$b$c", "plain"]
+    axes = axes_of(read_all(*(write_run(tmp_path / name, [0.2]) for name in names)), tmp_path, monkeypatch)["top1"]
+    assert [text.get_text() for text in axes.get_legend().get_texts()] == [" _one", r"a\$b\$c", "plain"]
 
 
 def test_a_sweep_alone_is_shown(tmp_path: Path) -> None:
@@ -336,13 +413,16 @@ def test_a_sweep_alone_is_shown(tmp_path: Path) -> None:
     assert (tmp_path / "out" / "lr_find.png").exists()
 
 
-def test_a_figure_carries_the_fingerprint_of_its_lines(tmp_path: Path) -> None:
+def test_a_figure_carries_the_fingerprint_of_its_lines(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     def drawn(name: str, top1: list[float]) -> str:
-        runs = read_runs([write_run(tmp_path / name / "run", top1)])
+        runs = read_all(write_run(tmp_path / name / "run", top1))
         with Image.open(draw_curves(runs, tmp_path / name)[0].file) as figure:
             return str(figure.info["Description"])
 
-    assert drawn("one", [0.2, 0.3]) == drawn("two", [0.2, 0.3]) != drawn("three", [0.2, 0.30001])
+    first = drawn("one", [0.2, 0.3])
+    assert first == drawn("two", [0.2, 0.3]) != drawn("three", [0.2, 0.30001])
+    monkeypatch.setattr("woof_lightning.runs.curves.COLOURS", ("#ffff00",) * 7)
+    assert first != drawn("four", [0.2, 0.3])
 
 
 def test_epochs_without_a_validation_count(tmp_path: Path) -> None:
@@ -352,28 +432,149 @@ def test_epochs_without_a_validation_count(tmp_path: Path) -> None:
         metrics.log({"val/acc1": 0.1 * epoch, "val/acc5": 0.9, "epoch": epoch}, STEPS_PER_EPOCH * (epoch + 1))
     metrics.flush()
     run.config.write_text("trainer: {max_epochs: 40}")
-    (row,) = tables_of(read_runs([run.path]))[0].rows
+    (row,) = tables_of(read_all(run.path))[0].rows
     assert row[1:4] == ["unfinished, 4 of 40 epochs", "0.300", "4"]
 
 
 def test_smoothing_keeps_a_constant() -> None:
-    assert smoothed([3.0] * 5) == pytest.approx([3.0] * 5)
-    assert smoothed([]) == []
+    assert smoothed([3.0] * 5, range(5), 10) == pytest.approx([3.0] * 5)
+    assert smoothed([3.0], [1], 10) == [3.0]
+    assert smoothed([], [], 10) == []
+
+
+def test_smoothing_lags_alike_at_every_rate_of_reports() -> None:
+    def end(reports: int) -> float:
+        across = [report / reports for report in range(1, 20 * reports + 1)]
+        return smoothed([2.3 * 2 ** (-epoch / 4) for epoch in across], across, 1.0)[-1]
+
+    assert end(1) == pytest.approx(end(71), rel=0.15)
+    assert end(7) == pytest.approx(end(71), rel=0.03)
+
+
+def test_smoothing_passes_over_what_is_not_finite() -> None:
+    found = smoothed([2.0, math.nan, 1.0, 1.0], range(4), 1.0)
+    assert math.isnan(found[1])
+    assert 1 < found[3] < found[2] < 2
+
+
+def test_a_value_that_is_not_finite_is_not_the_best(tmp_path: Path) -> None:
+    folder = write_events(tmp_path / "run", {"accuracy": [(4, math.nan), (8, 0.3), (12, 0.2)]})
+    (row,) = tables_of(read_all(folder))[0].rows
+    assert row[2:4] == ["0.300", "2"]
+
+
+def test_of_two_tags_of_one_meaning_the_table_s_first_is_taken(tmp_path: Path) -> None:
+    folder = write_events(
+        tmp_path / "run", {"training/loss": [(1, 9.0), (2, 8.0)], "training/batchloss": [(s, 1.0) for s in range(9)]}
+    )
+    assert read_run(folder, "ignite").series["train/loss"].value == [1.0] * 9
+
+
+def test_lightning_s_epochs_are_its_own_count(tmp_path: Path) -> None:
+    """Validated after every second epoch of 71 steps."""
+    points = [(71 * epochs - 1, epochs - 1.0) for epochs in (2, 4, 6)]
+    folder = write_events(tmp_path / "run", {"val_acc": [(step, 0.5) for step, _ in points], "epoch": points})
+    run = read_run(folder, "lightning")
+    assert (run.steps_per_epoch, run.epochs(TOP1), run.state) == (71, [2, 4, 6], "6 epochs")
+
+
+def test_a_run_that_goes_on_does_not_stretch_its_epochs(tmp_path: Path) -> None:
+    folder = tmp_path / "post"
+    with SummaryWriter(str(folder)) as writer:
+        start_s = time.time()
+        for step in range(1, 201):
+            writer.add_scalar("train.loss", 1.0, step, walltime=start_s + step)
+            if step % 80 == 0:
+                writer.add_scalar("avg.val.acc1", 50.0, step // 80 - 1, walltime=start_s + step)
+    run = read_run(folder, "post")
+    assert (run.steps_per_epoch, run.epochs("train/loss")) == (80, [step / 80 for step in range(1, 201)])
+
+
+def test_a_run_that_has_just_begun_hides_no_other(woof: Woof) -> None:
+    write_run(Path("runs/done"), [0.3])
+    begun = RunFolder(Path("runs/new"))
+    begun.create()
+    begun.config.write_text("model: {arch: resnet18}\ndata: {variant: 160px}\ntrainer: {max_epochs: 40}\n")
+    SummaryWriter(str(begun.path)).close()
+    write_events(Path("runs/other"), {"reward": [(1, 2.0)]})
+    done = woof("compare", "runs")
+    assert done.code == 0, done.err
+    assert "unfinished, 0 of 40 epochs" in done.out
+    assert "note: runs/other has events, but none whose meaning is known; its tags: reward" in done.out
+
+
+def test_a_tag_that_is_not_known_is_named_where_top_1_is_missing(tmp_path: Path) -> None:
+    folder = write_events(tmp_path / "run", {"val_loss": [(1, 2.0)], "val_precision": [(1, 0.3)]})
+    assert read_run(folder, "run").notes == ["no top-1 is known; its other tags: val_precision"]
+
+
+def test_a_link_is_no_second_run(tmp_path: Path) -> None:
+    write_run(tmp_path / "runs" / "a", [0.1])
+    (tmp_path / "runs" / "latest").symlink_to("a")
+    assert find_runs([tmp_path / "runs", tmp_path / "runs" / "a"]) == [tmp_path / "runs" / "a"]
+
+
+def test_a_single_value_and_parts_of_one_setting_are_a_difference(tmp_path: Path) -> None:
+    by_class = {"class_path": "torch.optim.SGD", "init_args": {"lr": 0.1}}
+    runs = read_all(
+        write_run(tmp_path / "a", [0.1], optimizer="adamw"), write_run(tmp_path / "b", [0.1], optimizer=by_class)
+    )
+    assert differences(runs) == {
+        "model.optimizer": ["adamw", ""],
+        "model.optimizer.class_path": ["", "torch.optim.SGD"],
+        "model.optimizer.init_args.lr": ["", "0.1"],
+    }
+
+
+@pytest.mark.parametrize(
+    ("file", "content", "note"),
+    [
+        ("metrics.csv", "\0\0\0\n", "row 7 of metrics.csv cannot be read; what was written before is shown"),
+        ("metrics.csv", "2,9,word\n", "row 7 of metrics.csv cannot be read; what was written before is shown"),
+        ("metrics.csv", "2\n", "row 7 of metrics.csv cannot be read; what was written before is shown"),
+        ("metrics.csv", f"2,9{',1' * 30}\n", "row 7 of metrics.csv cannot be read; what was written before is shown"),
+        ("lr_find/curve.csv", "lr,loss\n1,2\n", "lr_find/curve.csv cannot be read"),
+        ("config.yaml", "\xff", None),
+        ("result.json", "\xff", None),
+    ],
+)
+def test_damaged_files_of_a_run_are_told(tmp_path: Path, file: str, content: str, note: str | None) -> None:
+    folder = write_run(tmp_path / "run", [0.3, 0.4, 0.5], finished=False)
+    (folder / file).parent.mkdir(exist_ok=True)
+    with (folder / file).open("a", encoding="latin-1") as damaged:
+        damaged.write(content)
+    run = read_run(folder, "run")
+    assert run.notes == ([note] if note else [])
+    assert run.series[TOP1].value == [0.3, 0.4, 0.5]
+
+
+def test_what_an_earlier_comparison_left_goes(tmp_path: Path) -> None:
+    a, b = write_run(tmp_path / "a", [0.1], lr=0.1), write_run(tmp_path / "b", [0.1], lr=0.2)
+    compare([a, b], tmp_path / "out")
+    (tmp_path / "out" / "mine.png").touch()
+    compare([write_events(tmp_path / "c", {"accuracy": [(4, 0.5)]})], tmp_path / "out")
+    assert {file.name for file in (tmp_path / "out").iterdir()} == {
+        *("index.html", "mine.png", "results.csv", "results.md", "top1.png", "top1_over_time.png"),
+    }
 
 
 def test_two_hundred_runs_take_less_than_twenty_seconds(tmp_path: Path) -> None:
-    first = write_run(tmp_path / "runs" / "run0", [0.5] * 40, reports=4)
+    first = write_run(tmp_path / "runs" / "run0", [0.8 - 0.6 / (1 + epoch) for epoch in range(40)], reports=4)
+    header, *rows = (first / "metrics.csv").read_text().splitlines()
+    draw = random.Random(0)
     for number in range(1, 200):
-        shutil.copytree(first, tmp_path / "runs" / f"run{number}")
+        place = shutil.copytree(first, tmp_path / "runs" / f"run{number}")
+        noisy = [re.sub(r"\d+\.\d+", lambda cell: repr(float(cell[0]) * draw.uniform(0.8, 1.0)), row) for row in rows]
+        (place / "metrics.csv").write_text("\n".join([header, *noisy, ""]))
     start_s = time.perf_counter()
     found = compare([tmp_path / "runs"], tmp_path / "out")
     assert time.perf_counter() - start_s < 20
-    assert len(found.tables[0].rows) == 200
+    assert len({tuple(row[2:7]) for row in found.tables[0].rows}) > 190
     assert (tmp_path / "out" / "index.html").stat().st_size < 3e6
 
 
 def test_tables_are_the_same_everywhere(tmp_path: Path) -> None:
-    runs = read_runs([write_run(tmp_path / "a|b", [0.1])])
+    runs = read_all(write_run(tmp_path / "a|b", [0.1]))
     (table,) = tables_of(runs)
     assert table.as_csv().splitlines()[1].startswith("a|b,finished,0.100,1,")
     assert table.as_markdown().splitlines()[2].startswith("| a\\|b | finished | 0.100 | 1 |")

@@ -74,7 +74,8 @@ def test_valley_is_on_the_way_down_and_more_careful() -> None:
 def swept(raw: np.ndarray) -> LRCurve:
     """A curve as a sweep records it."""
     losses = tuple(map(float, raw))
-    return LRCurve(tuple(map(float, RATES[: len(losses)])), tuple(smoothed(losses, 1 - SMOOTHING)), losses)
+    means = smoothed(losses, range(len(losses)), over=-1 / math.log(SMOOTHING))
+    return LRCurve(tuple(map(float, RATES[: len(losses)])), tuple(means), losses)
 
 
 @pytest.mark.parametrize("steps", [20, 50, 100])

@@ -30,6 +30,9 @@ addEventListener("load", () => {
   click("best top-1"); found.falling = cells("best top-1");
   found.marked = table.querySelectorAll("[aria-sort=descending]").length;
   click("run"); found.sorted = cells("run");
+  const settings = document.querySelectorAll("table")[1];
+  settings.querySelectorAll("button")[1].click();
+  found.settings = [...settings.tBodies[0].rows].map(row => row.cells[1].textContent);
   found.images = [...document.images].map(image => image.complete && image.naturalWidth > 300);
   found.wider = document.documentElement.scrollWidth - innerWidth;
   found.width = innerWidth;
@@ -74,9 +77,12 @@ def seen_by(chromium: str, page: Path, width_px: int, profile: Path) -> tuple[di
 
 @pytest.mark.parametrize("width_px", [1300, 500])
 def test_the_page_works_in_a_browser(chromium: str, width_px: int, tmp_path: Path) -> None:
-    for name, top1 in (("<b>b", [0.61]), ("a", [0.3, 0.4])):
-        write_run(tmp_path / "runs" / name, top1)
+    for name, top1, lr in (("<b>b", [0.61], 0.5), ("a", [0.3, 0.4], 0.25)):
+        write_run(tmp_path / "runs" / name, top1, lr=lr)
     write_events(tmp_path / "runs" / "c", {"train_loss": [(1, 2.0), (2, 1.0)]})
+    sweep = tmp_path / "runs" / "a" / "lr_find"
+    sweep.mkdir()
+    (sweep / "curve.csv").write_text("lr,loss,raw_loss\n1e-3,2.3,2.4\n1e-2,2.0,2.1\n")
     compare([tmp_path / "runs"], tmp_path / "out")
     found, console = seen_by(chromium, tmp_path / "out" / "index.html", width_px, tmp_path / "profile")
     assert found["runs"] == ["<b>b", "a", "c"]
@@ -85,7 +91,8 @@ def test_the_page_works_in_a_browser(chromium: str, width_px: int, tmp_path: Pat
     assert found["falling"] == ["0.610", "0.400", ""]
     assert found["marked"] == 1
     assert found["sorted"] == ["<b>b", "a", "c"]
-    assert found["images"] == [True] * 6
+    assert found["settings"] == ["0.25", "0.5", ""]
+    assert found["images"] == [True] * 7
     assert found["errors"] == []
     assert found["wider"] <= 0
     assert found["width"] <= width_px

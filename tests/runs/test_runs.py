@@ -118,6 +118,21 @@ def test_values_of_a_step_share_a_row(tmp_path: Path) -> None:
     ]
 
 
+def test_rows_after_a_damaged_one_are_cut(tmp_path: Path) -> None:
+    """A power cut can leave zeros where the last rows were; what a checkpoint stands for was flushed before it."""
+    metrics = MetricsFile(tmp_path / "metrics.csv")
+    for step in (1, 2):
+        metrics.log({"train/loss": 1.0, "epoch": 0}, step)
+    metrics.flush()
+    with metrics.path.open("ab") as file:
+        file.write(b"\0" * 20 + b"\n0,4,1.0" + b"," * 10 + b"\n")
+    assert [row["step"] for row in read_metrics(metrics.path)] == [1, 2]
+    metrics.cut_after(2)
+    metrics.log({"train/loss": 0.5, "epoch": 0}, 3)
+    metrics.flush()
+    assert [row["step"] for row in read_metrics(metrics.path)] == [1, 2, 3]
+
+
 def test_a_new_metric_gets_a_column(tmp_path: Path) -> None:
     file = MetricsFile(tmp_path / "metrics.csv")
     file.log({"lr": 1.0, "epoch": 0}, 1)

@@ -4,14 +4,16 @@ from __future__ import annotations
 
 import csv
 import io
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
+from woof_lightning.errors import raise_together
 from woof_lightning.runs.curves import draw_curves
-from woof_lightning.runs.folder import make_folder, write_text_durably
+from woof_lightning.runs.folder import made_folder, write_text_durably
 from woof_lightning.runs.page import page_of
-from woof_lightning.runs.read import TOP1, TOP5, Run, differences, find_runs, read_runs
+from woof_lightning.runs.read import NOT_COMPARED, TOP1, TOP5, Run, differences, find_runs, read_runs
 from woof_lightning.runs.tables import markdown_table, text_table
 
 MISSING = ""
@@ -36,8 +38,8 @@ class Table:
         return text_table(self.header, self.rows)
 
     def as_markdown(self) -> str:
-        """For a page."""
-        return markdown_table(self.header, self.rows)
+        """For a page; a name is no HTML there."""
+        return markdown_table(self.header, [[cell.replace("<", r"\<") for cell in row] for row in self.rows])
 
     def as_csv(self) -> str:
         """For a spreadsheet."""
@@ -79,23 +81,30 @@ def compare(folders: Sequence[Path], out: Path | None) -> Comparison:
     Raises:
         UserError: When a folder holds nothing that can be compared.
     """
-    runs = read_runs(find_runs(folders))
-    found = Comparison(tables_of(runs), notes_of(runs))
+    runs, problems = read_runs(find_runs(folders))
+    # Among the runs of a folder one that has just begun, or is none, hides no other; one that was named is missed.
+    raise_together([text for place, text in problems.items() if place in folders or not runs], NOT_COMPARED)
+    found = Comparison(tables_of(runs), [*notes_of(runs), *problems.values()])
     if out is not None:
-        make_folder(out, "--out")
-        write_text_durably(out / "results.md", found.as_markdown())
-        for table in found.tables:
-            write_text_durably(out / f"{table.title.lower()}.csv", table.as_csv())
-        contents = [(table.title, table.header, table.rows) for table in found.tables]
-        write_text_durably(out / "index.html", page_of(contents, draw_curves(runs, out), found.notes))
+        with made_folder(out, "--out"):
+            _write(found, runs, out)
     return found
+
+
+def _write(found: Comparison, runs: Sequence[Run], out: Path) -> None:
+    write_text_durably(out / "results.md", found.as_markdown())
+    (out / "settings.csv").unlink(missing_ok=True)  # Perhaps there are no differences now.
+    for table in found.tables:
+        write_text_durably(out / f"{table.title.lower()}.csv", table.as_csv())
+    contents = [(table.title, table.header, table.rows) for table in found.tables]
+    write_text_durably(out / "index.html", page_of(contents, draw_curves(runs, out), found.notes))
 
 
 def tables_of(runs: Sequence[Run]) -> list[Table]:
     """The runs' results, and the settings in which they differ, where any do."""
     header = (
         *("run", "state", "best top-1", "its epoch", "its top-5", "final top-1", "final top-5"),
-        *("training, s", "images/s"),
+        *("seconds with validation", "images/s in training"),
     )
     tables = [Table("Results", header, [result_row(run) for run in runs])]
     differing = differences(runs)
@@ -112,11 +121,12 @@ def result_row(run: Run) -> list[str]:
     if top1 is not None:
         epochs = run.epochs(TOP1)
         # The first of equals, as in the run itself.
-        best = max(range(len(top1.value)), key=top1.value.__getitem__)
+        best = max(range(len(top1.value)), key=lambda place: (math.isfinite(top1.value[place]), top1.value[place]))
         of_step = {} if top5 is None else dict(zip(top5.step, top5.value, strict=True))
         cells = [
             accuracy(top1.value[best]),
-            MISSING if epochs is None else f"{epochs[best]:.0f}",
+            # A validation within an epoch belongs to that one.
+            MISSING if epochs is None else f"{math.ceil(round(epochs[best], 6))}",
             accuracy(of_step.get(top1.step[best])),
             accuracy(top1.value[-1]),
             accuracy(of_step.get(top1.step[-1])),
@@ -125,8 +135,8 @@ def result_row(run: Run) -> list[str]:
     speed = run.result.get("images_per_s")
     return [
         *(run.name, run.state, *cells),
-        MISSING if elapsed_s is None else f"{elapsed_s:.0f}",
-        MISSING if speed is None else f"{speed:.3g}",
+        MISSING if elapsed_s is None else three_digits(elapsed_s),
+        MISSING if speed is None else three_digits(speed),
     ]
 
 
@@ -135,6 +145,11 @@ def accuracy(fraction: float | None) -> str:
     return MISSING if fraction is None else f"{fraction:.3f}"
 
 
+def three_digits(value: float) -> str:
+    """Three significant digits, without an exponent."""
+    return f"{float(f'{value:.3g}'):.12g}"
+
+
 def notes_of(runs: Sequence[Run]) -> list[str]:
     """What a reader should know of some runs."""
-    return [f"{run.name}: {note}; what was written before is shown" for run in runs for note in run.notes]
+    return [f"{run.name}: {note}" for run in runs for note in run.notes]

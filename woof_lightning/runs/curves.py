@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import hashlib
 import json
+import math
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from functools import partial
+from itertools import pairwise
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -18,12 +20,12 @@ if TYPE_CHECKING:
     from matplotlib.axes import Axes
 
 Style = dict[str, Any]
-Draw = Callable[["Axes", Run, Style], bool]
+Draw = Callable[[bool, "Axes", Run, Style], bool]
 LINE_STYLES = ("-", "--", ":", "-.")
 # So many runs can be told apart by colour and style; with more, a legend would hide the curves.
 MOST_IN_LEGEND = len(COLOURS) * len(LINE_STYLES)
-# Of each new value in the smoothed loss; its bias towards the start is divided out.
-NEW_SHARE = 0.1
+# Over so much the loss is smoothed: in epochs, so that runs that report at other rates lag alike, or in reports.
+SMOOTHED_EPOCHS, SMOOTHED_REPORTS = 1.0, 10.0
 
 
 @dataclass(frozen=True)
@@ -39,56 +41,6 @@ class Drawn:
     title: str
 
 
-def draw_curves(runs: Sequence[Run], out: Path) -> list[Drawn]:
-    """Draws each figure for which at least one run has values; each file carries the fingerprint of its lines.
-
-    Args:
-        runs: The runs; their place decides on their colour.
-        out: The folder for the PNG files.
-    """
-    by_epoch = all(run.steps_per_epoch is not None for run in runs if run.series)
-
-    def metric(name: str) -> Draw:
-        return partial(draw_metric, name, by_epoch)
-
-    figures: tuple[tuple[str, str, str, Draw], ...] = (
-        ("top1", "Validation top-1", "fraction of the images", metric(TOP1)),
-        ("top5", "Validation top-5", "fraction of the images", metric(TOP5)),
-        ("loss", "Training loss, smoothed over single batches", "nats", partial(draw_loss, by_epoch)),
-        ("lr", "Learning rate", "learning rate", metric("lr")),
-        ("momentum", "Momentum, or AdamW's first beta", "momentum", metric("momentum")),
-        ("top1_over_time", "Validation top-1 over time", "fraction of the images", draw_over_time),
-        ("lr_find", "Learning-rate sweep, smoothed", "training loss (nats)", draw_sweep),
-    )
-    labels = {"top1_over_time": "minutes of training and validation", "lr_find": "learning rate"}
-    drawn = []
-    for name, title, unit, draw in figures:
-        from matplotlib.figure import Figure
-
-        figure = Figure(figsize=(8, 5), layout="constrained")
-        axes = figure.add_subplot()
-        shown = [draw(axes, run, style_of(place)) for place, run in enumerate(runs)]
-        if not any(shown):
-            continue
-        axes.set_title(title)
-        axes.set_xlabel(labels.get(name, "epochs" if by_epoch else "optimizer steps"))
-        axes.set_ylabel(unit)
-        axes.grid(alpha=0.3)
-        add_legend(axes, sum(shown), len(runs))
-        with writing_durably(out / f"{name}.png") as file:
-            figure.savefig(file, format="png", dpi=110, metadata={"Description": fingerprint(axes)})
-        drawn.append(Drawn(out / f"{name}.png", title))
-    return drawn
-
-
-def fingerprint(axes: Axes) -> str:
-    """A hash of the lines' names and points: the same values give the same hash, whatever draws them."""
-    import numpy as np
-
-    lines = [(str(line.get_label()), np.asarray(line.get_xydata(), dtype=float).tolist()) for line in axes.lines]
-    return hashlib.sha256(json.dumps(lines).encode()).hexdigest()
-
-
 def style_of(place: int) -> Style:
     """The colour and the line style of a run."""
     return {"color": COLOURS[place % len(COLOURS)], "linestyle": LINE_STYLES[place // len(COLOURS) % len(LINE_STYLES)]}
@@ -99,30 +51,33 @@ def draw_metric(name: str, by_epoch: bool, axes: Axes, run: Run, style: Style) -
     if name not in run.series:
         return False
     marker = "." if len(run.series[name].value) == 1 else ""  # A line needs two points.
-    axes.plot(places(run, name, by_epoch), run.series[name].value, label=run.name, marker=marker, **style)
+    axes.plot(places(run, name, by_epoch), run.series[name].value, label=label_of(run), marker=marker, **style)
     return True
 
 
 def draw_loss(by_epoch: bool, axes: Axes, run: Run, style: Style) -> bool:
-    """Draws the training loss, each report pale and smoothed strong."""
+    """Draws the training loss, each report pale and smoothed strong; over epochs or steps."""
     if "train/loss" not in run.series:
         return False
     across, values = places(run, "train/loss", by_epoch), run.series["train/loss"].value
     axes.plot(across, values, color=style["color"], alpha=0.25, linewidth=0.7)
-    axes.plot(across, smoothed(values), label=run.name, **style)
+    over = SMOOTHED_EPOCHS if by_epoch else SMOOTHED_REPORTS
+    axes.plot(across, smoothed(values, across if by_epoch else range(len(values)), over), label=label_of(run), **style)
     return True
 
 
-def draw_over_time(axes: Axes, run: Run, style: Style) -> bool:
+def draw_over_time(_: bool, axes: Axes, run: Run, style: Style) -> bool:
     """Draws top-1 over the time spent."""
     series = run.series.get(TOP1)
     if series is None or not series.elapsed_s:
         return False
-    axes.plot([elapsed_s / 60 for elapsed_s in series.elapsed_s], series.value, label=run.name, marker=".", **style)
+    axes.plot(
+        [elapsed_s / 60 for elapsed_s in series.elapsed_s], series.value, label=label_of(run), marker=".", **style
+    )
     return True
 
 
-def draw_sweep(axes: Axes, run: Run, style: Style) -> bool:
+def draw_sweep(_: bool, axes: Axes, run: Run, style: Style) -> bool:
     """Draws the loss of a learning-rate sweep, up to where it explodes."""
     if run.sweep is None:
         return False
@@ -130,7 +85,7 @@ def draw_sweep(axes: Axes, run: Run, style: Style) -> bool:
     most = 1.5 * curve.loss[0] if curve.loss else 0.0
     end = next((place for place, loss in enumerate(curve.loss) if loss > most), len(curve))
     axes.set_xscale("log")
-    axes.plot(curve.lr[:end], curve.loss[:end], label=run.name, **style)
+    axes.plot(curve.lr[:end], curve.loss[:end], label=label_of(run), **style)
     return True
 
 
@@ -140,20 +95,132 @@ def places(run: Run, name: str, by_epoch: bool) -> list[float]:
     return run.steps(name) if epochs is None else epochs
 
 
-def smoothed(values: Sequence[float], new_share: float = NEW_SHARE) -> list[float]:
-    """Exponential means, without the bias of starting at 0."""
+def smoothed(values: Sequence[float], across: Sequence[float], over: float) -> list[float]:
+    """Exponential means, without the bias of starting at 0; a value that is not finite counts for nothing.
+
+    Args:
+        values: What is smoothed.
+        across: Where each value lies, rising.
+        over: The distance at which a value counts for 1/e of a new one.
+    """
     mean, weight, found = 0.0, 0.0, []
-    for value in values:
-        mean += new_share * (value - mean)
-        weight += new_share * (1 - weight)
+    gaps = [later - earlier for earlier, later in pairwise(across)]
+    for value, gap in zip(values, [*(gaps[:1] or [over]), *gaps], strict=False):
+        if not math.isfinite(value):
+            found.append(value)
+            continue
+        share = -math.expm1(-gap / over)
+        mean += share * (value - mean)
+        weight += share * (1 - weight)
         found.append(mean / weight)
     return found
 
 
+def label_of(run: Run) -> str:
+    """A run's name as matplotlib takes it: a dollar begins no formula, an underscore hides nothing."""
+    return f"{' ' if run.name.startswith('_') else ''}{run.name}".replace("$", r"\$")
+
+
+@dataclass(frozen=True)
+class Figure:
+    """What a figure shows.
+
+    Args:
+        name: Its file's name without the ending.
+        title: What stands above it.
+        across: What lies across; by default epochs, or steps where one of its runs cannot count epochs.
+        up: What goes up, with its unit.
+        draw: Draws a run; tells whether the run has anything to draw.
+        metric: The metric that decides on epochs or steps.
+    """
+
+    name: str
+    title: str
+    up: str
+    draw: Draw
+    metric: str = ""
+    across: str = ""
+
+
+FIGURES = (
+    Figure("top1", "Validation top-1", "fraction of the images", partial(draw_metric, TOP1), TOP1),
+    Figure("top5", "Validation top-5", "fraction of the images", partial(draw_metric, TOP5), TOP5),
+    Figure("loss", "Training loss: pale each report, strong smoothed", "nats", draw_loss, "train/loss"),
+    Figure("lr", "Learning rate", "learning rate", partial(draw_metric, "lr"), "lr"),
+    Figure("momentum", "Momentum, or AdamW's first beta", "momentum", partial(draw_metric, "momentum"), "momentum"),
+    Figure(
+        "top1_over_time", "Validation top-1 over time", "fraction of the images", draw_over_time,
+        across="minutes of training and validation",
+    ),
+    Figure("lr_find", "Learning-rate sweep, smoothed", "training loss (nats)", draw_sweep, across="learning rate"),
+)  # fmt: skip
+
+
+def draw_curves(runs: Sequence[Run], out: Path) -> list[Drawn]:
+    """Draws each figure for which at least one run has values; each file carries the fingerprint of what it shows.
+
+    Args:
+        runs: The runs; their place decides on their colour.
+        out: The folder for the PNG files. A figure of an earlier comparison for which there are no values is removed.
+    """
+    import matplotlib.figure
+
+    drawn = []
+    for shown in FIGURES:
+        figure = matplotlib.figure.Figure(figsize=(8, 5), layout="constrained")
+        axes = figure.add_subplot()
+        by_epoch = all(run.epochs(shown.metric) is not None for run in runs if shown.metric in run.series)
+        count = sum(shown.draw(by_epoch, axes, run, style_of(place)) for place, run in enumerate(runs))
+        target = out / f"{shown.name}.png"
+        if not count:
+            target.unlink(missing_ok=True)
+            continue
+        axes.set_title(shown.title)
+        axes.set_xlabel(shown.across or ("epochs" if by_epoch else "optimizer steps"))
+        axes.set_ylabel(shown.up)
+        axes.grid(alpha=0.3)
+        if shown.metric == "train/loss":
+            cut_spikes(axes)
+        add_legend(axes, count, len(runs))
+        with writing_durably(target) as file:
+            figure.savefig(file, format="png", dpi=110, metadata={"Description": fingerprint(axes)})
+        drawn.append(Drawn(target, shown.title))
+    return drawn
+
+
+def cut_spikes(axes: Axes) -> None:
+    """Lets the highest values leave the figure where they would flatten all others."""
+    import numpy as np
+
+    values = np.concatenate([np.asarray(line.get_ydata(), dtype=float) for line in axes.lines])
+    values = values[np.isfinite(values)]
+    most = 1.1 * np.quantile(values, 0.99) if len(values) else 0.0
+    if len(values) and values.max() > 2 * most:
+        axes.set_ylim(values.min() - 0.05 * (most - values.min()), most)
+
+
+def fingerprint(axes: Axes) -> str:
+    """A hash of words, scales, and the lines' names, looks and points: the same whatever version draws them."""
+    import numpy as np
+
+    lines = [
+        (
+            *(str(line.get_label()), str(line.get_color()), str(line.get_linestyle()), line.get_alpha()),
+            np.asarray(line.get_xydata(), dtype=float).tolist(),
+        )
+        for line in axes.lines
+    ]
+    words = (axes.get_title(), axes.get_xlabel(), axes.get_ylabel(), axes.get_xscale(), axes.get_yscale())
+    return hashlib.sha256(json.dumps([words, lines]).encode()).hexdigest()
+
+
 def add_legend(axes: Axes, shown: int, runs: int) -> None:
-    """Names the runs, as long as they can be told apart."""
-    if shown <= MOST_IN_LEGEND:
-        axes.legend(fontsize=9 if shown <= len(COLOURS) else 6)
-    if shown > MOST_IN_LEGEND or shown < runs:
-        text = f"{shown} of {runs} runs" if shown < runs else f"{shown} runs"
-        axes.annotate(text, (0.01, 0.01), xycoords="axes fraction", fontsize=8, color="0.4")
+    """Names the runs, beside the curves where they are many, as long as they can be told apart."""
+    if shown <= len(COLOURS):
+        axes.legend(fontsize=9)
+    elif shown <= MOST_IN_LEGEND:
+        axes.legend(fontsize=6, loc="upper left", bbox_to_anchor=(1, 1))
+    notes = [f"{shown} of {runs} runs"] if shown < runs else []
+    notes += [f"{shown} runs are too many to name"] if shown > MOST_IN_LEGEND else []
+    if notes:
+        axes.annotate("; ".join(notes), (0.01, 0.01), xycoords="axes fraction", fontsize=8, color="0.4")

@@ -6,6 +6,10 @@ import struct
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from tensorboard.compat.proto.event_pb2 import Event
 
 EVENTS_PATTERN = "*tfevents*"
 PERCENT = 0.01
@@ -19,38 +23,44 @@ class Tag:
     Args:
         name: This project's name.
         factor: What its values are multiplied by; 0.01 where the tag's program writes percent.
-        by_epoch: Whether it is written with the epoch, from 0, instead of the step.
+        by_epoch: Whether it is written with the epoch instead of the step.
+        first: What the program counts its first step or epoch as.
     """
 
     name: str
     factor: float = 1.0
     by_epoch: bool = False
+    first: int = 1
 
 
-# By program. The program of a folder is the one that knows most of its tags.
+def _of_epoch(name: str, factor: float = 1.0) -> Tag:
+    return Tag(name, factor, by_epoch=True, first=0)
+
+
+def _from_0(name: str) -> Tag:
+    return Tag(name, first=0)
+
+
+# How people call accuracies in Lightning.
+ACCURACIES = {"acc1": "acc1", "acc": "acc1", "accuracy": "acc1", "acc5": "acc5"}
+# By program. The program of a folder is the one that knows most of its tags, of equals the first. Of two tags of one
+# meaning that of the steps is taken, of equals the first.
 TAGS: dict[str, dict[str, Tag]] = {
-    "woof_lightning": {
-        name: Tag(name)
-        for name in (
-            *("epoch", "lr", "momentum", "train/loss", "train/acc1", "train/acc5", "val/loss", "val/acc1", "val/acc5"),
-            *("train/loss_epoch", "train/acc1_epoch", "train/acc5_epoch"),
-        )
-    },
     "pytorch-nn-tools": {
         "train.loss": Tag("train/loss"),
         "train.acc1": Tag("train/acc1", PERCENT),
         "train.acc5": Tag("train/acc5", PERCENT),
-        "avg.train.loss": Tag("train/loss_epoch", by_epoch=True),
-        "avg.train.acc1": Tag("train/acc1_epoch", PERCENT, by_epoch=True),
-        "avg.train.acc5": Tag("train/acc5_epoch", PERCENT, by_epoch=True),
-        "avg.val.loss": Tag("val/loss", by_epoch=True),
-        "avg.val.acc1": Tag("val/acc1", PERCENT, by_epoch=True),
-        "avg.val.acc5": Tag("val/acc5", PERCENT, by_epoch=True),
-        "lr_0": Tag("lr", by_epoch=True),
         "train.lr_0": Tag("lr"),
+        "avg.train.loss": _of_epoch("train/loss_epoch"),
+        "avg.train.acc1": _of_epoch("train/acc1_epoch", PERCENT),
+        "avg.train.acc5": _of_epoch("train/acc5_epoch", PERCENT),
+        "avg.val.loss": _of_epoch("val/loss"),
+        "avg.val.acc1": _of_epoch("val/acc1", PERCENT),
+        "avg.val.acc5": _of_epoch("val/acc5", PERCENT),
+        "lr_0": _of_epoch("lr"),
     },
     "fastai": {
-        "train_loss": Tag("train/loss"),
+        "train_loss": Tag("train/loss"),  # Which fastai has smoothed.
         "valid_loss": Tag("val/loss"),
         "accuracy": Tag("val/acc1"),
         "top_k_accuracy": Tag("val/acc5"),
@@ -58,9 +68,10 @@ TAGS: dict[str, dict[str, Tag]] = {
         "mom_0": Tag("momentum"),
     },
     "ignite": {
-        "training/loss": Tag("train/loss"),
-        "training/batch_loss": Tag("train/loss"),
+        # Of these two the batches', where "training/loss" is an epoch's.
         "training/batchloss": Tag("train/loss"),
+        "training/batch_loss": Tag("train/loss"),
+        "training/loss": Tag("train/loss"),
         "validation/loss": Tag("val/loss"),
         "validation/nll": Tag("val/loss"),
         "validation/accuracy": Tag("val/acc1"),
@@ -70,18 +81,27 @@ TAGS: dict[str, dict[str, Tag]] = {
         "momentum/group_0": Tag("momentum"),
     },
     "Lightning": {
-        "epoch": Tag("epoch"),
-        **{f"train{mark}loss{when}": Tag("train/loss") for mark in "_/" for when in ("", "_step")},
-        **{f"train{mark}loss_epoch": Tag("train/loss_epoch") for mark in "_/"},
-        **{f"train{mark}acc{when}": Tag("train/acc1") for mark in "_/" for when in ("", "_step")},
-        **{f"train{mark}acc_epoch": Tag("train/acc1_epoch") for mark in "_/"},
-        **{f"train/acc{k}_step": Tag(f"train/acc{k}") for k in (1, 5)},
-        **{f"train/acc{k}_epoch": Tag(f"train/acc{k}_epoch") for k in (1, 5)},
-        **{f"val{mark}loss": Tag("val/loss") for mark in "_/"},
-        **{f"val{mark}acc{k}": Tag(f"val/acc{k or 1}") for mark in "_/" for k in ("", "1", "5")},
-        "val_accuracy": Tag("val/acc1"),
-        **{f"lr-{optimizer}": Tag("lr") for optimizer in ("SGD", "Adam", "AdamW")},
-        **{f"lr-{optimizer}-momentum": Tag("momentum") for optimizer in ("SGD", "Adam", "AdamW")},
+        "epoch": _from_0("epoch"),
+        **{f"train{mark}loss{when}": _from_0("train/loss") for mark in "_/" for when in ("_step", "")},
+        **{f"train{mark}loss_epoch": _from_0("train/loss_epoch") for mark in "_/"},
+        **{
+            f"train{mark}{a}{when}": _from_0(f"train/{k}")
+            for mark in "_/"
+            for a, k in ACCURACIES.items()
+            for when in ("_step", "")
+        },
+        **{f"train{mark}{a}_epoch": _from_0(f"train/{k}_epoch") for mark in "_/" for a, k in ACCURACIES.items()},
+        **{f"val{mark}loss": _from_0("val/loss") for mark in "_/"},
+        **{f"val{mark}{a}": _from_0(f"val/{k}") for mark in "_/" for a, k in ACCURACIES.items()},
+        **{f"lr-{optimizer}": _from_0("lr") for optimizer in ("SGD", "Adam", "AdamW")},
+        **{f"lr-{optimizer}-momentum": _from_0("momentum") for optimizer in ("SGD", "Adam", "AdamW")},
+    },
+    "woof_lightning": {
+        name: Tag(name)
+        for name in (
+            *("epoch", "lr", "momentum", "train/loss", "train/acc1", "train/acc5", "val/loss", "val/acc1", "val/acc5"),
+            *("train/loss_epoch", "train/acc1_epoch", "train/acc5_epoch"),
+        )
     },
 }
 
@@ -91,7 +111,7 @@ class Series:
     """A metric's values, in the order of their steps.
 
     Args:
-        step: Steps, or epochs from 0 where by_epoch.
+        step: Steps done, or epochs done where by_epoch.
         value: Its values.
         elapsed_s: Time since the training began, sittings put together; empty where it is not known.
         by_epoch: Whether `step` counts epochs.
@@ -109,18 +129,13 @@ class Events:
 
     Args:
         series: By this project's names.
-        tags: Every scalar's tag, known or not.
-        torn: Files whose last record is cut.
+        unknown: The tags of all other scalars.
+        notes: What a reader should know of damaged files.
     """
 
     series: dict[str, Series]
-    tags: list[str]
-    torn: list[Path]
-
-    @property
-    def notes(self) -> list[str]:
-        """What a reader should know."""
-        return [f"{file.name} ends within a record" for file in self.torn]
+    unknown: list[str]
+    notes: list[str]
 
 
 def event_files(folder: Path) -> list[Path]:
@@ -135,25 +150,35 @@ def read_events(files: Sequence[Path]) -> Events:
         files: The files, in the order in which they were begun.
     """
     found: dict[str, dict[int, tuple[float, float]]] = {}
+    notes = []
     before_s = 0.0
     for file in files:
         sitting: dict[str, dict[int, tuple[float, float]]] = {}
         start_s = last_s = None
-        for tag, step, value, wall_s in scalars(file):
-            start_s = wall_s if start_s is None else start_s
-            last_s = wall_s
-            if tag is not None:
-                sitting.setdefault(tag, {})[step] = (value, before_s + wall_s - start_s)
+        # Counted first: of a run that goes on, more may be read than there were.
+        whole, torn = count_records(file)
+        read = 0
+        for event in events_of(file):
+            read += 1
+            start_s = event.wall_time if start_s is None else start_s
+            last_s = event.wall_time
+            for tag, value in scalars(event):
+                sitting.setdefault(tag, {})[event.step] = (value, before_s + event.wall_time - start_s)
+        if read < whole:
+            notes.append(f"{file.name} is damaged after {read} records; what was written before is shown")
+        elif torn:
+            notes.append(f"{file.name} ends within a record; what was written before is shown")
         for tag, values in sitting.items():
             first = min(values)
             kept = {step: point for step, point in found.get(tag, {}).items() if step < first}
             found[tag] = kept | values
         before_s += 0.0 if start_s is None or last_s is None else last_s - start_s
     known = tags_of_program(found)
-    # Of two tags of one meaning that of the steps is kept, the last of these.
-    ranked = sorted(set(found) & known.keys(), key=lambda tag: not known[tag].by_epoch)
-    series = {known[tag].name: _series(found[tag], known[tag]) for tag in ranked}
-    return Events(series, sorted(found), [file for file in files if is_torn(file)])
+    series: dict[str, Series] = {}
+    for tag, meaning in sorted(known.items(), key=lambda item: item[1].by_epoch):
+        if tag in found and meaning.name not in series:
+            series[meaning.name] = _series(found[tag], meaning)
+    return Events(series, sorted(found.keys() - known.keys()), notes)
 
 
 def tags_of_program(tags: Iterable[str]) -> dict[str, Tag]:
@@ -162,39 +187,46 @@ def tags_of_program(tags: Iterable[str]) -> dict[str, Tag]:
     return max(TAGS.values(), key=lambda known: len(found & known.keys()))
 
 
-def scalars(file: Path) -> Iterator[tuple[str | None, int, float, float]]:
-    """Tag, step, value and wall time (s) of each scalar; a first one without a tag tells when the file was begun."""
+def events_of(file: Path) -> Iterator[Event]:
+    """The records of an event file, up to the first that is damaged."""
     # Imported here: it takes a second, and most runs are read from metrics.csv.
     from tensorboard.backend.event_processing.event_file_loader import LegacyEventFileLoader
+
+    yield from LegacyEventFileLoader(str(file)).Load()
+
+
+def scalars(event: Event) -> Iterator[tuple[str, float]]:
+    """Tag and value of each scalar of a record."""
     from tensorboard.util.tensor_util import make_ndarray
 
-    for event in LegacyEventFileLoader(str(file)).Load():
-        if event.HasField("file_version"):
-            yield None, 0, 0.0, event.wall_time
-        for value in event.summary.value:
-            if value.HasField("simple_value"):
-                yield value.tag, event.step, value.simple_value, event.wall_time
-            elif value.HasField("tensor") and not value.tensor.tensor_shape.dim and value.tensor.dtype in (1, 2):
-                yield value.tag, event.step, float(make_ndarray(value.tensor)), event.wall_time
+    for value in event.summary.value:
+        if value.HasField("simple_value"):
+            yield value.tag, value.simple_value
+        elif value.HasField("tensor") and not value.tensor.tensor_shape.dim and value.tensor.dtype in (1, 2):
+            yield value.tag, float(make_ndarray(value.tensor))
 
 
-def is_torn(file: Path) -> bool:
-    """Whether the file ends within a record, because its writer was killed or is still writing.
+def count_records(file: Path) -> tuple[int, bool]:
+    """The whole records of a file, and whether it ends within one, because its writer was killed or still writes.
 
     A record is its length (8 bytes) and that number's checksum, the content, and the content's checksum
     (https://www.tensorflow.org/tutorials/load_data/tfrecord).
     """
-    size, place = file.stat().st_size, 0
+    size, place, whole = file.stat().st_size, 0, 0
     with file.open("rb") as content:
         while place + HEADER_BYTES <= size:
             content.seek(place)
             (length,) = struct.unpack("<Q", content.read(8))
             place += HEADER_BYTES + length + FOOTER_BYTES
-    return place != size
+            whole += place <= size
+    return whole, place != size
 
 
 def _series(points: dict[int, tuple[float, float]], tag: Tag) -> Series:
     steps = sorted(points)
     return Series(
-        steps, [points[step][0] * tag.factor for step in steps], [points[step][1] for step in steps], tag.by_epoch
+        [step + 1 - tag.first for step in steps],
+        [points[step][0] * tag.factor for step in steps],
+        [points[step][1] for step in steps],
+        tag.by_epoch,
     )

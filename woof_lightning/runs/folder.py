@@ -173,16 +173,20 @@ def made_folder(folder: Path, option: str) -> Iterator[None]:
         option: The option that names another.
 
     Raises:
-        UserError: When it cannot be made.
+        UserError: When it cannot be made or written to.
     """
     made = [place for place in (folder, *folder.parents) if not place.exists()]
     make_folder(folder, option)
     try:
         yield
-    except BaseException:
+    except BaseException as error:
         with suppress(OSError):  # Not empty: something was written.
             for place in made:
                 place.rmdir()
+        if isinstance(error, OSError) and Path(os.fsdecode(error.filename or "")).is_relative_to(folder):
+            raise UserError(
+                f"nothing can be written into the folder {folder} ({error.strerror}): choose another with {option}"
+            ) from error
         raise
 
 

@@ -71,12 +71,23 @@ class MetricsFile:
 
 
 def read_metrics(path: Path) -> list[Row]:
-    """The rows of a metrics.csv, each with the metrics it has; a torn last row is left out."""
+    """The rows of a metrics.csv, each with the metrics it has, up to one that is torn or damaged."""
+    return read_rows(path)[0]
+
+
+def read_rows(path: Path) -> tuple[list[Row], str | None]:
+    """The rows of a metrics.csv up to one that is torn or damaged, and what is wrong with that one, if any."""
     if not path.exists():
-        return []
-    text = path.read_text()
+        return [], None
+    text = path.read_text(errors="replace")
     whole = text[: text.rfind("\n") + 1]
-    return [_as_numbers(row) for row in csv.DictReader(io.StringIO(whole))]
+    rows: list[Row] = []
+    try:
+        for row in csv.DictReader(io.StringIO(whole)):
+            rows.append(_as_numbers(row))
+    except (ValueError, TypeError, csv.Error):  # A power cut can leave zeros; a cell too many has no column.
+        return rows, f"row {len(rows) + 1} of {path.name} cannot be read"
+    return rows, None if text == whole else f"{path.name} ends within a row"
 
 
 def _header(path: Path) -> list[str]:
@@ -93,6 +104,8 @@ def in_a_line(values: Mapping[str, float]) -> str:
 
 def _as_numbers(row: Mapping[str, str]) -> Row:
     whole = ("epoch", "step")
+    if not all(row[name] for name in whole):
+        raise ValueError("a row without its epoch and step")
     return {name: int(cell) if name in whole else float(cell) for name, cell in row.items() if cell}
 
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import os
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -16,10 +16,15 @@ from woof_lightning.runs.config import flatten
 from woof_lightning.runs.events import Events, Series, event_files, read_events
 from woof_lightning.runs.folder import RunFolder
 from woof_lightning.runs.lr_curve import LRCurve, read_lr_curve
-from woof_lightning.runs.metrics import COLUMNS, read_metrics
+from woof_lightning.runs.metrics import COLUMNS, read_rows
 
 TOP1, TOP5 = "val/acc1", "val/acc5"
 FINISHED = "finished"
+NOT_COMPARED = "folders cannot be compared"
+# Settings that only a run of this project has.
+OWN_SETTINGS = frozenset({"model.arch", "data.variant"})
+# So many unknown tags fit into a note.
+MOST_TAGS = 10
 
 
 @dataclass
@@ -33,7 +38,7 @@ class Run:
         config: Its settings with dotted keys; empty where another program wrote it.
         result: Its result.json; empty where there is none.
         sweep: The curve of its learning-rate sweep.
-        known_steps_per_epoch: Optimizer steps of an epoch, where the run itself tells.
+        known_steps_per_epoch: Optimizer steps of an epoch, where the run's own count of epochs tells.
         state: finished, or how far it got.
         notes: What a reader should know.
     """
@@ -52,31 +57,35 @@ class Run:
     def steps_per_epoch(self) -> float | None:
         """Optimizer steps of an epoch; None where it cannot be told.
 
-        Another program's validation is taken to end an epoch, as in all whose tags are known.
+        Where the run does not tell, its validation is taken to end an epoch, as in all programs whose tags are known.
         """
         if self.known_steps_per_epoch is not None:
             return self.known_steps_per_epoch
-        validated = next((s for name, s in self.series.items() if name.startswith("val/") and s.step), None)
+        validated = next((s for name, s in self.series.items() if name.startswith("val/")), None)
         if validated is None:
             return None
         if not validated.by_epoch:
-            return float(max(1, validated.step[0]))
+            return float(validated.step[0])
         trained = self.series.get("train/loss")
-        return None if trained is None else (trained.step[-1] + 1) / (validated.step[-1] + 1)
+        return None if trained is None else steps_until(trained, validated.elapsed_s[-1]) / validated.step[-1]
 
     def epochs(self, name: str) -> list[float] | None:
         """The epochs done at each value of a metric; None where it cannot be told."""
         series = self.series[name]
-        if series.by_epoch:
-            return [float(epoch + 1) for epoch in series.step]
-        steps = self.steps_per_epoch
+        steps = 1.0 if series.by_epoch else self.steps_per_epoch
         return None if steps is None else [step / steps for step in series.step]
 
     def steps(self, name: str) -> list[float]:
         """The optimizer steps done at each value of a metric."""
         series = self.series[name]
-        steps = (self.steps_per_epoch or 1.0) if series.by_epoch else None
-        return [float(step) if steps is None else (step + 1) * steps for step in series.step]
+        steps = (self.steps_per_epoch or 1.0) if series.by_epoch else 1.0
+        return [step * steps for step in series.step]
+
+
+def steps_until(trained: Series, elapsed_s: float) -> int:
+    """The steps that were done at a time: a run that goes on has trained on since its last validation."""
+    done = [step for step, at_s in zip(trained.step, trained.elapsed_s, strict=True) if at_s <= elapsed_s]
+    return done[-1] if done else trained.step[-1]
 
 
 def find_runs(folders: Sequence[Path]) -> list[Path]:
@@ -92,10 +101,17 @@ def find_runs(folders: Sequence[Path]) -> list[Path]:
             continue
         inside = [folder] if is_run(folder) else [place for place in folders_below(folder) if is_run(place)]
         if not inside:
-            problems.append(f"{folder} holds no run: there is no metrics.csv and no TensorBoard event file in it")
+            problems.append(
+                f"{folder} holds no run: there is no metrics.csv and no TensorBoard event file in it; expected the "
+                "folder of a run (above lr_find or checkpoints), or one that holds runs"
+            )
         found += inside
-    raise_together(problems)
-    return list(dict.fromkeys(found))
+    raise_together(problems, NOT_COMPARED)
+    # A link, or another way to write a path, is no second run.
+    unique: dict[Path, Path] = {}
+    for place in found:
+        unique.setdefault(place.resolve(), place)
+    return list(unique.values())
 
 
 def is_run(folder: Path) -> bool:
@@ -108,7 +124,7 @@ def has_own_metrics(place: RunFolder) -> bool:
     """Whether a run's metrics.csv is there, and is this project's: Lightning's CSVLogger uses the same name."""
     if not place.metrics.is_file():
         return False
-    with place.metrics.open() as file:
+    with place.metrics.open(errors="replace") as file:
         return file.readline().startswith(",".join(COLUMNS[:3]))
 
 
@@ -117,56 +133,60 @@ def folders_below(folder: Path) -> list[Path]:
     return sorted(Path(place, name) for place, names, _ in os.walk(folder) for name in names)
 
 
-def read_runs(folders: Sequence[Path]) -> list[Run]:
+def read_runs(folders: Sequence[Path]) -> tuple[list[Run], dict[Path, str]]:
     """Reads runs.
 
-    Raises:
-        UserError: For those that hold nothing that can be compared, naming the tags that they do hold.
+    Returns:
+        The runs, and what is wrong with each folder that holds nothing that can be compared.
     """
-    problems, runs = [], []
+    problems, runs = {}, []
     for folder, name in zip(folders, short_names(folders), strict=True):
         try:
             runs.append(read_run(folder, name))
         except UserError as error:
-            problems.append(str(error))
-    raise_together(problems)
-    return runs
+            problems[folder] = str(error)
+    return runs, problems
 
 
 def read_run(folder: Path, name: str) -> Run:
     """Reads a run.
 
     Raises:
-        UserError: When it holds nothing that can be compared.
+        UserError: When it holds nothing that can be compared, naming the tags that it does hold.
     """
     place = RunFolder(folder)
-    run = Run(folder, name, config=_config(place), result=_result(place), sweep=_sweep(place))
+    run = Run(folder, name, config=_config(place), result=_result(place))
+    _add_sweep(run, place)
     if has_own_metrics(place):
         _add_own_metrics(run, place)
-    else:
-        events = read_events(event_files(folder))
-        run.series = {key: series for key, series in events.series.items() if key != "epoch"}
-        run.notes += events.notes
-        if not run.series and run.sweep is None:
-            raise UserError(f"{folder} has events, but none whose meaning is known; its tags: {_listed(events)}")
-    run.state = _state(run)
+        run.state = _state(run)
+        return run
+    events = read_events(event_files(folder))
+    run.notes += events.notes
+    _add_events(run, events)
+    begun = run.config.keys() >= OWN_SETTINGS
+    if not run.series and run.sweep is None and not begun:
+        tags = ", ".join(events.unknown) or "none"
+        raise UserError(f"{folder} has events, but none whose meaning is known; its tags: {tags}")
+    run.state = _state(run) if begun else _state_of_another_program(run)
     return run
 
 
 def short_names(folders: Sequence[Path]) -> list[str]:
-    """The last part of each path, or as many of its parts as tell it from all others."""
+    """The last part of each path, or as many of its parts as tell it from all others; on one line."""
     parts = [folder.resolve().parts for folder in folders]
     for length in range(1, max((len(path) for path in parts), default=1) + 1):
         names = ["/".join(path[-length:]) for path in parts]
         if len(set(names)) == len(names):
-            return names
-    return [str(folder) for folder in folders]
+            break
+    return ["".join(letter if letter.isprintable() else "?" for letter in name) for name in names]
 
 
 def differences(runs: Iterable[Run]) -> dict[str, list[str]]:
     """The settings in which runs differ: for each key the value of every run, empty where it is not known.
 
-    A key that only some runs have, such as Lightning's beside those of a loop, is no difference of its own.
+    A key that only some runs have, such as Lightning's beside those of a loop, is no difference of its own; but a
+    setting is one that is a single value in one run and has parts in another.
     """
     configs = [run.config for run in runs]
     keys = sorted({key for config in configs for key in config})
@@ -174,24 +194,56 @@ def differences(runs: Iterable[Run]) -> dict[str, list[str]]:
         key: [_shown(config[key]) if key in config else "" for config in configs]
         for key in keys
         if len({_shown(config[key]) for config in configs if key in config}) > 1
+        or any(key not in config and _has_otherwise(config, key) for config in configs)
     }
 
 
+def _has_otherwise(config: dict[str, Any], key: str) -> bool:
+    return any(key.startswith(f"{other}.") or other.startswith(f"{key}.") for other in config)
+
+
 def _add_own_metrics(run: Run, place: RunFolder) -> None:
-    for row in read_metrics(place.metrics):
-        if TOP1 in row:  # At an epoch's end, or within it.
-            run.known_steps_per_epoch = max(run.known_steps_per_epoch or 0.0, row["step"] / (row["epoch"] + 1))
+    rows, damage = read_rows(place.metrics)
+    for row in rows:
         for name, value in row.items():
-            if name not in ("epoch", "step"):
+            if name != "step":
                 series = run.series.setdefault(name, Series())
                 series.step.append(int(row["step"]))
                 series.value.append(value)
-    if not place.metrics.read_bytes().endswith(b"\n"):
-        run.notes.append(f"{place.metrics.name} ends within a row")
+    _count_steps_of_an_epoch(run)
+    run.notes += [f"{damage}; what was written before is shown"] if damage else []
     times_s = run.result.get("elapsed_s") or _times_of_events(run, place)
     for name in (TOP1, TOP5):
-        if name in run.series and len(times_s) == len(run.series[name].step):
+        if name in run.series and isinstance(times_s, list) and len(times_s) == len(run.series[name].step):
             run.series[name].elapsed_s = list(times_s)
+
+
+def _add_events(run: Run, events: Events) -> None:
+    run.series = events.series
+    _count_steps_of_an_epoch(run)
+    trained = events.series.get("train/loss", Series())
+    for name, series in events.series.items():
+        if name.startswith("val/") and run.known_steps_per_epoch is None and counts_epochs(series, trained):
+            first = series.step[0]
+            events.series[name] = replace(series, step=[step - first + 1 for step in series.step], by_epoch=True)
+    if TOP1 not in run.series and events.unknown:
+        run.notes.append(f"no top-1 is known; its other tags: {', '.join(events.unknown[:MOST_TAGS])}")
+
+
+def counts_epochs(validated: Series, trained: Series) -> bool:
+    """Whether validations were written with the epoch as their step, from 0 or 1, although their tag does not tell."""
+    if validated.by_epoch or trained.by_epoch or not trained.step or validated.step[0] > 2:
+        return False
+    steps = range(validated.step[0], validated.step[0] + len(validated.step))
+    return validated.step == list(steps) and trained.step[-1] > steps[-1] + 1
+
+
+def _count_steps_of_an_epoch(run: Run) -> None:
+    """Learns it from where a run says its epoch and validates, be it within an epoch or not after each."""
+    epoch, validated = run.series.pop("epoch", Series()), run.series.get(TOP1, Series())
+    epoch_of_step = dict(zip(epoch.step, epoch.value, strict=True))
+    steps = [step / (epoch_of_step[step] + 1) for step in validated.step if step in epoch_of_step]
+    run.known_steps_per_epoch = max(steps, default=None)
 
 
 def _times_of_events(run: Run, place: RunFolder) -> list[float]:
@@ -202,47 +254,52 @@ def _times_of_events(run: Run, place: RunFolder) -> list[float]:
     run.notes += events.notes
     seen = events.series.get(TOP1, Series())
     times_s = dict(zip(seen.step, seen.elapsed_s, strict=True))
-    steps = run.series[TOP1].step
+    steps = [round(epoch) for epoch in run.epochs(TOP1) or []] if seen.by_epoch else run.series[TOP1].step
     return [times_s[step] for step in steps] if set(steps) <= times_s.keys() else []
 
 
 def _state(run: Run) -> str:
     if run.result.get("status") == FINISHED:
         return FINISHED
-    validated = run.series.get(TOP1)
-    epochs = None if validated is None else run.epochs(TOP1)
-    done = round(epochs[-1]) if epochs else 0
+    now = "going on" if RunFolder(run.path).is_locked() else "unfinished"
+    return f"{now}, {_epochs_done(run)} of {run.config.get('trainer.max_epochs')} epochs"
+
+
+def _state_of_another_program(run: Run) -> str:
     if not run.series:
         return "sweep only"
-    if not run.config:
-        return f"{done} epochs"
-    planned = run.config.get("trainer.max_epochs")
-    now = "going on" if RunFolder(run.path).is_locked() else "unfinished"
-    return f"{now}, {done} of {planned} epochs"
+    if TOP1 in run.series and run.epochs(TOP1) is not None:
+        return f"{_epochs_done(run)} epochs"
+    return f"{max(series.step[-1] for series in run.series.values())} steps"
+
+
+def _epochs_done(run: Run) -> int:
+    epochs = run.epochs(TOP1) if TOP1 in run.series else None
+    # A little more than nothing is lost in a division.
+    return int(epochs[-1] + 1e-6) if epochs else 0
 
 
 def _config(place: RunFolder) -> dict[str, Any]:
     try:
         return flatten(yaml.safe_load(place.config.read_text()))
-    except (OSError, yaml.YAMLError, AttributeError):
+    except (OSError, ValueError, yaml.YAMLError, AttributeError):
         return {}
 
 
 def _result(place: RunFolder) -> dict[str, Any]:
     try:
         found = json.loads(place.result.read_text())
-    except (OSError, json.JSONDecodeError):
+    except (OSError, ValueError):
         return {}
     return found if isinstance(found, dict) else {}
 
 
-def _sweep(place: RunFolder) -> LRCurve | None:
+def _add_sweep(run: Run, place: RunFolder) -> None:
     file = place.lr_find / "curve.csv"
-    return read_lr_curve(file) if file.is_file() else None
-
-
-def _listed(events: Events) -> str:
-    return ", ".join(events.tags) or "none"
+    try:
+        run.sweep = read_lr_curve(file) if file.is_file() else None
+    except (KeyError, ValueError, TypeError):
+        run.notes.append(f"{file.relative_to(run.path)} cannot be read")
 
 
 def _shown(value: Any) -> str:

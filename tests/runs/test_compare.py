@@ -478,6 +478,12 @@ def test_lightning_s_epochs_are_its_own_count(tmp_path: Path) -> None:
     assert (run.steps_per_epoch, run.epochs(TOP1), run.state) == (71, [2, 4, 6], "6 epochs")
 
 
+def test_a_validation_before_the_training_is_no_epoch(tmp_path: Path) -> None:
+    folder = write_events(tmp_path / "run", {"accuracy": [(0, 0.1), (40, 0.5), (80, 0.6)], "train_loss": [(80, 1.0)]})
+    run = read_run(folder, "fastai")
+    assert (run.epochs(TOP1), run.state) == ([0, 1, 2], "2 epochs")
+
+
 def test_a_run_that_goes_on_does_not_stretch_its_epochs(tmp_path: Path) -> None:
     folder = tmp_path / "post"
     with SummaryWriter(str(folder)) as writer:

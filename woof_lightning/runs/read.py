@@ -65,9 +65,10 @@ class Run:
         if validated is None:
             return None
         if not validated.by_epoch:
-            return float(validated.step[0])
+            # One at step 0 was made before the training.
+            return next((float(step) for step in validated.step if step > 0), None)
         trained = self.series.get("train/loss")
-        return None if trained is None else steps_until(trained, validated.elapsed_s[-1]) / validated.step[-1]
+        return None if trained is None else steps_until(trained, validated.elapsed_s[-1]) / validated.step[-1] or None
 
     def epochs(self, name: str) -> list[float] | None:
         """The epochs done at each value of a metric; None where it cannot be told."""
@@ -240,7 +241,8 @@ def counts_epochs(validated: Series, trained: Series) -> bool:
 
 def _count_steps_of_an_epoch(run: Run) -> None:
     """Learns it from where a run says its epoch and validates, be it within an epoch or not after each."""
-    epoch, validated = run.series.pop("epoch", Series()), run.series.get(TOP1, Series())
+    epoch = run.series.pop("epoch", Series())
+    validated = run.series.get(TOP1) or run.series.get("val/loss", Series())
     epoch_of_step = dict(zip(epoch.step, epoch.value, strict=True))
     steps = [step / (epoch_of_step[step] + 1) for step in validated.step if step in epoch_of_step]
     run.known_steps_per_epoch = max(steps, default=None)

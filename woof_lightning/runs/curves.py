@@ -12,7 +12,7 @@ from itertools import pairwise
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from woof_lightning.runs.draw import COLOURS
+from woof_lightning.runs.draw import COLOURS, part_that_matters
 from woof_lightning.runs.folder import writing_durably
 from woof_lightning.runs.read import TOP1, TOP5, Run
 
@@ -82,7 +82,7 @@ def draw_sweep(_: bool, axes: Axes, run: Run, style: Style) -> bool:
     if run.sweep is None:
         return False
     curve = run.sweep.finite()
-    most = 1.5 * curve.loss[0] if curve.loss else 0.0
+    most = part_that_matters(curve.loss)[1] if curve.loss else 0.0
     end = next((place for place, loss in enumerate(curve.loss) if loss > most), len(curve))
     axes.set_xscale("log")
     axes.plot(curve.lr[:end], curve.loss[:end], label=label_of(run), **style)

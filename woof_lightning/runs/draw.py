@@ -41,6 +41,13 @@ def draw_confusion(confusion: Sequence[Sequence[int]], breeds: Sequence[str], ta
         figure.savefig(file, format="png", dpi=120)
 
 
+def part_that_matters(losses: Sequence[float]) -> tuple[float, float]:
+    """The lowest and the highest loss of a sweep to draw: its diverging end would flatten the rest."""
+    low, start = min(losses), losses[0]
+    margin = max(start - low, 0.05 * abs(start))
+    return low - margin, start + 1.5 * margin
+
+
 def draw_lr_curve(curve: LRCurve, marks: Mapping[str, float], target: Path) -> None:
     """Draws the loss of a learning-rate sweep over the learning rate.
 
@@ -58,11 +65,8 @@ def draw_lr_curve(curve: LRCurve, marks: Mapping[str, float], target: Path) -> N
     axes.plot(curve.lr, curve.loss, color="black", label="smoothed loss")
     for (label, lr), colour, style in zip(marks.items(), COLOURS, ("-", "--", ":"), strict=False):
         axes.axvline(lr, color=colour, linestyle=style, label=f"{label}: {lr:.3g}")
-    losses = curve.finite().loss
-    if losses:  # A diverging end would flatten the part that matters.
-        low, start = min(losses), losses[0]
-        margin = max(start - low, 0.05 * abs(start))
-        axes.set_ylim(low - margin, start + 1.5 * margin)
+    if curve.finite().loss:
+        axes.set_ylim(*part_that_matters(curve.finite().loss))
     axes.set_xlabel("learning rate")
     axes.set_ylabel("training loss (nats)")
     axes.set_title("Learning-rate sweep")

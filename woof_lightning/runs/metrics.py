@@ -104,7 +104,7 @@ def in_a_line(values: Mapping[str, float]) -> str:
 
 def _as_numbers(row: Mapping[str, str]) -> Row:
     whole = ("epoch", "step")
-    if not row["step"]:
+    if not row.get("step"):
         raise ValueError("a row without its step")
     return {name: int(cell) if name in whole else float(cell) for name, cell in row.items() if cell}
 

@@ -81,7 +81,11 @@ class Process:
 
     def wait(self) -> Ended:
         """Waits for its end."""
-        out, err = self._process.communicate(timeout=PATIENCE_S)
+        try:
+            out, err = self._process.communicate(timeout=PATIENCE_S)
+        except subprocess.TimeoutExpired:
+            self.send_to_all(signal.SIGKILL)
+            raise
         return Ended(self._process.returncode, out, err)
 
 

@@ -17,6 +17,7 @@ from torch.utils.data import DataLoader, Dataset, Sampler
 
 from woof_lightning.errors import UserError
 from woof_lightning.recipe.config import DataConfig
+from woof_lightning.recipe.dead_workers import tell_dead_workers_while_waiting
 from woof_lightning.recipe.images import ImageIndex, Sample, read_image
 from woof_lightning.recipe.randomness import derived_seed, own_randomness
 from woof_lightning.recipe.transforms import eval_transform, train_transform
@@ -167,6 +168,8 @@ def val_loader(index: ImageIndex, config: DataConfig, *, batches: int | None = N
 
 def _loader(dataset: ImageDataset, sampler: EpochSampler, batch_size: int, config: DataConfig) -> DataLoader[Batch]:
     workers = config.worker_count
+    if workers:
+        tell_dead_workers_while_waiting(WORKER_TIMEOUT_S)
     return DataLoader(
         dataset,
         batch_size=batch_size,

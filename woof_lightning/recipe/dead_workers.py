@@ -21,8 +21,9 @@ WAITS = dataloader._MultiProcessingDataLoaderIter._try_get_data.__code__
 class ToldWhileWaiting:
     """A handler of SIGCHLD that raises PyTorch's error about a dead worker where nothing is held.
 
-    PyTorch's own raises it wherever the main thread is (https://github.com/pytorch/pytorch/pull/3474). Where that has just taken a lock, such as that of the queue
-    through which workers get their work, the lock is never given back, and the process hangs when it ends its loaders.
+    PyTorch's own raises it wherever the main thread is (https://github.com/pytorch/pytorch/pull/3474). Where that has
+    just taken a lock, such as that of the queue through which workers get their work, the lock is never given back, and
+    the process hangs when it ends its loaders.
 
     Args:
         handler: PyTorch's.

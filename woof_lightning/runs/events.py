@@ -14,6 +14,7 @@ if TYPE_CHECKING:
 EVENTS_PATTERN = "*tfevents*"
 PERCENT = 0.01
 HEADER_BYTES, FOOTER_BYTES = 12, 4
+REST_SHOWN = "what was written before is shown"
 
 
 @dataclass(frozen=True)
@@ -165,9 +166,9 @@ def read_events(files: Sequence[Path]) -> Events:
             for tag, value in scalars(event):
                 sitting.setdefault(tag, {})[event.step] = (value, before_s + event.wall_time - start_s)
         if read < whole:
-            notes.append(f"{file.name} is damaged after {read} records; what was written before is shown")
+            notes.append(f"{file.name} is damaged after {read} records; {REST_SHOWN}")
         elif torn:
-            notes.append(f"{file.name} ends within a record; what was written before is shown")
+            notes.append(f"{file.name} ends within a record; {REST_SHOWN}")
         for tag, values in sitting.items():
             first = min(values)
             kept = {step: point for step, point in found.get(tag, {}).items() if step < first}

@@ -13,7 +13,7 @@ import yaml
 
 from woof_lightning.errors import UserError, raise_together
 from woof_lightning.runs.config import flatten
-from woof_lightning.runs.events import Events, Series, event_files, read_events
+from woof_lightning.runs.events import REST_SHOWN, Events, Series, event_files, read_events
 from woof_lightning.runs.folder import RunFolder
 from woof_lightning.runs.lr_curve import LRCurve, read_lr_curve
 from woof_lightning.runs.metrics import COLUMNS, read_rows
@@ -212,7 +212,7 @@ def _add_own_metrics(run: Run, place: RunFolder) -> None:
                 series.step.append(int(row["step"]))
                 series.value.append(value)
     _count_steps_of_an_epoch(run)
-    run.notes += [f"{damage}; what was written before is shown"] if damage else []
+    run.notes += [f"{damage}; {REST_SHOWN}"] if damage else []
     times_s = run.result.get("elapsed_s") or _times_of_events(run, place)
     for name in (TOP1, TOP5):
         if name in run.series and isinstance(times_s, list) and len(times_s) == len(run.series[name].step):

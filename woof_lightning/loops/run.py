@@ -77,7 +77,7 @@ class LoopRun:
         optimizer.load_state_dict(self.checkpoint["optimizer_states"][0])
         schedule.scheduler.load_state_dict(self.checkpoint["lr_schedulers"][0])
         self.record.load_state_dict(self.checkpoint["record"])
-        self.metrics.cut_after(self.first_step)
+        self._cut_metrics(self.first_step)
 
     def go_on_at(self, epoch: int) -> int:
         """Prepares to go on at an epoch, for a loop that has restored its parts itself.
@@ -86,7 +86,7 @@ class LoopRun:
             The optimizer steps done before it.
         """
         step = epoch * self.experiment.train_batches
-        self.metrics.cut_after(step)
+        self._cut_metrics(step)
         for file in (self.folder.last, self.folder.best):
             if epoch > 0 and file.is_file():
                 checkpoint = read_checkpoint(file)
@@ -154,6 +154,10 @@ class LoopRun:
                 threads=torch.get_num_threads(),
             )
         )
+
+    def _cut_metrics(self, step: int) -> None:
+        if lost := self.metrics.cut_after(step):
+            print(f"note: {lost}", flush=True)
 
     def _log(self, epoch: int, step: int, values: Mapping[str, float]) -> None:
         values = {**values, "epoch": epoch}

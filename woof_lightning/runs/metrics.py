@@ -62,12 +62,21 @@ class MetricsFile:
             with self.path.open("a") as file:
                 os.fsync(file.fileno())
 
-    def cut_after(self, step: int) -> None:
-        """Drops the rows of later steps, which a resumed run will write again."""
+    def cut_after(self, step: int) -> str | None:
+        """Drops the rows of later steps, which a resumed run will write again, and all from a damaged row on.
+
+        Returns:
+            What cannot be written again, if anything.
+        """
         self._pending, self._written = {}, {}
+        rows, damage = read_rows(self.path)
+        kept = [row for row in rows if row["step"] <= step]
         if self.path.exists():
-            rows = [row for row in read_metrics(self.path) if row["step"] <= step]
-            write_text_durably(self.path, _as_csv(rows, self._columns))
+            write_text_durably(self.path, _as_csv(kept, self._columns))
+        last = int(kept[-1]["step"]) if kept else 0
+        if damage is None or last == step or len(kept) < len(rows):
+            return None
+        return f"{damage}; what it had of steps {last + 1} to {step} is lost"
 
 
 def read_metrics(path: Path) -> list[Row]:

@@ -220,13 +220,13 @@ def _add_own_metrics(run: Run, place: RunFolder) -> None:
 
 
 def _add_events(run: Run, events: Events) -> None:
-    run.series = events.series
+    run.series = dict(events.series)
     _count_steps_of_an_epoch(run)
     trained = events.series.get("train/loss", Series())
     for name, series in events.series.items():
         if name.startswith("val/") and run.known_steps_per_epoch is None and counts_epochs(series, trained):
             first = series.step[0]
-            events.series[name] = replace(series, step=[step - first + 1 for step in series.step], by_epoch=True)
+            run.series[name] = replace(series, step=[step - first + 1 for step in series.step], by_epoch=True)
     if TOP1 not in run.series and events.unknown:
         run.notes.append(f"no top-1 is known; its other tags: {', '.join(events.unknown[:MOST_TAGS])}")
 
@@ -264,21 +264,20 @@ def _state(run: Run) -> str:
     if run.result.get("status") == FINISHED:
         return FINISHED
     now = "going on" if RunFolder(run.path).is_locked() else "unfinished"
-    return f"{now}, {_epochs_done(run)} of {run.config.get('trainer.max_epochs')} epochs"
+    return f"{now}, {_epochs_done(run) or 0} of {run.config.get('trainer.max_epochs')} epochs"
 
 
 def _state_of_another_program(run: Run) -> str:
     if not run.series:
         return "sweep only"
-    if TOP1 in run.series and run.epochs(TOP1) is not None:
-        return f"{_epochs_done(run)} epochs"
-    return f"{max(series.step[-1] for series in run.series.values())} steps"
+    epochs = _epochs_done(run)
+    return f"{max(series.step[-1] for series in run.series.values())} steps" if epochs is None else f"{epochs} epochs"
 
 
-def _epochs_done(run: Run) -> int:
+def _epochs_done(run: Run) -> int | None:
     epochs = run.epochs(TOP1) if TOP1 in run.series else None
     # A little more than nothing is lost in a division.
-    return int(epochs[-1] + 1e-6) if epochs else 0
+    return int(epochs[-1] + 1e-6) if epochs else None
 
 
 def _config(place: RunFolder) -> dict[str, Any]:

@@ -20,7 +20,7 @@ from woof_lightning.cost.job import Job
 from woof_lightning.cost.machine import CPUTimes
 from woof_lightning.cost.measure import Row, RowsFile, measure_in_turns, rows_of
 from woof_lightning.cost.plan import ON, STARTED, Case, fixed_cases, quick_cases, real_cases, waterfall_cases
-from woof_lightning.cost.summary import STEP, Bound, summary
+from woof_lightning.cost.summary import STEP, Bound, RealBound, summary
 from woof_lightning.cost.verb import check_free, undisturbed
 from woof_lightning.errors import UserError
 
@@ -100,6 +100,9 @@ def test_bounds_say_met_missed_or_open() -> None:
     slower = found_in(made_rows({**STEPS_US, ("lightning", "on"): 700.0, ("lightning", "resnet18 128 px"): 1.1e6}))
     assert [bound["verdict"] for bound in slower["bounds"]] == ["missed"] * 4
     assert Bound("x", replace_estimate(0.9, 1.1), 1.0).verdict == "open"
+    assert RealBound("x", replace_estimate(-0.1, 0.1), 0.01).verdict == "not told apart"
+    assert RealBound("x", replace_estimate(0.005, 0.1), 0.01).verdict == "open"
+    assert RealBound("x", replace_estimate(-0.1, 0.005), 0.01).verdict == "met"
 
 
 def replace_estimate(low: float, high: float) -> Any:
@@ -129,6 +132,13 @@ def test_an_unknown_machine_is_refused() -> None:
 def test_two_bare_loops_that_differ_are_refused(condition: str, value: float) -> None:
     (refusal,) = found_in(made_rows({**STEPS_US, ("bare_again", condition): value}))["refusals"]
     assert f"the same loop measured twice ({condition}) came out as slower" in refusal
+
+
+def test_few_repeats_are_not_refused_for_a_pair_that_differs_by_chance() -> None:
+    few = [row for row in made_rows({**STEPS_US, ("bare_again", "off"): 130.0}) if row.repeat < 3]
+    found = found_in(few)
+    assert found["refusals"] == []
+    assert "with fewer than 6 repeats an interval is their range" in found["notes"]
 
 
 def test_what_is_known_of_a_block_as_a_whole_is_compared_with_nothing() -> None:
@@ -226,6 +236,13 @@ def test_the_plan_holds_the_issue_s_arms() -> None:
         assert len(set(keys)) == len(keys)
 
 
+def test_a_report_is_in_the_timed_steps_of_real_work() -> None:
+    for case in real_cases():
+        if case.job.log_every_n_steps < 100:
+            timed = range(case.job.warmup + 1, case.job.warmup + case.job.slices + 1)
+            assert sum(step % case.job.log_every_n_steps == 0 for step in timed) == 1
+
+
 def write_measurement(folder: Path, rows: list[Row]) -> None:
     folder.mkdir()
     RowsFile(folder / "rows.csv").append(rows)
@@ -260,6 +277,15 @@ def test_rows_that_are_there_are_left_alone(woof: Woof) -> None:
     assert refused.code == 2
     assert "--resume" in refused.err
     assert "--overwrite" in refused.err
+    assert Path("out/rows.csv").read_text() == before
+
+
+def test_a_quick_measurement_does_not_go_on_as_a_full_one(woof: Woof) -> None:
+    write_measurement(Path("out"), made_rows())
+    before = Path("out/rows.csv").read_text()
+    refused = woof("cost", "--groups", "fixed", "--resume", "--allow_busy", "--out", "out")
+    assert refused.code == 2
+    assert "holds repeat 1 of the group fixed without hand_rolled (off)" in refused.err
     assert Path("out/rows.csv").read_text() == before
 
 
@@ -316,6 +342,19 @@ def test_an_environment_s_size_leaves_out_its_tools(tmp_path: Path) -> None:
     packages, installed_mb = environments.size_of(tmp_path)
     assert packages == 1
     assert installed_mb == pytest.approx(0.001)
+
+
+def test_an_environment_with_other_versions_is_made_anew(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    made: list[Path] = []
+    monkeypatch.setattr(
+        environments.venv, "create", lambda place, **_: (place.mkdir(exist_ok=True), made.append(place))
+    )
+    monkeypatch.setattr(environments, "python_of", lambda place: "true")
+    pins = tmp_path / "constraints.txt"
+    for version in ("1.0", "1.0", "2.0"):
+        pins.write_text(f"fastprogress=={version}\n")
+        environments.installed(tmp_path / "place", ("fastprogress",), pins, None, print)
+    assert len(made) == 2
 
 
 @pytest.mark.slow

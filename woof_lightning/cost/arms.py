@@ -124,6 +124,7 @@ def lightning_barebones_no_search(experiment: ReadyExperiment, folder: RunFolder
 def lightning_usual(experiment: ReadyExperiment, folder: RunFolder) -> None:
     """Trains as the tutorials do: default bar, logger and checkpoint, every metric logged at every step."""
     from lightning.pytorch import Trainer
+    from lightning.pytorch.callbacks import ModelSummary, TQDMProgressBar
 
     from woof_lightning.cost.ready import ready_net
     from woof_lightning.cost.usual import UsualClassifier
@@ -133,6 +134,8 @@ def lightning_usual(experiment: ReadyExperiment, folder: RunFolder) -> None:
         default_root_dir=folder.path,
         log_every_n_steps=experiment.trainer.log_every_n_steps,
         num_sanity_val_steps=0,
+        # The defaults where Lightning is installed alone; fastai brings rich, and Lightning would take that.
+        callbacks=[TQDMProgressBar(), ModelSummary()],
         **trainer_options(experiment),
     )
     fit(trainer, UsualClassifier(net, experiment.model), experiment)
@@ -179,7 +182,8 @@ def fit(trainer: Any, module: LightningModule, experiment: ReadyExperiment) -> N
     trainer.fit(module, datamodule=data)
 
 
-LIGHTNING_FILES = ("lit/classifier.py", "lit/datamodule.py")
+# Batches come from elsewhere in every arm: no datamodule counts.
+LIGHTNING_FILES = ("lit/classifier.py",)
 
 
 def lightning_arm(train: Train, user_files: tuple[str, ...] = LIGHTNING_FILES) -> Arm:

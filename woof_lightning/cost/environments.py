@@ -42,7 +42,7 @@ def make_environments(folder: Path, arms: Iterable[str], told: Callable[[str], N
     """An environment for each arm, with the versions that this process has; arms of one framework share theirs.
 
     Args:
-        folder: Where they are made; what is there is used again.
+        folder: Where they are made; what is there with the same versions is used again.
         arms: Their names.
         told: Is told of each installation.
     """
@@ -65,8 +65,8 @@ def installed(place: Path, needed: Iterable[str], pins: Path, base: Path | None,
     Raises:
         UserError: When pip cannot install them.
     """
-    ready = place / ".ready"
-    if ready.exists():
+    ready, holds = place / ".ready", f"{' '.join(needed)}\n{pins.read_text()}"
+    if ready.exists() and ready.read_text() == holds:
         return place
     told(f"installing {', '.join(needed)} into {place}")
     venv.create(place, with_pip=True, clear=True)
@@ -79,7 +79,7 @@ def installed(place: Path, needed: Iterable[str], pins: Path, base: Path | None,
             f"pip cannot install {', '.join(needed)} into {place}: expected a network or a package cache; leave the "
             f"group `start` out with --groups\n{done.stderr.strip()[-2000:]}"
         )
-    ready.touch()
+    ready.write_text(holds)
     return place
 
 

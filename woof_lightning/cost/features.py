@@ -40,10 +40,12 @@ def features_up_to(name: str) -> frozenset[str]:
 def with_lightning(last: str, experiment: ReadyExperiment, folder: RunFolder) -> None:
     """Trains with Lightning's Trainer and its features up to one."""
     from lightning.pytorch import Trainer
-    from lightning.pytorch.callbacks import Callback, LearningRateMonitor
+    from lightning.pytorch.callbacks import Callback, LearningRateMonitor, TQDMProgressBar
 
     on = features_up_to(last)
     callbacks: list[Callback] = [LearningRateMonitor("step")] if "callbacks" in on else []
+    # The default where Lightning is installed alone; fastai brings rich, and Lightning would take that.
+    callbacks += [TQDMProgressBar()] if "bar" in on else []
     trainer = Trainer(
         default_root_dir=folder.path,
         logger="logger" in on,

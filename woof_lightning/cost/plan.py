@@ -19,6 +19,8 @@ OFF, ON, WATERFALL, START, IN_A_STEP = "off", "on", "waterfall", "start", "step"
 REAL_CONDITIONS = {"resnet18 64 px": 64, "resnet18 128 px": 128}
 # Images per batch at real work: fewer than the recipe's 128, so that a loop's share of the step is larger.
 REAL_BATCH_SIZE = 16
+# Steps between reports, as in the configs.
+LOG_EVERY = 10
 # The arms with frameworks of their own, and what most people write; each starts up in an environment of its own.
 STARTED = (REFERENCE, *LOOPS, "lightning", "lightning_usual")
 
@@ -42,7 +44,7 @@ class Case:
 
 def tiny(arm: str, condition: str) -> Case:
     """A case on the smallest net."""
-    job = Job(arm=arm, log_every_n_steps=10 if condition != OFF else NEVER)
+    job = Job(arm=arm, log_every_n_steps=LOG_EVERY if condition != OFF else NEVER)
     return Case(arm, condition, job, terminal=condition != OFF)
 
 
@@ -78,9 +80,10 @@ def real_cases() -> list[Case]:
                 batch_size=REAL_BATCH_SIZE,
                 warmup=2,
                 steps=1,
-                slices=5,
+                # Ten steps in a row hold one report, as a training's do.
+                slices=LOG_EVERY,
                 lead=0,
-                log_every_n_steps=NEVER if plain else 10,
+                log_every_n_steps=NEVER if plain else LOG_EVERY,
             )
             cases.append(Case(arm, condition, job, terminal=not plain))
     return cases

@@ -10,6 +10,7 @@ from numpy.typing import NDArray
 
 DRAWS = 10_000
 LEVEL = 0.95
+NOT_TOLD_APART = "not told apart"
 
 
 @dataclass(frozen=True)
@@ -33,7 +34,7 @@ class Estimate:
         """A two-sided statement about a difference: slower, faster, or not told apart."""
         if self.low > 0:
             return "slower"
-        return "faster" if self.high < 0 else "not told apart"
+        return "faster" if self.high < 0 else NOT_TOLD_APART
 
 
 def median_of(values: Sequence[float]) -> Estimate:

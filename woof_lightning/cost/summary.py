@@ -12,13 +12,15 @@ from woof_lightning.cost.features import FEATURES, SIDES
 from woof_lightning.cost.machine import MOST_DISTURBED_SHARE, MOST_OTHERS_SHARE
 from woof_lightning.cost.measure import ALL, Row
 from woof_lightning.cost.plan import AGAIN, IN_A_STEP, OFF, ON, REAL_CONDITIONS, REFERENCE, START, WATERFALL
-from woof_lightning.cost.statistics import Estimate, bootstrapped, median_of
+from woof_lightning.cost.statistics import NOT_TOLD_APART, Estimate, bootstrapped, median_of
 
 # Written down before the first published run.
 MOST_OVER_BAREBONES = 1.4
 MOST_OVER_USUAL = 1 / 5
 MOST_AT_REAL_WORK = 0.01
 FEWEST_REPEATS = 10
+# Of five repeats or fewer the interval is their range, and a pair of equal loops differs in all of three too often.
+FEWEST_TO_TELL = 6
 STEP = "step_us"
 # What a full run measures, by the conditions that show it.
 NEEDED = {
@@ -121,7 +123,7 @@ def refusals(found: Rows, disturbed: float | None) -> list[str]:
         if (AGAIN, condition, STEP) not in found:
             continue
         again = over(found, (AGAIN, condition, STEP), (REFERENCE, condition, STEP))
-        if again.verdict != "not told apart":
+        if again.repeats >= FEWEST_TO_TELL and again.verdict != NOT_TOLD_APART:
             told.append(
                 f"the same loop measured twice ({condition}) came out as {again.verdict} "
                 f"({again.median:.3g} us, {again.low:.3g} to {again.high:.3g})"
@@ -135,6 +137,8 @@ def notes(found: Rows) -> list[str]:
     told = []
     if repeats and min(repeats) < FEWEST_REPEATS:
         told.append(f"{min(repeats)} repeats: at least {FEWEST_REPEATS} are published")
+    if repeats and min(repeats) < FEWEST_TO_TELL:
+        told.append(f"with fewer than {FEWEST_TO_TELL} repeats an interval is their range")
     measured = {condition for _, condition, _ in found.values}
     told += [f"{what} was not measured" for what, names in NEEDED.items() if not measured & set(names)]
     if not any(measure == "peak_gpu_mb" for _, _, measure in found.values):
@@ -233,12 +237,13 @@ def bounds(found: Rows) -> list[Bound]:
 
 
 class RealBound(Bound):
-    """A bound that is met, too, when the two are not told apart."""
+    """A bound on a difference that may be too small to be told."""
 
     @property
     def verdict(self) -> str:
-        """Whether the difference is below the limit or not told apart."""
-        return "met" if self.value.verdict != "slower" or self.value.high <= self.limit else super().verdict
+        """As any bound's; where its interval holds the limit and 0 too, the two are not told apart."""
+        verdict = super().verdict
+        return self.value.verdict if verdict == "open" and self.value.verdict == NOT_TOLD_APART else verdict
 
 
 def one_percent(estimates: Sequence[dict[str, Any]]) -> list[dict[str, Any]]:

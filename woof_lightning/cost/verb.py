@@ -19,7 +19,7 @@ from woof_lightning.cost.code import code
 from woof_lightning.cost.draw import draw_figures
 from woof_lightning.cost.environments import make_environments
 from woof_lightning.cost.machine import MOST_OTHERS_SHARE, CPUTimes, cpu_times
-from woof_lightning.cost.measure import Row, RowsFile, Told, measure_alone, measure_in_turns, pinned, rows_of
+from woof_lightning.cost.measure import ALL, Row, RowsFile, Told, measure_alone, measure_in_turns, pinned, rows_of
 from woof_lightning.cost.plan import GROUPS, START, STARTED, Case, indirection_cases, on_cuda, quick_cases
 from woof_lightning.cost.summary import FEWEST_REPEATS, STEP, summary
 from woof_lightning.errors import UserError, raise_together
@@ -65,6 +65,8 @@ def cost(args: Sequence[str]) -> None:
     rows_file = RowsFile(options.out / "rows.csv")
     if not options.summarise:
         measurement = planned(options)
+        if options.resume:
+            check_same_blocks(measurement, rows_file)
         prepare(options, rows_file)
         measure(measurement, rows_file, options)
     summarise(options.out, allow_busy=options.allow_busy)
@@ -134,6 +136,24 @@ def prepare(options: Namespace, rows_file: RowsFile) -> None:
         rows_file.path.unlink(missing_ok=True)
     options.out.mkdir(parents=True, exist_ok=True)
     write_text_durably(conditions_file, json.dumps(conditions, indent=2) + "\n")
+
+
+def check_same_blocks(measurement: Measurement, rows_file: RowsFile) -> None:
+    """Makes sure that the blocks which are there hold every case of the measurement.
+
+    Raises:
+        UserError: When one does not: what is compared lies in one block.
+    """
+    rows = rows_file.read()
+    there = {(row.arm, row.condition, row.repeat) for row in rows}
+    for name, cases in measurement.groups.items():
+        for repeat in range(measurement.repeats):
+            lacking = [case for case in cases if (case.arm, case.condition, repeat) not in there]
+            if lacking and (ALL, name, repeat) in there:
+                raise UserError(
+                    f"{rows_file.path} holds repeat {repeat + 1} of the group {name} without {lacking[0].arm} "
+                    f"({lacking[0].condition}), as --quick measures it: choose another --out, or go on with --quick"
+                )
 
 
 def conditions_of(options: Namespace) -> dict[str, Any]:

@@ -78,6 +78,8 @@ def test_no_verb_shows_the_verbs(woof: Woof) -> None:
         (["predict", "--ckpt", "nowhere", "x.jpg"], "--ckpt is nowhere"),
         (["data", "--variant", "64px"], "data.variant is '64px'"),
         (["data", "--archive", "x.tgz"], "say which --variant it holds"),
+        (["data", "--folder", "x", "--variant", "160px"], "--folder is x, and --variant was given too"),
+        (["validate", "--ckpt", "x", "--folder", "x", "--root", "y"], "--folder is x, and --root was given too"),
     ],
 )
 def test_bad_input_is_one_message_and_exit_code_2(

@@ -15,6 +15,7 @@ from importlib import metadata
 from pathlib import Path
 
 from woof_lightning.errors import (
+    DISK_ERRNOS,
     INTERRUPTED_EXIT_CODE,
     NON_FINITE_EXIT_CODE,
     USER_ERROR_EXIT_CODE,
@@ -27,7 +28,6 @@ from woof_lightning.runs.command_line import Parser
 from woof_lightning.runs.tables import text_table
 
 # A full disk, a quota, a file-size limit, a read-only file system, a folder that may not be written to.
-DISK_ERRNOS = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EROFS, errno.EACCES)
 
 # torch and Lightning take seconds to import, so each verb imports what it needs when it is called.
 
@@ -87,7 +87,7 @@ def mendable(error: OSError | RuntimeError) -> UserError | None:
             return UserError(f"{file} cannot be read ({error.strerror}): make it readable for this user")
         vanished = error.errno == errno.ENOENT and not file.parent.exists()
         if vanished or error.errno in DISK_ERRNOS:
-            return UserError(write_problem(file, error))
+            return UserError(write_problem(file, error, "run the command again (a run goes on with --resume)"))
     return worker_problem(error)
 
 
@@ -134,6 +134,8 @@ def validate(args: Sequence[str]) -> None:
     parser.add_argument("--out", type=Path, help="folder for result.json and confusion.png (RUN/validate)")
     parser.add_argument("--json", action="store_true", help="print JSON")
     options = parser.parse_args(args)
+
+    _check_one_place(options, "root", "archive")
 
     from woof_lightning.runs.folder import checkpoint_file
 
@@ -214,6 +216,7 @@ def data(args: Sequence[str]) -> None:
     parser.add_argument("--noisy_labels", "--data.noisy_labels", type=int, default=0, help="percent of wrong labels")
     parser.add_argument("--no_download", action="store_true", help="do not fetch an archive")
     options = parser.parse_args(args)
+    _check_one_place(options, "root", "archive", "variant")
     root = options.root or Path("data")
 
     from woof_lightning.recipe.config import VARIANTS, DataConfig
@@ -302,6 +305,12 @@ def _add_data(parser: argparse.ArgumentParser, *names: str) -> None:
     }
     for name in names:
         parser.add_argument(f"--{name}", f"--data.{name}", type=Path, help=texts[name])
+
+
+def _check_one_place(options: argparse.Namespace, *others: str) -> None:
+    given = [f"--{name}" for name in others if getattr(options, name) is not None]
+    if options.folder is not None and given:
+        raise UserError(f"--folder is {options.folder}, and {given[0]} was given too: expected one of them")
 
 
 def _print_table(header: Sequence[str], rows: Iterable[Sequence[str]]) -> None:

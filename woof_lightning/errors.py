@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 from collections.abc import Sequence
 
 USER_ERROR_EXIT_CODE = 2
@@ -9,6 +10,8 @@ NON_FINITE_EXIT_CODE = 3
 INTERRUPTED_EXIT_CODE = 130
 # What shells add to a signal's number.
 SIGNAL_EXIT_CODE = 128
+# An OSError with one of these is no fault of what was written, but of the place.
+DISK_ERRNOS = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EROFS, errno.EACCES)
 
 
 class UserError(Exception):

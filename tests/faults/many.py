@@ -25,6 +25,8 @@ from woof_lightning.runs.folder import RunFolder
 from woof_lightning.runs.metrics import read_metrics
 
 KILLS_OF_A_CHAIN = 8
+# The plain script trains this one alone.
+PLAIN_EXPERIMENT = "adamw_onecycle"
 CHAINS = {"woof fit": 30, "woof loop hand_rolled": 5, "plain Lightning": 5}
 
 
@@ -59,7 +61,8 @@ Start = Callable[[RunFolder], Process]
 def chain(way: str, seed: int, data: Path) -> Row:
     """Runs a chain."""
     drawn = random.Random(f"{way} {seed}")
-    experiment, workers = EXPERIMENTS[seed % len(EXPERIMENTS)], drawn.choice((0, 2))
+    experiment = PLAIN_EXPERIMENT if way == "plain Lightning" else EXPERIMENTS[seed % len(EXPERIMENTS)]
+    workers = drawn.choice((0, 2))
     save_every = drawn.choice(("", "2")) if way == "woof fit" else ""
     with TemporaryDirectory(prefix="woof-faults-") as folder:
         place = Path(folder)

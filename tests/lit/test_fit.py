@@ -30,6 +30,7 @@ from woof_lightning.recipe.checkpoint import load_net, read_checkpoint, recipe_o
 from woof_lightning.recipe.metrics import training_report
 from woof_lightning.runs.folder import RunFolder
 from woof_lightning.runs.metrics import read_metrics
+from woof_lightning.runs.record import RunRecord
 
 RUN = RunFolder(Path("runs/adamw_onecycle"))
 
@@ -394,6 +395,26 @@ def test_the_untouched_head_has_a_thousand_outputs(woof: Woof, small_fit: list[s
     assert {len(line) for line in found["confusion"]} == {11}
     image = next((drawn_root / "synthetic" / "val").rglob("*.JPEG"))
     assert woof("predict", "--ckpt", RUN.path, image).code == 0
+
+
+def test_another_root_is_taken_instead_of_the_run_s_folder(
+    woof: Woof, small_fit: list[str], small_folder: Path, drawn_root: Path
+) -> None:
+    fitted(woof, *small_fit, "--data.folder", str(small_folder), "--data.batch_size", "4")
+    assert woof("validate", "--ckpt", RUN.path).code == 0
+    elsewhere = woof("validate", "--ckpt", RUN.path, "--root", drawn_root)
+    assert elsewhere.code == 2
+    assert "classes" in elsewhere.err
+
+
+def test_an_epoch_that_ends_early_has_its_own_images(
+    woof: Woof, small_fit: list[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The last epoch of a training that max_steps ends; four batches of 32 images are an epoch here."""
+    images: list[int] = []
+    monkeypatch.setattr(RunRecord, "epoch_ended", lambda _, epoch, elapsed_s, count, training_s: images.append(count))
+    fitted(woof, *small_fit, "--trainer.max_steps", "6")
+    assert images == [128, 64]
 
 
 def test_own_folder_of_two_classes(woof: Woof, small_fit: list[str], small_folder: Path) -> None:

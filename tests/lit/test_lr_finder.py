@@ -207,6 +207,12 @@ def test_divergence_ends_the_sweep(tmp_path: Path) -> None:
     assert len(whole.curve) == 50
 
 
+def test_losses_below_zero_may_fall(tmp_path: Path) -> None:
+    falling = [1.0 - 0.1 * step for step in range(40)]
+    found = lr_find(Fixed([*falling, *[1e3] * 20]), trainer=trainer(tmp_path), num_training=60)
+    assert (found.stopped, len(found.curve)) == ("diverged", 41)
+
+
 def test_nothing_is_left_when_the_sweep_fails(tmp_path: Path) -> None:
     class Failing(Foreign):
         def training_step(self, batch: list[torch.Tensor], batch_idx: int) -> torch.Tensor:
@@ -226,6 +232,7 @@ def test_nothing_is_left_when_the_sweep_fails(tmp_path: Path) -> None:
         ({"min_lr": 1.0, "max_lr": 0.1}, "min_lr < max_lr"),
         ({"min_lr": 0.0}, "min_lr is 0.0"),
         ({"num_training": 3}, f"at least {FEWEST_STEPS}"),
+        ({"early_stop_threshold": 1.0}, "early_stop_threshold is 1.0: expected above 1"),
         ({"trainer": "fast"}, "fast_dev_run"),
     ],
 )
@@ -317,6 +324,18 @@ def test_bad_input_is_named_and_leaves_nothing(
     assert outcome.code == 2
     assert all(word in outcome.err for word in words), outcome.err
     assert list(Path().iterdir()) == []
+
+
+def test_a_folder_that_cannot_be_made_is_told_before_the_sweep(
+    woof: Woof, small_sweep: list[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("woof_lightning.lit.trainer.lr_find", lambda *_, **__: pytest.fail("it swept"))
+    SWEEP.parent.mkdir(parents=True)
+    SWEEP.touch()
+    outcome = woof("lr-find", *small_sweep, "--overwrite")
+    assert outcome.code == 2
+    assert "cannot be made" in outcome.err
+    assert "--runs_dir" in outcome.err
 
 
 def test_a_model_that_diverges_at_once(woof: Woof, small_sweep: list[str]) -> None:

@@ -106,6 +106,23 @@ def test_resuming_a_finished_run_changes_nothing(woof: Woof, small_loop: list[st
     }
 
 
+def test_the_post_s_loop_keeps_its_record_when_it_is_resumed_twice(woof: Woof, small_loop: list[str]) -> None:
+    """It goes on after the last epoch that it saved, which the record's last and best epochs need not be."""
+    options = [*small_loop, "--trainer.max_epochs", "5"]
+    assert woof("loop", "hand_rolled", *options).code == 0
+    run = run_of("hand_rolled")
+    best = json.loads(run.result.read_text())["best"]
+    saved = sorted(int(file.name.split("_")[1].split(".")[0]) for file in run.path.rglob("epoch_*"))
+    for file in run.path.rglob("epoch_*"):
+        if int(file.name.split("_")[1].split(".")[0]) > saved[0]:
+            file.unlink()
+    outcome = woof("loop", "hand_rolled", *options, "--resume")
+    assert outcome.code == 0, outcome.err
+    result = json.loads(run.result.read_text())
+    assert (result["epochs"], len(result["elapsed_s"])) == (5, 5)
+    assert result["best"]["val/acc1"] == best["val/acc1"]
+
+
 @pytest.mark.parametrize(
     ("options", "words"),
     [

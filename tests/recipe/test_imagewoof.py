@@ -1,8 +1,10 @@
 from __future__ import annotations
 
 import csv
+import errno
 import hashlib
 import io
+import os
 import shutil
 import tarfile
 import threading
@@ -87,6 +89,43 @@ def test_damaged_archive_is_refused_and_leaves_nothing(small_woof: Path, tmp_pat
     with pytest.raises(UserError, match=r"mine.tgz cannot be unpacked"):
         unpack(archive, tmp_path / "root" / TOP)
     assert not list((tmp_path / "root").iterdir())
+
+
+@pytest.mark.parametrize("root_is_there", [True, False])
+def test_a_full_disk_is_no_damaged_archive(
+    small_woof: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, root_is_there: bool
+) -> None:
+    monkeypatch.setattr(shutil, "copyfileobj", no_space_left)
+    root, archive = tmp_path / "root", packed(small_woof, tmp_path / "mine.tgz")
+    if root_is_there:
+        root.mkdir()
+    with pytest.raises(UserError, match=r"could not be written \(No space left.*data.root"):
+        prepare_data(DataConfig(root=root, variant="160px", archive=archive))
+    assert (
+        [p.name for p in root.iterdir() if not p.name.endswith(".lock")] == [] if root_is_there else not root.exists()
+    )
+
+
+def test_a_download_outlasts_a_full_disk(
+    serve,  # type: ignore[no-untyped-def]
+    small_woof: Path,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    content = packed(small_woof, tmp_path / "mine.tgz").read_bytes()
+    monkeypatch.setattr(imagewoof, "BASE_URL", serve(content).removesuffix("x.tgz"))
+    monkeypatch.setitem(imagewoof.ARCHIVES, "160px", Archive(TOP, len(content), hashlib.md5(content).hexdigest()))
+    config = DataConfig(root=tmp_path / "root", variant="160px")
+    with monkeypatch.context() as patched:
+        patched.setattr(shutil, "copyfileobj", no_space_left)
+        with pytest.raises(UserError, match="make room"):
+            prepare_data(config)
+    assert (tmp_path / "root" / f"{TOP}.tgz").read_bytes() == content
+    assert len(prepare_data(config).train) == 16
+
+
+def no_space_left(*_: object) -> None:
+    raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
 
 
 def test_archive_of_another_folder_is_refused(small_woof: Path, tmp_path: Path) -> None:

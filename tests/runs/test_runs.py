@@ -161,6 +161,30 @@ def test_a_new_metric_gets_a_column(tmp_path: Path) -> None:
     assert [row.get("lr/head") for row in read_metrics(tmp_path / "metrics.csv")] == [None, 2.0, 3.0]
 
 
+@pytest.mark.parametrize("header", [b"\xff\xfe\0\0", b"\0" * 40, b"a,b,c", b""])
+def test_a_damaged_header_is_written_anew(tmp_path: Path, header: bytes) -> None:
+    path = tmp_path / "metrics.csv"
+    path.write_bytes(header + b"\n0,1,1.0\n")
+    lost = MetricsFile(path).cut_after(1)
+    assert lost is not None
+    assert "steps 1 to 1" in lost
+    file = MetricsFile(path)
+    file.log({"train/loss": 1.0, "epoch": 0}, 2)
+    file.flush()
+    assert read_metrics(path) == [{"epoch": 0, "step": 2, "train/loss": 1.0}]
+
+
+def test_a_file_that_was_removed_leaves_no_columns(tmp_path: Path) -> None:
+    """As --overwrite does, after the file was named and before its first row."""
+    path = tmp_path / "metrics.csv"
+    path.write_text(",".join((*COLUMNS, "lr/head")) + "\n")
+    file = MetricsFile(path)
+    path.unlink()
+    file.log({"train/loss": 1.0, "epoch": 0}, 1)
+    file.flush()
+    assert path.read_text().splitlines()[0] == ",".join(COLUMNS)
+
+
 def test_cutting_drops_later_steps_and_a_torn_row(tmp_path: Path) -> None:
     file = MetricsFile(tmp_path / "metrics.csv")
     for step in (1, 2, 3):
@@ -170,6 +194,19 @@ def test_cutting_drops_later_steps_and_a_torn_row(tmp_path: Path) -> None:
     (tmp_path / "metrics.csv").write_text(whole + "0,4,0.12")
     MetricsFile(tmp_path / "metrics.csv").cut_after(2)
     assert (tmp_path / "metrics.csv").read_text() == "".join(whole.splitlines(keepends=True)[:3])
+
+
+def test_a_record_is_cut_to_the_epochs_that_stay() -> None:
+    record = RunRecord()
+    for epoch, accuracy in enumerate((0.1, 0.5, 0.4, 0.6)):
+        record.validated(epoch, {"val/acc1": accuracy})
+        record.epoch_ended(epoch, elapsed_s=10, images=100, training_s=5)
+    record.cut_to(4)
+    assert (record.best["epoch"], record.final["epoch"]) == (3, 3)
+    record.cut_to(3)
+    assert (record.epochs, record.elapsed_s, record.train_s, record.best) == (3, [10, 20, 30], 30, {})
+    record.validated(3, {"val/acc1": 0.2})
+    assert record.best == record.final == {"epoch": 3, "val/acc1": 0.2}
 
 
 def test_record_keeps_the_earlier_of_equal_bests_and_travels() -> None:
@@ -201,6 +238,14 @@ def saved(tmp_path: Path, **changes: object) -> tuple[Path, dict[str, object]]:
 
 def test_resume_takes_other_workers_and_places(tmp_path: Path) -> None:
     check_resumable(*saved(tmp_path, data__num_workers=0, data__root="elsewhere"))
+
+
+def test_settings_that_may_differ_may_be_mappings(tmp_path: Path) -> None:
+    check_resumable(
+        *saved(tmp_path, trainer__max_time={"hours": 1}, trainer__logger={"class_path": "x", "init_args": {}})
+    )
+    with pytest.raises(UserError, match=r"trainer.max_timely was \(not set\), now 1"):
+        check_resumable(*saved(tmp_path, trainer__max_timely=1))
 
 
 def test_resume_refuses_and_names_what_changes_the_result(tmp_path: Path) -> None:

@@ -43,7 +43,7 @@ from woof_lightning.recipe.config import DataConfig, ModelConfig, data_problems,
 from woof_lightning.runs.command_line import CALL_KEYS, NOT_SAVED, SEED_KEYS, call_problems, default_name, readable
 from woof_lightning.runs.config import check_resumable
 from woof_lightning.runs.draw import draw_lr_curve
-from woof_lightning.runs.folder import RunFolder, write_text_durably
+from woof_lightning.runs.folder import RunFolder, made_folder, write_text_durably
 from woof_lightning.runs.metrics import MetricsFile
 from woof_lightning.runs.record import machine, versions
 
@@ -74,12 +74,13 @@ def lr_find(args: Sequence[str]) -> None:
         UserError: For everything that the user can mend, a curve without a suggestion included.
     """
     quieten_libraries()
-    with TemporaryDirectory(prefix="woof-lr-find-") as scratch:  # For the sweep's temporary checkpoint.
-        cli = run_cli(["lr-find", *args, "--trainer.default_root_dir", scratch], ExitStack())
-    assert isinstance(cli.trainer, WoofTrainer)
-    found, folder = cli.trainer.lr_found, cli.run.lr_find
-    assert found is not None, "the verb has run"
-    write_sweep(found, folder, {**cli.sweep_record(), **found.as_dict()})
+    # The scratch folder is for the sweep's temporary checkpoint.
+    with TemporaryDirectory(prefix="woof-lr-find-") as scratch, ExitStack() as held:
+        cli = run_cli(["lr-find", *args, "--trainer.default_root_dir", scratch], held)
+        assert isinstance(cli.trainer, WoofTrainer)
+        found, folder = cli.trainer.lr_found, cli.run.lr_find
+        assert found is not None, "the verb has run"
+        write_sweep(found, folder, {**cli.sweep_record(), **found.as_dict()})
     if found.problem:
         raise UserError(f"{found.problem} (the curve is in {folder})")
     if cli.config["lr-find"].json:
@@ -100,7 +101,7 @@ def run_cli(args: list[str], held: ExitStack) -> WoofCLI:
 
     Args:
         args: The verb and its options.
-        held: Gets the lock on the run's folder.
+        held: Gets what is to be undone at the end: the lock on the run's folder, an empty folder of a failed sweep.
     """
     options: dict[str, Any] = {"exit_on_error": False, "allow_abbrev": False}
     try:
@@ -173,7 +174,7 @@ class WoofCLI(LightningCLI):
         self.saved_at_ns = self.run.saved_at_ns()
         self.settings = self._settings()
         if self.config.subcommand == "lr-find":
-            check_sweep(options.min_lr, options.max_lr, options.num_training)
+            check_sweep(options.min_lr, options.max_lr, options.num_training, options.early_stop_threshold)
             if not options.overwrite:
                 self.run.check_no_sweep()
             return
@@ -200,6 +201,8 @@ class WoofCLI(LightningCLI):
             return super().instantiate_trainer(**kwargs)
         check_accelerator(options.accelerator, "trainer.accelerator")
         if self.config.subcommand == "lr-find":
+            # Now, not after a sweep of minutes.
+            self.held.enter_context(made_folder(self.run.lr_find, "--runs_dir"))
             unseen: dict[str, Any] = dict.fromkeys(("logger", "enable_checkpointing", "enable_progress_bar"), False)
             return super().instantiate_trainer(**unseen, **kwargs)
         plugins = _as_list(options.plugins)

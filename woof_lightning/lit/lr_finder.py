@@ -171,7 +171,7 @@ def lr_find(
     Raises:
         UserError: When an argument cannot be used, or Lightning's sweep cannot take the model.
     """
-    check_sweep(min_lr, max_lr, num_training)
+    check_sweep(min_lr, max_lr, num_training, early_stop_threshold)
     trainer = trainer or Trainer(logger=False, enable_checkpointing=False, enable_model_summary=False)
     if trainer.fast_dev_run:  # type: ignore[attr-defined]
         raise UserError("trainer.fast_dev_run is set: Lightning then skips the sweep; leave it out")
@@ -211,7 +211,7 @@ def lr_find(
     )
 
 
-def check_sweep(min_lr: float, max_lr: float, num_training: int) -> None:
+def check_sweep(min_lr: float, max_lr: float, num_training: int, early_stop_threshold: float | None) -> None:
     """Raises a UserError when no sweep can be made of these."""
     problems = []
     if not 0 < min_lr < max_lr < math.inf:
@@ -220,6 +220,10 @@ def check_sweep(min_lr: float, max_lr: float, num_training: int) -> None:
         problems.append(
             f"num_training is {num_training}: expected at least {FEWEST_STEPS}, since suggestions skip the first "
             f"{SKIP_FIRST} points and the last"
+        )
+    if early_stop_threshold is not None and not early_stop_threshold > 1:
+        problems.append(
+            f"early_stop_threshold is {early_stop_threshold}: expected above 1, times the lowest loss, or null"
         )
     raise_together(problems)
 
@@ -270,8 +274,11 @@ class SweepRecorder(Callback):
         self.raw_loss.append(raw_loss)
         if not math.isfinite(raw_loss):
             self.stopped = "not finite"
-        elif self.early_stop_threshold is not None and loss > self.early_stop_threshold * min(self.loss):
-            self.stopped = "diverged"
+        elif self.early_stop_threshold is not None:
+            lowest = min(self.loss)
+            # The threshold's share above the lowest, which may be negative.
+            if loss - lowest > (self.early_stop_threshold - 1) * abs(lowest):
+                self.stopped = "diverged"
 
 
 @contextmanager

@@ -120,6 +120,7 @@ class Recorder(Callback):
         """Starts the clock, at what an epoch that was cut had taken."""
         self._epoch_start_s = time.perf_counter() - self._epoch_before_s
         self._epoch_before_s = 0.0
+        self._validation_s = 0.0  # That of the sanity check came before.
 
     def on_validation_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
         """Notes when a validation begins, to keep it out of the training speed."""
@@ -136,7 +137,8 @@ class Recorder(Callback):
         """Notes the epoch's time; called before the epoch's checkpoints are written."""
         now_s = time.perf_counter()
         elapsed_s = now_s - self._epoch_start_s
-        images = int(trainer.num_training_batches) * _data(trainer).config.batch_size
+        # Not num_training_batches: max_steps may end an epoch before its last batch.
+        images = trainer.fit_loop.epoch_loop.batch_progress.current.completed * _data(trainer).config.batch_size
         images = min(images, len(_index(trainer).train))
         self.record.epoch_ended(trainer.current_epoch, elapsed_s, images, elapsed_s - self._validation_s)
         self._epoch_start_s, self._validation_s = now_s, 0.0

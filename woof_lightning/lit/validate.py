@@ -77,6 +77,8 @@ def validate(checkpoint_file: Path, accelerator: str = "auto", **data: Any) -> V
     check_accelerator(accelerator, "--accelerator")
     checkpoint = read_checkpoint(checkpoint_file)
     trained = recipe_of(checkpoint)
+    if data.keys() & {"root", "archive"}:
+        data.setdefault("folder", None)  # A run on a folder is validated elsewhere now.
     # Noisy labels are those of training images, and other images have none.
     datamodule = ImagewoofDataModule(seed=trained.seed, **_paths({**trained.data, **data, "noisy_labels": 0}))
     datamodule.prepare_data()

@@ -89,9 +89,10 @@ class LoopRun:
         self._cut_metrics(step)
         for file in (self.folder.last, self.folder.best):
             if epoch > 0 and file.is_file():
-                checkpoint = read_checkpoint(file)
-                if checkpoint["epoch"] == epoch - 1:
-                    self.record.load_state_dict(checkpoint["record"])
+                record = read_checkpoint(file)["record"]
+                if record["epochs"] >= epoch:
+                    self.record.load_state_dict(record)
+                    self.record.cut_to(epoch)
                     break
         return step
 

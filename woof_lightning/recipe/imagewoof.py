@@ -10,7 +10,6 @@ import csv
 import hashlib
 import shutil
 import tarfile
-import urllib.error
 import urllib.request
 from contextlib import suppress
 from dataclasses import dataclass
@@ -19,7 +18,7 @@ from typing import BinaryIO, cast
 
 from tqdm import tqdm
 
-from woof_lightning.errors import UserError
+from woof_lightning.errors import DISK_ERRNOS, UserError
 from woof_lightning.recipe import synthetic
 from woof_lightning.recipe.config import DataConfig
 from woof_lightning.recipe.images import SPLITS, ImageIndex, check_images, class_counts, index_folder, with_labels
@@ -184,6 +183,7 @@ def _bring(config: DataConfig, folder: Path) -> None:
             "downloaded (data.download true), name a local archive (data.archive FILE) or your own images "
             "(data.folder DIR), or try the embedded data with --config configs/demo.yaml"
         )
+    made_root = not config.root.exists()
     try:
         with alone_at(folder):
             if folder.is_dir():  # By another process, which was waited for.
@@ -192,9 +192,15 @@ def _bring(config: DataConfig, folder: Path) -> None:
                 unpack(config.archive, folder)
             else:
                 _download_and_unpack(ARCHIVES[config.variant], folder)
-    except UserError:
-        with suppress(OSError):  # Not empty: it holds other data, or what the next attempt goes on with.
-            config.root.rmdir()
+    except (UserError, OSError) as error:
+        if made_root:
+            with suppress(OSError):  # Not empty: it holds what the next attempt goes on with.
+                config.root.rmdir()
+        if isinstance(error, OSError) and error.errno in DISK_ERRNOS:
+            raise UserError(
+                f"{folder} could not be written ({error.strerror}): make room or make data.root ({config.root}) "
+                "writable and run the command again, or choose another data.root"
+            ) from error
         raise
 
 
@@ -219,13 +225,16 @@ def download(url: str, target: Path, archive: Archive) -> None:
 
     Raises:
         UserError: When there is no connection, or what came is not that archive.
+        OSError: When the disk is full or cannot be written.
     """
     part = target.with_name(target.name + ".part")
     if target.exists():
         target.replace(part)  # Checked below like a fresh one.
     try:
         _fetch(url, part, archive.size_bytes)
-    except (urllib.error.URLError, OSError) as error:
+    except OSError as error:  # A URLError is one.
+        if error.errno in DISK_ERRNOS:
+            raise
         raise UserError(
             f"{url} could not be downloaded ({error}): check the network and run the same command again, it goes on "
             "where it stopped; or name a local archive (data.archive FILE) or your own images (data.folder DIR), or "
@@ -277,6 +286,7 @@ def unpack(archive: Path, folder: Path) -> None:
 
     Raises:
         UserError: When the archive is missing, damaged, unsafe, or holds something else.
+        OSError: When the disk is full or cannot be written.
     """
     if not archive.is_file():
         raise UserError(f"data.archive is {archive}: there is no such file. Expected {folder.name}.tgz")
@@ -284,6 +294,8 @@ def unpack(archive: Path, folder: Path) -> None:
         try:
             _extract(archive, temporary, folder.name)
         except (tarfile.TarError, EOFError, OSError, ValueError) as error:
+            if isinstance(error, OSError) and error.errno in DISK_ERRNOS:
+                raise
             raise UserError(
                 f"{archive} cannot be unpacked ({error}): it is damaged or no tar archive; get it anew. "
                 "Nothing was kept of it"

@@ -50,7 +50,7 @@ def check_resumable(saved_file: Path, now: dict[str, Any]) -> None:
         f"{key} was {saved.get(key, MISSING)}, now {current.get(key, MISSING)}"
         for key in sorted({*saved, *current})
         if saved.get(key, MISSING) != current.get(key, MISSING)
-        and key not in MAY_DIFFER
+        and not _may_differ(key)
         and not (key == "trainer.max_epochs" and more_epochs_allowed)
     ]
     if differing:
@@ -58,6 +58,11 @@ def check_resumable(saved_file: Path, now: dict[str, Any]) -> None:
             f"{saved_file.parent} cannot be resumed with other settings: {'; '.join(differing)}. "
             "Use the run's own (--config RUN/config.yaml --name RUN), or start another run with --name"
         )
+
+
+def _may_differ(key: str) -> bool:
+    # Some take a mapping too: trainer.max_time.hours, trainer.logger.class_path.
+    return any(key == free or key.startswith(f"{free}.") for free in MAY_DIFFER)
 
 
 def flatten(settings: Any, prefix: str = "") -> dict[str, Any]:

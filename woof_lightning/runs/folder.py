@@ -223,13 +223,22 @@ def zip_problem(file: Path) -> str | None:
     return f"it is damaged (the checksum of {damaged} does not hold)" if damaged else None
 
 
-def write_problem(target: Path, error: BaseException) -> str:
-    """Why a file could not be written, and what to do about it."""
+GO_ON = "go on with --resume, or choose another place with --runs_dir"
+
+
+def write_problem(target: Path, error: BaseException, then: str = GO_ON) -> str:
+    """Why a file could not be written, and what to do about it.
+
+    Args:
+        target: The file.
+        error: What was raised.
+        then: What to do once there is room.
+    """
     causes = [error, error.__context__, error.__cause__]
     reason = next((cause.strerror for cause in causes if isinstance(cause, OSError) and cause.strerror), str(error))
     return (
         f"{target} could not be written ({reason}). What was written before is whole; make room or make the folder "
-        "writable, then go on with --resume, or choose another place with --runs_dir"
+        f"writable, then {then}"
     )
 
 

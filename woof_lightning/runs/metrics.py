@@ -6,6 +6,7 @@ import csv
 import io
 import os
 from collections.abc import Iterable, Mapping
+from functools import cached_property
 from pathlib import Path
 
 from woof_lightning.runs.folder import write_text_durably
@@ -30,7 +31,11 @@ class MetricsFile:
         self._pending: Row = {}
         self._written: Row = {}
         self._replaces = False
-        self._columns = _header(path) or list(COLUMNS)
+
+    @cached_property
+    def _columns(self) -> list[str]:
+        # Read when it is first needed: a run that is started anew has removed the file by then.
+        return _header(self.path) or list(COLUMNS)
 
     def log(self, values: Mapping[str, float], step: int) -> None:
         """Adds values to the row of a step."""
@@ -48,7 +53,7 @@ class MetricsFile:
         self._written = row
         new = [name for name in row if name not in self._columns]
         if new or replaces or not self.path.exists():
-            self._columns += new
+            self._columns.extend(new)
             before = read_metrics(self.path)
             write_text_durably(self.path, _as_csv([*(before[:-1] if replaces else before), row], self._columns))
             return
@@ -100,10 +105,12 @@ def read_rows(path: Path) -> tuple[list[Row], str | None]:
 
 
 def _header(path: Path) -> list[str]:
+    """The columns of a file, or none where its first line is no header of ours."""
     if not path.exists():
         return []
-    with path.open(newline="") as file:
-        return next(csv.reader(file), [])
+    first = path.read_text(errors="replace").partition("\n")[0]
+    columns = first.split(",")
+    return columns if columns[: len(COLUMNS)] == list(COLUMNS) else []
 
 
 def in_a_line(values: Mapping[str, float]) -> str:

@@ -67,6 +67,16 @@ class RunRecord:
         for name, value in state.items():
             setattr(self, name, value)
 
+    def cut_to(self, epochs: int) -> None:
+        """Forgets all but the first epochs, for a run that goes on before its last checkpoint."""
+        if epochs >= self.epochs:
+            return
+        self.epochs, self.final = epochs, {}
+        self.elapsed_s, self.images_per_s = self.elapsed_s[:epochs], self.images_per_s[:epochs]
+        self.train_s = self.elapsed_s[-1] if self.elapsed_s else 0.0
+        if self.best and self.best["epoch"] >= epochs:
+            self.best = {}
+
     def result(
         self, *, status: str, loop: str, seed: int, data: dict[str, Any], config: dict[str, Any], threads: int
     ) -> dict[str, Any]:

@@ -96,6 +96,9 @@ def test_every_loop_validates_alike() -> None:
 
 
 COST = ROOT / "docs" / "results" / "cost"
+BARE_AT_128_PX = ("bare", "resnet18 128 px", "step_us")
+# A promise is kept where a difference is below its limit, or too small to be told.
+KEPT = {"met", "not told apart"}
 COST_RELIABLE = COST.with_name("cost-reliable")
 
 
@@ -109,7 +112,7 @@ def test_the_cost_pages_say_what_the_rows_say(folder: Path, figures_there: list[
     # Through JSON, as it was written.
     assert found == json.loads(json.dumps(summary(RowsFile(folder / "rows.csv").read(), conditions)))
     assert found["refusals"] == []
-    assert {bound["verdict"] for bound in found["bounds"] if "taken out" not in bound["promise"]} == {"met"}
+    assert {bound["verdict"] for bound in found["bounds"] if "taken out" not in bound["promise"]} <= KEPT
     figures = sorted(folder.glob("*.png"))
     assert [figure.name for figure in figures] == figures_there
     for figure in figures:
@@ -142,7 +145,18 @@ def test_the_words_of_the_cost_page_hold() -> None:
     assert 0 < over["lightning", "start", "first_step_s"]["median"] < 1
     verdicts = [bound["verdict"] for bound in found["bounds"] if "taken out" not in bound["promise"]]
     assert len(verdicts) == 3
-    assert set(verdicts) == {"met"}
+    assert set(verdicts) <= KEPT
+    # What the page says of 1 %, and of the bare loop's length.
+    over_bare = over["lightning", "on", "step_us"]["median"]
+    step_us = next(
+        e["median"] for e in found["estimates"] if (e["arm"], e["condition"], e["measure"]) == BARE_AT_128_PX
+    )
+    text = " ".join((ROOT / "docs" / "abstraction-cost.md").read_text().split())
+    told = f"a fixed {over_bare / 1e3:.2g} ms of a step that takes {step_us / 1e3:.0f} ms"
+    assert told in text
+    assert f"is {over_bare / step_us:.1%}".replace("%", " %") in text
+    assert f"({lines['lightning_usual']:.0f} lines against {lines['bare']:.0f})" in text
+    assert f"The {lines['lightning']:.0f} of `woof fit`" in text
 
 
 def test_the_words_of_the_finders_page_hold() -> None:
@@ -231,6 +245,9 @@ def test_the_newer_cost_figures_in_words_hold() -> None:
     step_us = float(f"{value['on', 'step_us']['over']['median']:.2g}")
     lines, calls = value["counted", "logical_lines"]["median"], value["step", "calls"]["median"]
     assert f"{step_us:.0f} µs and {lines:.0f} lines with them" in (ROOT / "README.md").read_text()
+    over = value["on", "step_us"]["over"]
+    costs = f"costs {step_us:.0f} µs a step over the bare loop ({over['low']:.0f} to {over['high']:.0f}"
+    assert costs in (ROOT / "docs" / "reliability.md").read_text()
     told = f"+{step_us:.0f} µs a step, {calls:.0f} calls and {lines:.0f} logical lines"
     assert told in (ROOT / "docs" / "abstraction-cost.md").read_text()
 

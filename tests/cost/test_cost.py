@@ -346,11 +346,10 @@ def test_an_environment_s_size_leaves_out_its_tools(tmp_path: Path) -> None:
 
 def test_an_environment_with_other_versions_is_made_anew(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     made: list[Path] = []
-    monkeypatch.setattr(
-        environments.venv, "create", lambda place, **_: (place.mkdir(exist_ok=True), made.append(place))
-    )
+    monkeypatch.setattr("venv.create", lambda place, **_: made.append(place))
     monkeypatch.setattr(environments, "python_of", lambda place: "true")
     pins = tmp_path / "constraints.txt"
+    (tmp_path / "place").mkdir()
     for version in ("1.0", "1.0", "2.0"):
         pins.write_text(f"fastprogress=={version}\n")
         environments.installed(tmp_path / "place", ("fastprogress",), pins, None, print)

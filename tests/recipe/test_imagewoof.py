@@ -13,6 +13,7 @@ from dataclasses import replace
 from functools import partial
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -107,7 +108,7 @@ def test_a_full_disk_is_no_damaged_archive(
 
 
 def test_a_download_outlasts_a_full_disk(
-    serve,  # type: ignore[no-untyped-def]
+    serve: Any,
     small_woof: Path,
     tmp_path: Path,
     monkeypatch: pytest.MonkeyPatch,

@@ -21,7 +21,7 @@ REAL_CONDITIONS = {"resnet18 64 px": 64, "resnet18 128 px": 128}
 REAL_BATCH_SIZE = 16
 # Steps between reports, as in the configs.
 LOG_EVERY = 10
-# The arms with frameworks of their own, and what most people write; each starts up in an environment of its own.
+# The arms with frameworks of their own, and the style of tutorials; each starts up in an environment of its own.
 STARTED = (REFERENCE, *LOOPS, "lightning", "lightning_usual")
 
 

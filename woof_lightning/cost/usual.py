@@ -1,4 +1,4 @@
-"""The recipe as most people write a LightningModule: every metric logged at every step."""
+"""The recipe in the style of tutorials: each metric logged per step and per epoch."""
 
 from __future__ import annotations
 

@@ -64,7 +64,7 @@ def overview_table(folder: Path) -> str:
 
 
 def answers_table(folder: Path) -> str:
-    """What Lightning costs over the bare loop: as `woof fit` runs it, and as most people write it."""
+    """What Lightning costs over the bare loop: as `woof fit` runs it, and in the style of tutorials."""
     found = {(e["arm"], e["condition"], e["measure"]): e for e in _summary(folder)["estimates"]}
     arms, real = ("lightning", "lightning_usual"), "resnet18 128 px"
 
@@ -100,7 +100,7 @@ def answers_table(folder: Path) -> str:
         ["logical lines of one's own", *count("counted", "logical_lines")],
         ["names of the framework", *count("counted", "framework_names")],
     ]
-    return markdown_table(("over the bare loop", "`woof fit`", "as most people write it"), rows)
+    return markdown_table(("over the bare loop", "`woof fit`", "in the style of tutorials"), rows)
 
 
 def fixed_table(folder: Path) -> str:

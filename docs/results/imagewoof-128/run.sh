@@ -2,12 +2,13 @@
 # Trains what docs/results.md shows: the post's four experiments at 128 px for 40 epochs, sweeps of the learning rate, the
 # first three epochs by the hand-rolled loop, and 20 epochs with a head of 1,000 outputs.
 #
-#   sh docs/results/imagewoof-128/run.sh imagewoof2-160.tgz [PRECISION]    # from the repository
+#   sh docs/results/imagewoof-128/run.sh imagewoof2-160.tgz [PRECISION [RUN…]]    # from the repository; RUN: see the end
 #
 # What is finished is left alone, what was cut goes on. The runs lie in runs/imagewoof-128; their records are copied here.
 set -eu
 archive=$1
 precision=${2:-bf16-mixed}
+shift "$(($# < 2 ? 1 : 2))"
 here=$(dirname "$0")
 runs=runs/imagewoof-128
 # glibc then keeps freed memory, which the next step takes again: faster, same results (docs/results/cpu-speed).
@@ -40,13 +41,17 @@ sweep() {
     record "$1" "$here/$1"
 }
 
+# A validation's row has a value in its last column.
+epochs_by_hand() {
+    cat "$runs/$by_hand/metrics.csv" 2>/dev/null | grep -cE ',[0-9.]+$' || true
+}
+
 # shellcheck disable=SC2046
 three_epochs_by_hand() {
     by_hand=adamw_onecycle-hand_rolled
-    if [ -e "$here/$by_hand" ]; then return; fi
+    if [ "$(epochs_by_hand)" -ge 3 ]; then return; fi
     woof loop hand_rolled $(settings adamw_onecycle) --overwrite &
-    # A validation's row has a value in its last column.
-    until [ "$(cat "$runs/$by_hand/metrics.csv" 2>/dev/null | grep -cE ',[0-9.]+$')" -ge 3 ]; do
+    until [ "$(epochs_by_hand)" -ge 3 ]; do
         kill -0 $!
         sleep 1
     done
@@ -62,11 +67,13 @@ head_of_1000() {
     record head1000 "$here/../imagewoof-128-20epochs-head1000/seed0"
 }
 
-experiment adamw_onecycle
-sweep adamw_onecycle
-three_epochs_by_hand
-experiment sgd_step
-sweep sgd_step
-experiment sgd_step_found_lr
-experiment sgd_onecycle
-head_of_1000
+all="adamw_onecycle adamw_onecycle-lr_find adamw_onecycle-hand_rolled sgd_step sgd_step-lr_find sgd_step_found_lr
+    sgd_onecycle head1000"
+for run in ${*:-$all}; do
+    case $run in
+        *-lr_find) sweep "${run%-lr_find}" ;;
+        *-hand_rolled) three_epochs_by_hand ;;
+        head1000) head_of_1000 ;;
+        *) experiment "$run" ;;
+    esac
+done

@@ -234,7 +234,7 @@ def test_the_words_of_the_results_page_hold() -> None:
     before, after, best = step[29][TOP1], step[30][TOP1], max(row[TOP1] for row in step.values())
     assert f"from {before:.3f} to {after:.3f} within one epoch, and by {100 * (best - after):.1f} points more" in text
     trained = [rows[39]["train/acc1_epoch"] for rows in (step, cycle)]
-    assert f"last epoch {trained[0]:.3f} and {trained[1]:.3f}, with" in text
+    assert f"(every tenth of 71; crops and flips) is {trained[0]:.3f} and {trained[1]:.3f}." in text
     for rows in (step, cycle):
         assert min(rows, key=lambda epoch: rows[epoch]["val/loss"]) >= 38
 

@@ -16,8 +16,9 @@ def cells(table: str) -> list[list[str]]:
 def write_result(run: Path, best: float, final: float) -> None:
     run.mkdir(parents=True)
     ends = {"best": (36, best), "final": (39, final)}
+    config = {"trainer": {"precision": "32-true"}}
     metrics = {name: {"epoch": epoch, "val/acc1": top1, "val/acc5": 0.96} for name, (epoch, top1) in ends.items()}
-    (run / "result.json").write_text(json.dumps({**metrics, "epochs": 40}))
+    (run / "result.json").write_text(json.dumps({**metrics, "epochs": 40, "config": config}))
 
 
 def test_gains_are_over_the_experiment_before(tmp_path: Path) -> None:
@@ -25,11 +26,11 @@ def test_gains_are_over_the_experiment_before(tmp_path: Path) -> None:
     write_result(tmp_path / "sgd_step_found_lr", 0.7, 0.7)
     write_result(tmp_path / "adamw_onecycle", 0.8, 0.79)
     assert cells(experiments_table(tmp_path)) == [
-        ["sgd_step", "0.69", "", "0.650", "", "37 of 40", "0.960", "0.640"],
-        ["sgd_step_found_lr", "0.78", "+9.0", "0.700", "+5.0", "37 of 40", "0.960", "0.700"],
-        ["sgd_onecycle", "0.795", "+1.5", "not run", "", "", "", ""],
+        ["sgd_step", "0.69", "", "0.650", "", "37 of 40", "0.960", "0.640", "32-true"],
+        ["sgd_step_found_lr", "0.78", "+9.0", "0.700", "+5.0", "37 of 40", "0.960", "0.700", "32-true"],
+        ["sgd_onecycle", "0.795", "+1.5", "not run", "", "", "", "", ""],
         # Nothing to compare with: the experiment before was not run.
-        ["adamw_onecycle", "0.826", "+3.1", "0.800", "", "37 of 40", "0.960", "0.790"],
+        ["adamw_onecycle", "0.826", "+3.1", "0.800", "", "37 of 40", "0.960", "0.790", "32-true"],
     ]
 
 

@@ -26,14 +26,15 @@ def experiments_table(folder: Path) -> str:
     top1 = {name: float(result["best"][TOP1]) for name, result in here.items()}
     rows = []
     for name, above in zip(POST_TOP1, ["", *POST_TOP1], strict=False):
-        cells = [NOT_RUN, *[""] * 4]
+        cells = [NOT_RUN, *[""] * 5]
         if name in here:
             best, final = here[name]["best"], here[name]["final"]
             epoch = f"{best['epoch'] + 1} of {here[name]['epochs']}"
             cells = [f"{top1[name]:.3f}", gain(top1, name, above), epoch, f"{best[TOP5]:.3f}", f"{final[TOP1]:.3f}"]
+            cells.append(here[name]["config"]["trainer"]["precision"])
         rows.append([name, f"{POST_TOP1[name]:.3g}", gain(POST_TOP1, name, above), *cells])
-    header = ("experiment", "post, top-1", "gain", "here, best top-1", "gain", "its epoch", "its top-5", "final top-1")
-    return markdown_table(header, rows)
+    post, ours = ("post, top-1", "gain"), ("here, best top-1", "gain", "its epoch", "its top-5", "final top-1")
+    return markdown_table(("experiment", *post, *ours, "precision"), rows)
 
 
 def gain(top1: Mapping[str, float], name: str, above: str) -> str:

@@ -167,6 +167,15 @@ def test_leftovers_of_a_killed_unpacking_go(small_woof: Path, tmp_path: Path) ->
     assert not leftover.exists()
 
 
+def test_an_archive_of_somebody_else_is_named(
+    small_woof: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    archive = packed(small_woof, tmp_path / "mine.tgz")
+    monkeypatch.setattr(os, "access", lambda path, mode: Path(path) != archive)  # root may read everything.
+    with pytest.raises(UserError, match=r"data.archive is .*mine.tgz: it cannot be read"):
+        prepare_data(DataConfig(root=tmp_path / "root", variant="160px", archive=archive))
+
+
 def test_missing_archive_is_named(tmp_path: Path) -> None:
     with pytest.raises(UserError, match=r"data.archive is .*none.tgz: there is no such file"):
         prepare_data(DataConfig(root=tmp_path, variant="160px", archive=tmp_path / "none.tgz"))

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import csv
 import hashlib
+import os
 import shutil
 import tarfile
 import urllib.request
@@ -285,11 +286,13 @@ def unpack(archive: Path, folder: Path) -> None:
         folder: Where the data set shall lie.
 
     Raises:
-        UserError: When the archive is missing, damaged, unsafe, or holds something else.
+        UserError: When the archive is missing, unreadable, damaged, unsafe, or holds something else.
         OSError: When the disk is full or cannot be written.
     """
     if not archive.is_file():
         raise UserError(f"data.archive is {archive}: there is no such file. Expected {folder.name}.tgz")
+    if not os.access(archive, os.R_OK):
+        raise UserError(f"data.archive is {archive}: it cannot be read; make it readable for this user")
     with temporary_folder_beside(folder, "unpacking") as temporary:
         try:
             _extract(archive, temporary, folder.name)

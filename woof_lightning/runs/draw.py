@@ -71,6 +71,7 @@ def draw_lr_curve(curve: LRCurve, marks: Mapping[str, float], target: Path) -> N
     axes.set_ylabel("training loss (nats)")
     axes.set_title("Learning-rate sweep")
     axes.grid(alpha=0.3)
-    axes.legend()
+    # Below the axes: the marks run through their whole height.
+    figure.legend(loc="outside lower center", ncols=2)
     with writing_durably(target) as file:
         figure.savefig(file, format="png", dpi=120)

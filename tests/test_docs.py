@@ -227,6 +227,9 @@ def test_the_words_of_the_results_page_hold() -> None:
     top1 = {name: best[name]["val/acc1"] for name in done}
     assert f"+{100 * (top1['adamw_onecycle'] - top1['sgd_step']):.1f} points here, +13.6 in the post" in text
     assert f"gains +{100 * (top1['sgd_step_found_lr'] - top1['sgd_step']):.1f} here, +9.0 in the post" in text
+    steps, cycle = "sgd_step_found_lr", "sgd_onecycle"
+    assert f"{100 * (top1[cycle] - top1[steps]):+.1f} points over steps at the same peak of 0.02, +1.5 in" in text
+    assert f"{100 * (top1['adamw_onecycle'] - top1[cycle]):+.1f} points over SGD with one-cycle, +3.1 in" in text
     less = enumerated(f"{100 * (POST_TOP1[name] - top1[name]):.1f}" for name in done)
     theirs = enumerated(f"{POST_TOP1[name]:.3g}" for name in done)
     here = enumerated(f"{top1[name]:.3f}" for name in done)
@@ -236,13 +239,21 @@ def test_the_words_of_the_results_page_hold() -> None:
     assert f"{100 * (0.799 - top1['adamw_onecycle']):.1f} points above" in text
     assert top1["adamw_onecycle"] > 0.799 - 0.015
     epochs = {name: validations(POST / name) for name in done}
-    steps = [epochs["sgd_step"], epochs["sgd_step_found_lr"]]
-    (before, after), (before_found, after_found) = ((rows[29][TOP1], rows[30][TOP1]) for rows in steps)
+    rates = {name: [row["lr"] for row in read_metrics(POST / name / "metrics.csv") if "lr" in row] for name in done}
+    rate, rate_of_steps = (sum(rates[name]) / len(rates[name]) for name in (cycle, steps))
+    assert f"mean rate is {rate:.4f}, that of steps {rate_of_steps:.4f}" in text
+    trained, validated = (
+        [epochs[name][39][loss] for name in (cycle, steps)] for loss in ("train/loss_epoch", "val/loss")
+    )
+    assert f"last epoch {enumerated(f'{loss:.3f}' for loss in trained)}" in text
+    assert f"validation loss {enumerated(f'{loss:.3f}' for loss in validated)})" in text
+    stepped = [epochs["sgd_step"], epochs[steps]]
+    (before, after), (before_found, after_found) = ((rows[29][TOP1], rows[30][TOP1]) for rows in stepped)
     assert f"from {before:.3f} to {after:.3f} (0.1) and from {before_found:.3f} to {after_found:.3f} (0.02)" in text
-    later = enumerated(f"{100 * (max(row[TOP1] for row in rows.values()) - rows[30][TOP1]):.1f}" for rows in steps)
+    later = enumerated(f"{100 * (max(row[TOP1] for row in rows.values()) - rows[30][TOP1]):.1f}" for rows in stepped)
     assert f"by {later} points more in the nine" in text
-    trained = enumerated(f"{rows[39]['train/acc1_epoch']:.3f}" for rows in epochs.values())
-    assert f"(every tenth of 71; crops and flips) is {trained}." in text
+    seen = enumerated(f"{rows[39]['train/acc1_epoch']:.3f}" for rows in epochs.values())
+    assert f"(every tenth of 71; crops and flips) is {seen}." in text
     for rows in epochs.values():
         assert min(rows, key=lambda epoch: rows[epoch]["val/loss"]) >= 38
 

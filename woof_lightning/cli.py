@@ -15,19 +15,17 @@ from importlib import metadata
 from pathlib import Path
 
 from woof_lightning.errors import (
-    DISK_ERRNOS,
     INTERRUPTED_EXIT_CODE,
     NON_FINITE_EXIT_CODE,
     USER_ERROR_EXIT_CODE,
     NonFiniteLossError,
     StoppedBySignal,
     UserError,
+    is_disk_error,
     user_message,
 )
 from woof_lightning.runs.command_line import Parser
 from woof_lightning.runs.tables import text_table
-
-# A full disk, a quota, a file-size limit, a read-only file system, a folder that may not be written to.
 
 # torch and Lightning take seconds to import, so each verb imports what it needs when it is called.
 
@@ -86,7 +84,7 @@ def mendable(error: OSError | RuntimeError) -> UserError | None:
         if error.errno == errno.EACCES and file.exists() and not os.access(file, os.R_OK):
             return UserError(f"{file} cannot be read ({error.strerror}): make it readable for this user")
         vanished = error.errno == errno.ENOENT and not file.parent.exists()
-        if vanished or error.errno in DISK_ERRNOS:
+        if vanished or is_disk_error(error):
             return UserError(write_problem(file, error, "run the command again (a run goes on with --resume)"))
     return worker_problem(error)
 

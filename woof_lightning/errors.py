@@ -10,7 +10,7 @@ NON_FINITE_EXIT_CODE = 3
 INTERRUPTED_EXIT_CODE = 130
 # What shells add to a signal's number.
 SIGNAL_EXIT_CODE = 128
-# An OSError with one of these is no fault of what was written, but of the place.
+# A full disk, a quota, a file-size limit, a read-only file system, a folder that may not be written to.
 DISK_ERRNOS = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EROFS, errno.EACCES)
 
 
@@ -47,6 +47,11 @@ class StoppedBySignal(Exception):  # noqa: N818  Not an error: somebody wished i
 
 class UnreadableImageError(UserError):
     """An image file that cannot be decoded; the message starts with its path."""
+
+
+def is_disk_error(error: BaseException) -> bool:
+    """Whether the place is at fault and not what was written: a full disk, or one that cannot be written."""
+    return isinstance(error, OSError) and error.errno in DISK_ERRNOS
 
 
 def raise_together(problems: Sequence[str], what: str = "settings cannot be used") -> None:

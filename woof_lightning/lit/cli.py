@@ -304,7 +304,6 @@ class WoofCLI(LightningCLI):
 
 def write_sweep(found: LRFound, folder: Path, record: dict[str, Any]) -> None:
     """Writes curve.csv, plot.png, result.json, and lr.yaml where there is a suggestion."""
-    folder.mkdir(parents=True, exist_ok=True)
     found.curve.write(folder / "curve.csv")
     draw_lr_curve(found.curve, {label: lr for label, lr in found.marks().items() if lr}, folder / "plot.png")
     (folder / "lr.yaml").unlink(missing_ok=True)

@@ -19,7 +19,7 @@ from typing import BinaryIO, cast
 
 from tqdm import tqdm
 
-from woof_lightning.errors import DISK_ERRNOS, UserError
+from woof_lightning.errors import UserError, is_disk_error
 from woof_lightning.recipe import synthetic
 from woof_lightning.recipe.config import DataConfig
 from woof_lightning.recipe.images import SPLITS, ImageIndex, check_images, class_counts, index_folder, with_labels
@@ -197,7 +197,7 @@ def _bring(config: DataConfig, folder: Path) -> None:
         if made_root:
             with suppress(OSError):  # Not empty: it holds what the next attempt goes on with.
                 config.root.rmdir()
-        if isinstance(error, OSError) and error.errno in DISK_ERRNOS:
+        if isinstance(error, OSError) and is_disk_error(error):
             raise UserError(
                 f"{folder} could not be written ({error.strerror}): make room or make data.root ({config.root}) "
                 "writable and run the command again, or choose another data.root"
@@ -234,7 +234,7 @@ def download(url: str, target: Path, archive: Archive) -> None:
     try:
         _fetch(url, part, archive.size_bytes)
     except OSError as error:  # A URLError is one.
-        if error.errno in DISK_ERRNOS:
+        if is_disk_error(error):
             raise
         raise UserError(
             f"{url} could not be downloaded ({error}): check the network and run the same command again, it goes on "
@@ -297,7 +297,7 @@ def unpack(archive: Path, folder: Path) -> None:
         try:
             _extract(archive, temporary, folder.name)
         except (tarfile.TarError, EOFError, OSError, ValueError) as error:
-            if isinstance(error, OSError) and error.errno in DISK_ERRNOS:
+            if is_disk_error(error):
                 raise
             raise UserError(
                 f"{archive} cannot be unpacked ({error}): it is damaged or no tar archive; get it anew. "

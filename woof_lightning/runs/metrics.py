@@ -35,7 +35,8 @@ class MetricsFile:
     @cached_property
     def _columns(self) -> list[str]:
         # Read when it is first needed: a run that is started anew has removed the file by then.
-        return _header(self.path) or list(COLUMNS)
+        columns = read_columns(self.path)
+        return columns if columns[: len(COLUMNS)] == list(COLUMNS) else list(COLUMNS)
 
     def log(self, values: Mapping[str, float], step: int) -> None:
         """Adds values to the row of a step."""
@@ -104,13 +105,12 @@ def read_rows(path: Path) -> tuple[list[Row], str | None]:
     return rows, None if text == whole else f"{path.name} ends within a row"
 
 
-def _header(path: Path) -> list[str]:
-    """The columns of a file, or none where its first line is no header of ours."""
-    if not path.exists():
+def read_columns(path: Path) -> list[str]:
+    """The names in the first line of a CSV file, damaged or not; none where there is no file."""
+    if not path.is_file():
         return []
-    first = path.read_text(errors="replace").partition("\n")[0]
-    columns = first.split(",")
-    return columns if columns[: len(COLUMNS)] == list(COLUMNS) else []
+    with path.open(errors="replace") as file:
+        return file.readline().rstrip("\n").split(",")
 
 
 def in_a_line(values: Mapping[str, float]) -> str:

@@ -16,7 +16,7 @@ from woof_lightning.runs.config import flatten
 from woof_lightning.runs.events import REST_SHOWN, Events, Series, event_files, read_events
 from woof_lightning.runs.folder import RunFolder
 from woof_lightning.runs.lr_curve import LRCurve, read_lr_curve
-from woof_lightning.runs.metrics import COLUMNS, read_rows
+from woof_lightning.runs.metrics import COLUMNS, read_columns, read_rows
 
 TOP1, TOP5 = "val/acc1", "val/acc5"
 FINISHED = "finished"
@@ -123,10 +123,7 @@ def is_run(folder: Path) -> bool:
 
 def has_own_metrics(place: RunFolder) -> bool:
     """Whether a run's metrics.csv is there, and is this project's: Lightning's CSVLogger uses the same name."""
-    if not place.metrics.is_file():
-        return False
-    with place.metrics.open(errors="replace") as file:
-        return file.readline().startswith(",".join(COLUMNS[:3]))
+    return read_columns(place.metrics)[:3] == list(COLUMNS[:3])
 
 
 def folders_below(folder: Path) -> list[Path]:

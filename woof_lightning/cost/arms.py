@@ -20,6 +20,7 @@ from woof_lightning.runs.folder import RunFolder
 # An arm's frameworks are imported where it trains: its start-up is measured, and no other's may be in it.
 if TYPE_CHECKING:
     from lightning.pytorch import LightningModule
+    from lightning.pytorch.callbacks import Callback
 
 PACKAGE = Path(__file__).parents[1]
 Train = Callable[[ReadyExperiment, RunFolder], None]
@@ -124,7 +125,7 @@ def lightning_barebones_no_search(experiment: ReadyExperiment, folder: RunFolder
 def lightning_usual(experiment: ReadyExperiment, folder: RunFolder) -> None:
     """Trains as the tutorials do: default bar, logger and checkpoint, every metric logged at every step."""
     from lightning.pytorch import Trainer
-    from lightning.pytorch.callbacks import ModelSummary, TQDMProgressBar
+    from lightning.pytorch.callbacks import ModelSummary
 
     from woof_lightning.cost.ready import ready_net
     from woof_lightning.cost.usual import UsualClassifier
@@ -134,11 +135,17 @@ def lightning_usual(experiment: ReadyExperiment, folder: RunFolder) -> None:
         default_root_dir=folder.path,
         log_every_n_steps=experiment.trainer.log_every_n_steps,
         num_sanity_val_steps=0,
-        # The defaults where Lightning is installed alone; fastai brings rich, and Lightning would take that.
-        callbacks=[TQDMProgressBar(), ModelSummary()],
+        callbacks=[default_bar(), ModelSummary()],
         **trainer_options(experiment),
     )
     fit(trainer, UsualClassifier(net, experiment.model), experiment)
+
+
+def default_bar() -> Callback:
+    """Lightning's bar where Lightning is installed alone; fastai brings rich, and Lightning would take its bar."""
+    from lightning.pytorch.callbacks import TQDMProgressBar
+
+    return TQDMProgressBar()
 
 
 def trainer_options(experiment: Experiment) -> dict[str, Any]:

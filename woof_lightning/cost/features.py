@@ -9,7 +9,7 @@ from typing import Any
 import torch
 import torch.nn.functional as F
 
-from woof_lightning.cost.arms import ARMS, LIGHTNING_FILES, Arm, fit, trainer_options
+from woof_lightning.cost.arms import ARMS, LIGHTNING_FILES, Arm, default_bar, fit, trainer_options
 from woof_lightning.cost.ready import ReadyExperiment
 from woof_lightning.errors import UserError
 from woof_lightning.recipe.loading import Batch
@@ -40,12 +40,11 @@ def features_up_to(name: str) -> frozenset[str]:
 def with_lightning(last: str, experiment: ReadyExperiment, folder: RunFolder) -> None:
     """Trains with Lightning's Trainer and its features up to one."""
     from lightning.pytorch import Trainer
-    from lightning.pytorch.callbacks import Callback, LearningRateMonitor, TQDMProgressBar
+    from lightning.pytorch.callbacks import Callback, LearningRateMonitor
 
     on = features_up_to(last)
     callbacks: list[Callback] = [LearningRateMonitor("step")] if "callbacks" in on else []
-    # The default where Lightning is installed alone; fastai brings rich, and Lightning would take that.
-    callbacks += [TQDMProgressBar()] if "bar" in on else []
+    callbacks += [default_bar()] if "bar" in on else []
     trainer = Trainer(
         default_root_dir=folder.path,
         logger="logger" in on,

@@ -258,6 +258,21 @@ def test_the_words_of_the_results_page_hold() -> None:
         assert min(rows, key=lambda epoch: rows[epoch]["val/loss"]) >= 38
 
 
+def test_the_words_on_the_head_hold() -> None:
+    text = " ".join((ROOT / "docs" / "results.md").read_text().split())
+    results = POST.parent
+    of_10 = [best_top1(file) for file in sorted(results.glob("imagewoof-128-20epochs/seed*/result.json"))]
+    of_1000 = best_top1(results / "imagewoof-128-20epochs-head1000" / "seed0" / "result.json")
+    assert min(of_10) < of_1000 < max(of_10)
+    assert f"comes to {of_1000:.3f}: {100 * (of_1000 - of_10[0]):+.1f} points over the same seed with 10" in text
+    assert f"three seeds, which spread over {100 * (max(of_10) - min(of_10)):.1f}" in text
+
+
+def best_top1(file: Path) -> float:
+    """The best top-1 that a result.json holds."""
+    return float(json.loads(file.read_text())["best"][TOP1])
+
+
 def enumerated(words: Iterable[str]) -> str:
     """a, b and c."""
     *others, last = words

@@ -28,7 +28,7 @@ LABELS = {
     "lightning_off": "Lightning, all off",
     "lightning_barebones": "Lightning, barebones",
     "lightning_barebones_no_search": "barebones, no driver search",
-    "lightning_usual": "Lightning, as most write it",
+    "lightning_usual": "Lightning, as in tutorials",
     AGAIN: "the bare loop again (noise)",
 }
 # The two sides of the waterfall, and of fixed cost: without and with what a user has on.
@@ -143,6 +143,7 @@ def draw_share(axes: Axes, estimates: dict[tuple[str, str], Any]) -> None:
             axes.annotate(
                 text, (step_ms, 100), xytext=(-3, 0), textcoords="offset points",
                 rotation=90, ha="right", va="top", fontsize=8, color="0.3",
+                bbox={"facecolor": "white", "edgecolor": "none", "pad": 1},
             )  # fmt: skip
     axes.set_xscale("log")
     axes.set_yscale("log")

@@ -158,5 +158,11 @@ def _processor() -> str:
         lines = Path("/proc/cpuinfo").read_text().splitlines()
     except OSError:
         return platform.processor() or "unknown"
-    named = (line.partition(":")[2].strip() for line in lines if line.startswith("model name"))
-    return next(named, platform.processor() or "unknown")
+    told = {key.strip(): value.strip() for key, _, value in reversed([line.partition(":") for line in lines])}
+    name = told.get("model name", platform.processor() or "unknown")
+    # "AMD EPYC" alone can be one of a dozen.
+    return (
+        f"{name} (family {told['cpu family']}, model {told['model']})"
+        if {"cpu family", "model"} <= told.keys()
+        else name
+    )

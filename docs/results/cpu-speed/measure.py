@@ -54,7 +54,9 @@ def main() -> None:
         precision, channels_last, _ = ARMS[sys.argv[2]]
         print(images_per_s(precision, channels_last))
         return
-    with (Path(sys.argv[1]) / "rows.csv").open("w", newline="") as file:
+    out = Path(sys.argv[1])
+    out.mkdir(parents=True, exist_ok=True)
+    with (out / "rows.csv").open("w", newline="") as file:
         writer = csv.writer(file, lineterminator="\n")
         writer.writerow(("repeat", "arm", "images_per_s"))
         for repeat in range(REPEATS):

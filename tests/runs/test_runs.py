@@ -15,7 +15,7 @@ from woof_lightning.errors import UserError
 from woof_lightning.runs.config import check_resumable, flatten
 from woof_lightning.runs.folder import RunFolder, checkpoint_file, write_text_durably, writing_durably, zip_problem
 from woof_lightning.runs.metrics import COLUMNS, MetricsFile, read_metrics
-from woof_lightning.runs.record import RunRecord
+from woof_lightning.runs.record import RunRecord, machine, processor_in
 
 
 @pytest.fixture
@@ -194,6 +194,14 @@ def test_cutting_drops_later_steps_and_a_torn_row(tmp_path: Path) -> None:
     (tmp_path / "metrics.csv").write_text(whole + "0,4,0.12")
     MetricsFile(tmp_path / "metrics.csv").cut_after(2)
     assert (tmp_path / "metrics.csv").read_text() == "".join(whole.splitlines(keepends=True)[:3])
+
+
+def test_a_processor_is_named_with_its_family_where_linux_knows_it() -> None:
+    intel_or_amd = "processor\t: 0\ncpu family\t: 25\nmodel\t\t: 17\nmodel name\t: AMD EPYC\n\n"
+    assert processor_in(2 * intel_or_amd) == "AMD EPYC (family 25, model 17)"
+    assert processor_in("processor\t: 0\nmodel name\t: ARMv7\n") == "ARMv7"
+    assert processor_in("processor\t: 0\nCPU part\t: 0xd0c\n") is None
+    assert machine(2)["processor"]
 
 
 def test_a_record_is_cut_to_the_epochs_that_stay() -> None:

@@ -155,14 +155,14 @@ def machine(threads: int) -> dict[str, Any]:
 
 def _processor() -> str:
     try:
-        lines = Path("/proc/cpuinfo").read_text().splitlines()
+        found = processor_in(Path("/proc/cpuinfo").read_text())
     except OSError:
-        return platform.processor() or "unknown"
-    told = {key.strip(): value.strip() for key, _, value in reversed([line.partition(":") for line in lines])}
-    name = told.get("model name", platform.processor() or "unknown")
-    # "AMD EPYC" alone can be one of a dozen.
-    return (
-        f"{name} (family {told['cpu family']}, model {told['model']})"
-        if {"cpu family", "model"} <= told.keys()
-        else name
-    )
+        found = None
+    return found or platform.processor() or "unknown"
+
+
+def processor_in(cpuinfo: str) -> str | None:
+    """The processor that Linux's /proc/cpuinfo names; with family and model, since "AMD EPYC" can be one of a dozen."""
+    told = {key.strip(): value.strip() for key, _, value in (line.partition(":") for line in cpuinfo.splitlines())}
+    name, family, model = (told.get(key) for key in ("model name", "cpu family", "model"))
+    return name if name is None or family is None else f"{name} (family {family}, model {model})"

@@ -233,9 +233,10 @@ def test_the_compared_runs_are_those_that_are_committed(tmp_path: Path) -> None:
         assert same(file) == same(committed / file.name), f"run `make docs`: {file.name}"
 
 
-def test_the_hand_rolled_loop_s_first_epochs_are_those_of_fit() -> None:
+@pytest.mark.parametrize("folder", [POST, POST.with_name("imagewoof-128-bf16")], ids=lambda folder: folder.name)
+def test_the_hand_rolled_loop_s_first_epochs_are_those_of_fit(folder: Path) -> None:
     fit, by_hand = (
-        [row for row in read_metrics(POST / name / "metrics.csv") if row["epoch"] < 3]
+        [row for row in read_metrics(folder / name / "metrics.csv") if row["epoch"] < 3]
         for name in ("adamw_onecycle", "adamw_onecycle-hand_rolled")
     )
     assert sum("val/acc1" in row for row in fit) == 3

@@ -24,8 +24,9 @@ body { font: 16px/1.4 system-ui, sans-serif; margin: 1rem auto; max-width: 75rem
 table { border-collapse: collapse; font-variant-numeric: tabular-nums; }
 th, td { padding: .3rem .7rem; text-align: left; border-bottom: 1px solid #ddd; white-space: nowrap; }
 th { vertical-align: bottom; white-space: normal; }
-th button { font: inherit; font-weight: 600; background: none; border: 0; padding: 0; cursor: pointer; }
-th button { text-align: left; }
+th button {
+  font: inherit; font-weight: 600; text-align: left; background: none; border: 0; padding: 0; cursor: pointer;
+}
 th[aria-sort=ascending] button::after { content: " \\2191"; }
 th[aria-sort=descending] button::after { content: " \\2193"; }
 figure { margin: 1.5rem 0; }

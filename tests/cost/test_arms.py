@@ -8,6 +8,7 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
+from torch.optim.optimizer import register_optimizer_step_post_hook
 
 from woof_lightning.cost.arms import ARMS
 from woof_lightning.cost.clock import StepClock, ticking
@@ -18,6 +19,7 @@ from woof_lightning.cost.process import WorkerProcess
 from woof_lightning.cost.ready import Work
 from woof_lightning.cost.statistics import bootstrapped, median_of
 from woof_lightning.errors import UserError
+from woof_lightning.lit.trainer import NVML_CHECK
 from woof_lightning.runs.folder import RunFolder
 
 STEPS = 12
@@ -33,6 +35,43 @@ def test_every_arm_takes_each_step(name: str, tmp_path: Path) -> None:
         arm_named(name).train(work.experiment(), run)
     assert clock.count == STEPS
     assert clock.step_us > 0
+
+
+@pytest.mark.parametrize(
+    ("name", "a_step"),
+    [
+        ("fabric", 1),
+        ("lightning_off", 1),
+        ("lightning_barebones", 1),
+        ("lightning_usual", 1),
+        ("lightning", 0),
+        ("lightning_barebones_no_search", 0),
+    ],
+)
+def test_each_step_searches_for_a_driver_where_the_cost_page_says_so(
+    name: str, a_step: int, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    searches: list[int] = []
+    after_each_step: list[int] = []
+
+    def search() -> int:
+        searches.append(1)
+        return 0
+
+    # As after the import of Lightning or Fabric, with torch's build for CUDA and without a GPU.
+    monkeypatch.setenv(NVML_CHECK, "1")
+    monkeypatch.setattr("torch.cuda._is_compiled", lambda: True)
+    monkeypatch.setattr("torch.cuda._parse_visible_devices", lambda: [0])
+    monkeypatch.setattr("torch.cuda._raw_device_count_nvml", search)
+    run = RunFolder(tmp_path / "run")
+    run.create()
+    work = Work(arch="tiny", image_size=8, batch_size=2, steps=STEPS, log_every_n_steps=10)
+    handle = register_optimizer_step_post_hook(lambda *_: after_each_step.append(len(searches)))
+    try:
+        arm_named(name).train(work.experiment(), run)
+    finally:
+        handle.remove()
+    assert np.diff(after_each_step).tolist() == [a_step] * (STEPS - 1)
 
 
 def test_a_worker_measures_in_a_process_of_its_own() -> None:

@@ -170,6 +170,12 @@ def test_a_fault_of_the_program_keeps_its_traceback(woof: Woof, monkeypatch: pyt
         woof("predict", "--ckpt", "x", "y")
 
 
+def test_an_output_that_nobody_reads_is_no_fault(tmp_path: Path) -> None:
+    command = f"{sys.executable} -m woof_lightning data | true; echo ${{PIPESTATUS[0]}}"
+    done = subprocess.run(["bash", "-c", command], cwd=tmp_path, capture_output=True, text=True, check=True)
+    assert (done.stdout, done.stderr) == ("141\n", "")
+
+
 def test_data_says_what_is_on_disk_and_draws(woof: Woof) -> None:
     assert "synthetic  data/synthetic" in woof("data").out.replace("\n", " ")
     outcome = woof("data", "--variant", "synthetic")

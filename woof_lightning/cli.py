@@ -5,8 +5,10 @@ from __future__ import annotations
 import argparse
 import difflib
 import errno
+import io
 import json
 import os
+import select
 import signal
 import sys
 from collections.abc import Callable, Iterable, Sequence
@@ -16,6 +18,7 @@ from pathlib import Path
 
 from woof_lightning.errors import (
     INTERRUPTED_EXIT_CODE,
+    NO_READER_EXIT_CODE,
     NON_FINITE_EXIT_CODE,
     USER_ERROR_EXIT_CODE,
     NonFiniteLossError,
@@ -38,8 +41,11 @@ def main(args: Sequence[str] | None = None) -> int:
 
     Returns:
         0, or 2 when the user can mend what was wrong, 3 when a loss is NaN or infinite, 128 and the number of a
-        signal that stopped the run (130 after Ctrl-C). Faults of the program itself are raised.
+        signal that stopped the run (130 after Ctrl-C), or 141 when nobody reads the output any more. Faults of the
+        program itself are raised.
     """
+    if isinstance(sys.stdout, io.TextIOWrapper):  # A name that the terminal's encoding has not is no fault.
+        sys.stdout.reconfigure(errors="backslashreplace")
     arguments = list(sys.argv[1:] if args is None else args)
     if not arguments or arguments[0] in ("-h", "--help"):
         print(_usage())
@@ -49,6 +55,11 @@ def main(args: Sequence[str] | None = None) -> int:
         return 0
     try:
         _verb(arguments[0])(arguments[1:])
+        sys.stdout.flush()
+    except BrokenPipeError:
+        if not has_no_reader():
+            raise
+        return NO_READER_EXIT_CODE
     except UserError as error:
         print(f"woof: error: {user_message(error)}", file=sys.stderr)
         return USER_ERROR_EXIT_CODE
@@ -74,14 +85,25 @@ def main(args: Sequence[str] | None = None) -> int:
     return 0
 
 
+def has_no_reader() -> bool:
+    """Whether the output cannot be written because what read it has ended, as `head` does."""
+    poll = select.poll()
+    poll.register(sys.stdout.fileno(), 0)
+    if not poll.poll(0):
+        return False
+    # Python flushes once more when it ends, and would complain.
+    os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+    return True
+
+
 def mendable(error: OSError | RuntimeError) -> UserError | None:
     """What the user can do about files, a full disk or loading processes; None for other errors."""
     from woof_lightning.recipe.loading import worker_problem
-    from woof_lightning.runs.folder import write_problem
+    from woof_lightning.runs.folder import exists, write_problem
 
     if isinstance(error, OSError):
         file = Path(os.fsdecode(error.filename or "a file of the run"))
-        if error.errno == errno.EACCES and file.exists() and not os.access(file, os.R_OK):
+        if error.errno == errno.EACCES and exists(file) and not os.access(file, os.R_OK):
             return UserError(f"{file} cannot be read ({error.strerror}): make it readable for this user")
         vanished = error.errno == errno.ENOENT and not file.parent.exists()
         if vanished or is_disk_error(error):
@@ -270,7 +292,7 @@ def _usage() -> str:
         f"usage: woof VERB [options]\n\n{verbs}\n\n"
         "woof VERB --help tells a verb's options, woof --version the version.\n"
         "Exit codes: 0 done, 2 something you can mend, 3 a loss that is NaN or infinite, 130 Ctrl-C, 143 SIGTERM,\n"
-        "138 SIGUSR1, 1 a fault of the program."
+        "138 SIGUSR1, 141 an output that nobody reads, 1 a fault of the program."
     )
 
 

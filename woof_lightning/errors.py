@@ -8,6 +8,8 @@ from collections.abc import Sequence
 USER_ERROR_EXIT_CODE = 2
 NON_FINITE_EXIT_CODE = 3
 INTERRUPTED_EXIT_CODE = 130
+# What shells give where what reads the output has ended: 128 and SIGPIPE.
+NO_READER_EXIT_CODE = 141
 # What shells add to a signal's number.
 SIGNAL_EXIT_CODE = 128
 # A full disk, a quota, a file-size limit, a read-only file system, a folder that may not be written to.

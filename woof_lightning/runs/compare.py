@@ -9,14 +9,21 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from woof_lightning.errors import raise_together
-from woof_lightning.runs.curves import draw_curves
-from woof_lightning.runs.folder import made_folder, write_text_durably
+from woof_lightning.errors import UserError, raise_together
+from woof_lightning.runs.curves import FIGURES, draw_curves
+from woof_lightning.runs.folder import exists, made_folder, write_text_durably
+from woof_lightning.runs.metrics import read_columns
 from woof_lightning.runs.page import page_of
 from woof_lightning.runs.read import NOT_COMPARED, TOP1, TOP5, Run, differences, find_runs, read_runs
-from woof_lightning.runs.tables import markdown_table, text_table
+from woof_lightning.runs.tables import markdown_table, no_markdown, printable, text_table
 
 MISSING = ""
+COLUMNS = (
+    *("run", "state", "best top-1", "its epoch", "its top-5", "final top-1", "final top-5"),
+    *("seconds with validation", "images/s in training"),
+)
+RESULTS, SETTINGS = "results.csv", "settings.csv"
+WRITTEN = (RESULTS, SETTINGS, "results.md", "index.html", *(f"{figure.name}.png" for figure in FIGURES))
 
 
 @dataclass(frozen=True)
@@ -25,11 +32,13 @@ class Table:
 
     Args:
         title: What it shows.
+        file_name: Its CSV file's name.
         header: Its columns' names.
         rows: Its cells.
     """
 
     title: str
+    file_name: str
     header: tuple[str, ...]
     rows: list[list[str]]
 
@@ -38,8 +47,9 @@ class Table:
         return text_table(self.header, self.rows)
 
     def as_markdown(self) -> str:
-        """For a page; a name is no HTML there."""
-        return markdown_table(self.header, [[cell.replace("<", r"\<") for cell in row] for row in self.rows])
+        """For a page, where no name is Markdown or HTML."""
+        header, *rows = ([no_markdown(cell) for cell in line] for line in [self.header, *self.rows])
+        return markdown_table(header, rows)
 
     def as_csv(self) -> str:
         """For a spreadsheet."""
@@ -66,7 +76,7 @@ class Comparison:
 
     def as_markdown(self) -> str:
         """The tables, and the notes below them."""
-        notes = "".join(f"- {note}\n" for note in self.notes)
+        notes = "".join(f"- {no_markdown(note)}\n" for note in self.notes)
         parts = [f"## {table.title}\n\n{table.as_markdown()}" for table in self.tables]
         return "\n".join([*parts, *([notes] if notes else [])])
 
@@ -79,8 +89,10 @@ def compare(folders: Sequence[Path], out: Path | None) -> Comparison:
         out: Gets results.md, results.csv, settings.csv, one PNG a figure, and index.html.
 
     Raises:
-        UserError: When a folder holds nothing that can be compared.
+        UserError: When a folder holds nothing that can be compared, or `out` what no comparison wrote.
     """
+    if out is not None:
+        _check_out(out)
     runs, problems = read_runs(find_runs(folders))
     # Among the runs of a folder one that has just begun, or is none, hides no other; one that was named is missed.
     raise_together([text for place, text in problems.items() if place in folders or not runs], NOT_COMPARED)
@@ -91,26 +103,30 @@ def compare(folders: Sequence[Path], out: Path | None) -> Comparison:
     return found
 
 
+def _check_out(out: Path) -> None:
+    """Raises a UserError where files would be replaced that no comparison wrote."""
+    there = [name for name in WRITTEN if exists(out / name)]
+    if there and read_columns(out / RESULTS)[: len(COLUMNS)] != list(COLUMNS):
+        raise UserError(f"--out is {out}: {there[0]} in it was not written by woof compare; choose another folder")
+
+
 def _write(found: Comparison, runs: Sequence[Run], out: Path) -> None:
-    write_text_durably(out / "results.md", found.as_markdown())
-    (out / "settings.csv").unlink(missing_ok=True)  # Perhaps there are no differences now.
     for table in found.tables:
-        write_text_durably(out / f"{table.title.lower()}.csv", table.as_csv())
+        write_text_durably(out / table.file_name, table.as_csv())
+    if len(found.tables) == 1:  # There are no differences now.
+        (out / SETTINGS).unlink(missing_ok=True)
+    write_text_durably(out / "results.md", found.as_markdown())
     contents = [(table.title, table.header, table.rows) for table in found.tables]
     write_text_durably(out / "index.html", page_of(contents, draw_curves(runs, out), found.notes))
 
 
 def tables_of(runs: Sequence[Run]) -> list[Table]:
     """The runs' results, and the settings in which they differ, where any do."""
-    header = (
-        *("run", "state", "best top-1", "its epoch", "its top-5", "final top-1", "final top-5"),
-        *("seconds with validation", "images/s in training"),
-    )
-    tables = [Table("Results", header, [result_row(run) for run in runs])]
+    tables = [Table("Results", RESULTS, COLUMNS, [result_row(run) for run in runs])]
     differing = differences(runs)
     if differing:
         rows = [[run.name, *(values[place] for values in differing.values())] for place, run in enumerate(runs)]
-        tables.append(Table("Settings", ("run", *differing), rows))
+        tables.append(Table("Settings", SETTINGS, ("run", *map(printable, differing)), rows))
     return tables
 
 

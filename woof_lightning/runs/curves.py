@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import json
 import math
+import warnings
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from functools import partial
@@ -26,6 +27,9 @@ LINE_STYLES = ("-", "--", ":", "-.")
 MOST_IN_LEGEND = len(COLOURS) * len(LINE_STYLES)
 # Over so much the loss is smoothed: in epochs, so that runs that report at other rates lag alike, or in reports.
 SMOOTHED_EPOCHS, SMOOTHED_REPORTS = 1.0, 10.0
+MOST_IN_LABEL = 40
+# The first line's width and the last one's where lines lie on each other: the thin one lies on the thick one.
+WIDEST, THINNEST = 5.0, 1.2
 
 
 @dataclass(frozen=True)
@@ -50,8 +54,10 @@ def draw_metric(name: str, by_epoch: bool, axes: Axes, run: Run, style: Style) -
     """Draws a metric over epochs or steps; tells whether the run has it."""
     if name not in run.series:
         return False
-    marker = "." if len(run.series[name].value) == 1 else ""  # A line needs two points.
-    axes.plot(places(run, name, by_epoch), run.series[name].value, label=label_of(run), marker=marker, **style)
+    across, values = places(run, name, by_epoch), run.series[name].value
+    if across is None:
+        return False
+    axes.plot(across, values, label=label_of(run), marker=marker_of(values), **style)
     return True
 
 
@@ -60,9 +66,12 @@ def draw_loss(by_epoch: bool, axes: Axes, run: Run, style: Style) -> bool:
     if "train/loss" not in run.series:
         return False
     across, values = places(run, "train/loss", by_epoch), run.series["train/loss"].value
+    if across is None:
+        return False
     axes.plot(across, values, color=style["color"], alpha=0.25, linewidth=0.7)
     over = SMOOTHED_EPOCHS if by_epoch else SMOOTHED_REPORTS
-    axes.plot(across, smoothed(values, across if by_epoch else range(len(values)), over), label=label_of(run), **style)
+    smooth = smoothed(values, across if by_epoch else range(len(values)), over)
+    axes.plot(across, smooth, label=label_of(run), marker=marker_of(values), **style)
     return True
 
 
@@ -79,20 +88,25 @@ def draw_over_time(_: bool, axes: Axes, run: Run, style: Style) -> bool:
 
 def draw_sweep(_: bool, axes: Axes, run: Run, style: Style) -> bool:
     """Draws the loss of a learning-rate sweep, up to where it explodes."""
-    if run.sweep is None:
+    curve = None if run.sweep is None else run.sweep.finite()
+    if curve is None or not curve.loss:
         return False
-    curve = run.sweep.finite()
-    most = part_that_matters(curve.loss)[1] if curve.loss else 0.0
+    most = part_that_matters(curve.loss)[1]
     end = next((place for place, loss in enumerate(curve.loss) if loss > most), len(curve))
     axes.set_xscale("log")
-    axes.plot(curve.lr[:end], curve.loss[:end], label=label_of(run), **style)
+    losses = curve.loss[:end]
+    axes.plot(curve.lr[:end], losses, label=label_of(run), marker=marker_of(losses), **style)
     return True
 
 
-def places(run: Run, name: str, by_epoch: bool) -> list[float]:
-    """Where a metric's values lie across."""
-    epochs = run.epochs(name) if by_epoch else None
-    return run.steps(name) if epochs is None else epochs
+def places(run: Run, name: str, by_epoch: bool) -> list[float] | None:
+    """Where a metric's values lie across; None where they count epochs and it cannot be told of how many steps."""
+    return run.epochs(name) if by_epoch else run.steps(name)
+
+
+def marker_of(values: Sequence[float]) -> str:
+    """A dot where there is no line: that needs two values side by side."""
+    return "" if any(math.isfinite(one) and math.isfinite(other) for one, other in pairwise(values)) else "."
 
 
 def smoothed(values: Sequence[float], across: Sequence[float], over: float) -> list[float]:
@@ -117,8 +131,11 @@ def smoothed(values: Sequence[float], across: Sequence[float], over: float) -> l
 
 
 def label_of(run: Run) -> str:
-    """A run's name as matplotlib takes it: a dollar begins no formula, an underscore hides nothing."""
-    return f"{' ' if run.name.startswith('_') else ''}{run.name}".replace("$", r"\$")
+    """A run's name for matplotlib: a dollar begins no formula, an underscore hides nothing, a long one is cut."""
+    name, half = run.name, MOST_IN_LABEL // 2
+    if len(name) > MOST_IN_LABEL:
+        name = f"{name[:half]}…{name[-half:]}"
+    return f"{' ' if name.startswith('_') else ''}{name}".replace("$", r"\$")
 
 
 @dataclass(frozen=True)
@@ -132,6 +149,7 @@ class Figure:
         up: What goes up, with its unit.
         draw: Draws a run; tells whether the run has anything to draw.
         metric: The metric that decides on epochs or steps.
+        same_lines: Whether several runs often have the very same line.
     """
 
     name: str
@@ -140,14 +158,18 @@ class Figure:
     draw: Draw
     metric: str = ""
     across: str = ""
+    same_lines: bool = False
 
 
 FIGURES = (
     Figure("top1", "Validation top-1", "fraction of the images", partial(draw_metric, TOP1), TOP1),
     Figure("top5", "Validation top-5", "fraction of the images", partial(draw_metric, TOP5), TOP5),
     Figure("loss", "Training loss: pale each report, strong smoothed", "nats", draw_loss, "train/loss"),
-    Figure("lr", "Learning rate", "learning rate", partial(draw_metric, "lr"), "lr"),
-    Figure("momentum", "Momentum, or AdamW's first beta", "momentum", partial(draw_metric, "momentum"), "momentum"),
+    Figure("lr", "Learning rate", "learning rate", partial(draw_metric, "lr"), "lr", same_lines=True),
+    Figure(
+        "momentum", "Momentum, or AdamW's first beta", "momentum", partial(draw_metric, "momentum"), "momentum",
+        same_lines=True,
+    ),
     Figure(
         "top1_over_time", "Validation top-1 over time", "fraction of the images", draw_over_time,
         across="minutes of training and validation",
@@ -170,7 +192,11 @@ def draw_curves(runs: Sequence[Run], out: Path) -> list[Drawn]:
         figure = matplotlib.figure.Figure(figsize=(8, 5), layout="constrained")
         axes = figure.add_subplot()
         by_epoch = all(run.epochs(shown.metric) is not None for run in runs if shown.metric in run.series)
-        count = sum(shown.draw(by_epoch, axes, run, style_of(place)) for place, run in enumerate(runs))
+        widths = widths_of(len(runs)) if shown.same_lines else [None] * len(runs)
+        count = sum(
+            shown.draw(by_epoch, axes, run, style_of(place) | {"linewidth": width})
+            for place, (run, width) in enumerate(zip(runs, widths, strict=True))
+        )
         target = out / f"{shown.name}.png"
         if not count:
             target.unlink(missing_ok=True)
@@ -182,10 +208,16 @@ def draw_curves(runs: Sequence[Run], out: Path) -> list[Drawn]:
         if shown.metric == "train/loss":
             cut_spikes(axes)
         add_legend(axes, count, len(runs))
-        with writing_durably(target) as file:
+        with writing_durably(target) as file, warnings.catch_warnings():
+            warnings.filterwarnings("ignore", "Glyph")  # The font has not every script's; the tables have the name.
             figure.savefig(file, format="png", dpi=110, metadata={"Description": fingerprint(axes)})
         drawn.append(Drawn(target, shown.title))
     return drawn
+
+
+def widths_of(count: int) -> list[float | None]:
+    """The widths of so many lines, each thinner than the one below it."""
+    return [WIDEST + (THINNEST - WIDEST) * place / max(1, count - 1) for place in range(count)]
 
 
 def cut_spikes(axes: Axes) -> None:
@@ -206,6 +238,7 @@ def fingerprint(axes: Axes) -> str:
     lines = [
         (
             *(str(line.get_label()), str(line.get_color()), str(line.get_linestyle()), line.get_alpha()),
+            *(line.get_linewidth(), str(line.get_marker())),
             np.asarray(line.get_xydata(), dtype=float).tolist(),
         )
         for line in axes.lines

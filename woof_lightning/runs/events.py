@@ -2,18 +2,26 @@
 
 from __future__ import annotations
 
+import math
 import struct
+from bisect import bisect_left
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
+from functools import lru_cache
+from itertools import compress
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
     from tensorboard.compat.proto.event_pb2 import Event
+    from tensorboard.compat.proto.tensor_pb2 import TensorProto
 
 EVENTS_PATTERN = "*tfevents*"
 PERCENT = 0.01
-HEADER_BYTES, FOOTER_BYTES = 12, 4
+# A record's length with its checksum, and the checksum of its content.
+HEADER, FOOTER = struct.Struct("<QI"), struct.Struct("<I")
+LENGTH_BYTES = 8
+TORN = "ends within a record"
 REST_SHOWN = "what was written before is shown"
 
 
@@ -131,12 +139,14 @@ class Events:
     Args:
         series: By this project's names.
         unknown: The tags of all other scalars.
-        notes: What a reader should know of damaged files.
+        damages: What a reader should know of damaged files.
+        restarts: Where the program began anew in the same folder, or went on from an earlier step.
     """
 
     series: dict[str, Series]
     unknown: list[str]
-    notes: list[str]
+    damages: list[str]
+    restarts: list[str]
 
 
 def event_files(folder: Path) -> list[Path]:
@@ -145,41 +155,111 @@ def event_files(folder: Path) -> list[Path]:
 
 
 def read_events(files: Sequence[Path]) -> Events:
-    """Reads event files of one run, each a sitting; where a later one begins, it replaces what the earlier had.
+    """Reads event files of one run, each a sitting.
+
+    Where a known tag goes back to an earlier step, the program began anew or went on from a checkpoint: what it had
+    written since it was at that step before is replaced by what comes.
 
     Args:
         files: The files, in the order in which they were begun.
     """
-    found: dict[str, dict[int, tuple[float, float]]] = {}
-    notes = []
-    before_s = 0.0
-    for file in files:
-        sitting: dict[str, dict[int, tuple[float, float]]] = {}
-        start_s = last_s = None
-        # Counted first: of a run that goes on, more may be read than there were.
-        whole, torn = count_records(file)
-        read = 0
-        for event in events_of(file):
-            read += 1
-            start_s = event.wall_time if start_s is None else start_s
-            last_s = event.wall_time
-            for tag, value in scalars(event):
-                sitting.setdefault(tag, {})[event.step] = (value, before_s + event.wall_time - start_s)
-        if read < whole:
-            notes.append(f"{file.name} is damaged after {read} records; {REST_SHOWN}")
-        elif torn:
-            notes.append(f"{file.name} ends within a record; {REST_SHOWN}")
-        for tag, values in sitting.items():
-            first = min(values)
-            kept = {step: point for step, point in found.get(tag, {}).items() if step < first}
-            found[tag] = kept | values
-        before_s += 0.0 if start_s is None or last_s is None else last_s - start_s
-    known = tags_of_program(found)
+    sittings = [Sitting.read(file) for file in files]
+    tags = {tag for sitting in sittings for tag, *_ in sitting.scalars}
+    known = tags_of_program(tags)
+    history, clock = History(), Clock()
+    for sitting in sittings:
+        clock.begin(sitting)
+        for tag, step, value, wall_s in sitting.scalars:
+            if tag in known:
+                history.add(tag, step, value, clock.elapsed_s(wall_s))
     series: dict[str, Series] = {}
     for tag, meaning in sorted(known.items(), key=lambda item: item[1].by_epoch):
-        if tag in found and meaning.name not in series:
-            series[meaning.name] = _series(found[tag], meaning)
-    return Events(series, sorted(found.keys() - known.keys()), notes)
+        written = history.series.get(tag, Series())
+        if written.step and meaning.name not in series:
+            series[meaning.name] = _meant(written, meaning)
+    damages = [f"{sitting.file.name} {sitting.damage}; {REST_SHOWN}" for sitting in sittings if sitting.damage]
+    return Events(series, sorted(tags - known.keys()), damages, history.restarts)
+
+
+@dataclass(frozen=True)
+class Sitting:
+    """What one event file holds.
+
+    Args:
+        file: The file.
+        start_s: The wall time of its first record.
+        scalars: Tag, step, value and wall time of each scalar.
+        damage: What is wrong with its end, if anything.
+    """
+
+    file: Path
+    start_s: float
+    scalars: list[tuple[str, int, float, float]]
+    damage: str
+
+    @classmethod
+    def read(cls, file: Path) -> Sitting:
+        """Reads a file."""
+        records, start_s = Records(file), math.inf
+        found = []
+        for event in records:
+            start_s = min(start_s, event.wall_time)
+            if event.step >= 0:  # Before its first step a training has nothing to say.
+                found += [(tag, event.step, value, event.wall_time) for tag, value in scalars(event)]
+        return cls(file, start_s, found, records.damage)
+
+
+class History:
+    """The values of a run by tag, of which a tag that goes back replaces what was written since."""
+
+    def __init__(self) -> None:
+        self.series: dict[str, Series] = {}
+        self.restarts: list[str] = []
+
+    def add(self, tag: str, step: int, value: float, elapsed_s: float) -> None:
+        """Takes the next value."""
+        series = self.series.setdefault(tag, Series())
+        if series.step and step < series.step[-1]:
+            self.restarts.append(f"it went back from step {series.step[-1]} to {step}: what came then is shown")
+            self._forget_since(series, step)
+        elif series.step and step == series.step[-1]:
+            series.value[-1], series.elapsed_s[-1] = value, elapsed_s
+            return
+        series.step.append(step)
+        series.value.append(value)
+        series.elapsed_s.append(elapsed_s)
+
+    def _forget_since(self, gone_back: Series, step: int) -> None:
+        place = bisect_left(gone_back.step, step)
+        # Other tags may count epochs, so the time tells what was written since.
+        since_s = gone_back.elapsed_s[place]
+        for series in self.series.values():
+            if series is not gone_back:
+                _keep(series, [at_s < since_s for at_s in series.elapsed_s])
+        _keep(gone_back, [earlier < step for earlier in gone_back.step])
+
+
+def _keep(series: Series, kept: Sequence[bool]) -> None:
+    series.step[:] = compress(series.step, kept)
+    series.value[:] = compress(series.value, kept)
+    series.elapsed_s[:] = compress(series.elapsed_s, kept)
+
+
+class Clock:
+    """The time since a training began, its pauses between two sittings left out."""
+
+    def __init__(self) -> None:
+        self._zero_s = self._last_s = 0.0
+
+    def begin(self, sitting: Sitting) -> None:
+        """Takes the next sitting, which may overlap those before."""
+        if sitting.scalars:
+            self._zero_s += max(0.0, sitting.start_s - self._last_s)
+            self._last_s = max(self._last_s, max(wall_s for *_, wall_s in sitting.scalars))
+
+    def elapsed_s(self, wall_s: float) -> float:
+        """Time since the training began, at a wall time of this sitting."""
+        return wall_s - self._zero_s
 
 
 def tags_of_program(tags: Iterable[str]) -> dict[str, Tag]:
@@ -188,46 +268,78 @@ def tags_of_program(tags: Iterable[str]) -> dict[str, Tag]:
     return max(TAGS.values(), key=lambda known: len(found & known.keys()))
 
 
-def events_of(file: Path) -> Iterator[Event]:
-    """The records of an event file, up to the first that is damaged."""
-    # Imported here: it takes a second, and most runs are read from metrics.csv.
-    from tensorboard.backend.event_processing.event_file_loader import LegacyEventFileLoader
-
-    yield from LegacyEventFileLoader(str(file)).Load()
-
-
 def scalars(event: Event) -> Iterator[tuple[str, float]]:
     """Tag and value of each scalar of a record."""
-    from tensorboard.util.tensor_util import make_ndarray
-
     for value in event.summary.value:
         if value.HasField("simple_value"):
             yield value.tag, value.simple_value
         elif value.HasField("tensor") and not value.tensor.tensor_shape.dim and value.tensor.dtype in (1, 2):
-            yield value.tag, float(make_ndarray(value.tensor))
+            number = _number(value.tensor)
+            if number is not None:
+                yield value.tag, number
 
 
-def count_records(file: Path) -> tuple[int, bool]:
-    """The whole records of a file, and whether it ends within one, because its writer was killed or still writes.
+def _number(tensor: TensorProto) -> float | None:
+    from tensorboard.util.tensor_util import make_ndarray
+
+    try:
+        return float(make_ndarray(tensor))
+    except (TypeError, ValueError):  # Without content.
+        return None
+
+
+class Records:
+    """The records of an event file, up to the first that is torn or damaged.
 
     A record is its length (8 bytes) and that number's checksum, the content, and the content's checksum
-    (https://www.tensorflow.org/tutorials/load_data/tfrecord).
+    (https://www.tensorflow.org/tutorials/load_data/tfrecord). TensorBoard's own reader does not tell a record that is
+    still being written from one that is damaged.
+
+    Args:
+        file: The file.
     """
-    size, place, whole = file.stat().st_size, 0, 0
-    with file.open("rb") as content:
-        while place + HEADER_BYTES <= size:
-            content.seek(place)
-            (length,) = struct.unpack("<Q", content.read(8))
-            place += HEADER_BYTES + length + FOOTER_BYTES
-            whole += place <= size
-    return whole, place != size
+
+    def __init__(self, file: Path) -> None:
+        self._file = file
+        self.damage = ""
+
+    def __iter__(self) -> Iterator[Event]:
+        # Imported here: it takes a second, and most runs are read from metrics.csv.
+        from google.protobuf.message import DecodeError  # type: ignore[import-untyped]
+        from tensorboard.compat.proto.event_pb2 import Event
+        from tensorboard.compat.tensorflow_stub.pywrap_tensorflow import masked_crc32c
+
+        checksum_of_length = lru_cache(masked_crc32c)  # Most records are of few lengths.
+        read = 0
+        with self._file.open("rb") as stream:
+            while header := stream.read(HEADER.size):
+                if len(header) < HEADER.size:
+                    self.damage = TORN
+                    return
+                length, checksum = HEADER.unpack(header)
+                if checksum_of_length(header[:LENGTH_BYTES]) != checksum:
+                    break
+                content, footer = stream.read(length), stream.read(FOOTER.size)
+                if len(footer) < FOOTER.size:
+                    self.damage = TORN
+                    return
+                if FOOTER.unpack(footer) != (masked_crc32c(content),):
+                    break
+                try:
+                    event = Event.FromString(content)
+                except DecodeError:
+                    break
+                yield event
+                read += 1
+            else:
+                return
+        self.damage = f"is damaged after {read} records"
 
 
-def _series(points: dict[int, tuple[float, float]], tag: Tag) -> Series:
-    steps = sorted(points)
+def _meant(series: Series, tag: Tag) -> Series:
     return Series(
-        [step + 1 - tag.first for step in steps],
-        [points[step][0] * tag.factor for step in steps],
-        [points[step][1] for step in steps],
+        [step + 1 - tag.first for step in series.step],
+        [value * tag.factor for value in series.value],
+        series.elapsed_s,
         tag.by_epoch,
     )

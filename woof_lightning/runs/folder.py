@@ -164,6 +164,11 @@ def make_folder(folder: Path, option: str) -> None:
         ) from error
 
 
+def exists(place: Path) -> bool:
+    """Whether something lies at a path; not where the path is too long, of which Path.exists makes an error."""
+    return os.path.exists(place)  # noqa: PTH110
+
+
 @contextmanager
 def made_folder(folder: Path, option: str) -> Iterator[None]:
     """A folder for what the block writes; a block that fails leaves no empty folder that was not there before.
@@ -175,7 +180,7 @@ def made_folder(folder: Path, option: str) -> Iterator[None]:
     Raises:
         UserError: When it cannot be made or written to.
     """
-    made = [place for place in (folder, *folder.parents) if not place.exists()]
+    made = [place for place in (folder, *folder.parents) if not exists(place)]
     make_folder(folder, option)
     try:
         yield

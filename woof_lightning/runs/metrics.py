@@ -15,6 +15,8 @@ REPORT_COLUMNS = ("train/loss", "train/acc1", "train/acc5", "lr", "momentum")
 EPOCH_COLUMNS = ("train/loss_epoch", "train/acc1_epoch", "train/acc5_epoch", "val/loss", "val/acc1", "val/acc5")
 COLUMNS = ("epoch", "step", *REPORT_COLUMNS, *EPOCH_COLUMNS)
 Row = dict[str, float]
+# As floats these would not be whole any more.
+MOST_STEPS = 2**53
 
 
 class MetricsFile:
@@ -122,7 +124,10 @@ def _as_numbers(row: Mapping[str, str]) -> Row:
     whole = ("epoch", "step")
     if not row.get("step"):
         raise ValueError("a row without its step")
-    return {name: int(cell) if name in whole else float(cell) for name, cell in row.items() if cell}
+    numbers = {name: int(cell) if name in whole else float(cell) for name, cell in row.items() if cell}
+    if not all(0 <= numbers[name] < MOST_STEPS for name in whole if name in numbers):
+        raise ValueError("a row without a step or epoch that can be")
+    return numbers
 
 
 def _as_text(row: Row) -> dict[str, str]:

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import csv
 import json
+import math
 import os
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
@@ -14,9 +16,10 @@ import yaml
 from woof_lightning.errors import UserError, raise_together
 from woof_lightning.runs.config import flatten
 from woof_lightning.runs.events import REST_SHOWN, Events, Series, event_files, read_events
-from woof_lightning.runs.folder import RunFolder
+from woof_lightning.runs.folder import RunFolder, exists
 from woof_lightning.runs.lr_curve import LRCurve, read_lr_curve
-from woof_lightning.runs.metrics import COLUMNS, read_columns, read_rows
+from woof_lightning.runs.metrics import COLUMNS, Row, read_columns, read_rows
+from woof_lightning.runs.tables import printable
 
 TOP1, TOP5 = "val/acc1", "val/acc5"
 FINISHED = "finished"
@@ -76,11 +79,11 @@ class Run:
         steps = 1.0 if series.by_epoch else self.steps_per_epoch
         return None if steps is None else [step / steps for step in series.step]
 
-    def steps(self, name: str) -> list[float]:
-        """The optimizer steps done at each value of a metric."""
+    def steps(self, name: str) -> list[float] | None:
+        """The optimizer steps done at each value of a metric; None where it cannot be told."""
         series = self.series[name]
-        steps = (self.steps_per_epoch or 1.0) if series.by_epoch else 1.0
-        return [step * steps for step in series.step]
+        steps = self.steps_per_epoch if series.by_epoch else 1.0
+        return None if steps is None else [step * steps for step in series.step]
 
 
 def steps_until(trained: Series, elapsed_s: float) -> int:
@@ -97,14 +100,14 @@ def find_runs(folders: Sequence[Path]) -> list[Path]:
     """
     problems, found = [], []
     for folder in folders:
-        if not folder.is_dir():
+        if not exists(folder) or not folder.is_dir():
             problems.append(f"{folder} is no folder: expected that of a run, or one that holds runs")
             continue
         inside = [folder] if is_run(folder) else [place for place in folders_below(folder) if is_run(place)]
         if not inside:
             problems.append(
-                f"{folder} holds no run: there is no metrics.csv and no TensorBoard event file in it; expected the "
-                "folder of a run (above lr_find or checkpoints), or one that holds runs"
+                f"{folder} holds no run: there is no metrics.csv of this project and no TensorBoard event file in it; "
+                "expected the folder of a run (above lr_find or checkpoints), or one that holds runs"
             )
         found += inside
     raise_together(problems, NOT_COMPARED)
@@ -116,9 +119,12 @@ def find_runs(folders: Sequence[Path]) -> list[Path]:
 
 
 def is_run(folder: Path) -> bool:
-    """Whether a folder holds metrics, events, or at least a sweep."""
+    """Whether a folder holds metrics, events, or at least a sweep; one that may not be read may."""
     run = RunFolder(folder)
-    return has_own_metrics(run) or (run.lr_find / "curve.csv").is_file() or bool(event_files(folder))
+    try:
+        return has_own_metrics(run) or (run.lr_find / "curve.csv").is_file() or bool(event_files(folder))
+    except PermissionError:
+        return True
 
 
 def has_own_metrics(place: RunFolder) -> bool:
@@ -150,34 +156,45 @@ def read_run(folder: Path, name: str) -> Run:
     """Reads a run.
 
     Raises:
-        UserError: When it holds nothing that can be compared, naming the tags that it does hold.
+        UserError: When it holds nothing that can be compared, naming the tags that it does hold, or may not be read.
     """
-    place = RunFolder(folder)
-    run = Run(folder, name, config=_config(place), result=_result(place))
+    try:
+        return _read_run(Run(folder, name), RunFolder(folder))
+    except PermissionError as error:
+        raise UserError(
+            f"{error.filename} cannot be read ({error.strerror}): make it readable for this user"
+        ) from error
+
+
+def _read_run(run: Run, place: RunFolder) -> Run:
+    run.config = _parsed(run, place.config, lambda text: flatten(yaml.safe_load(text)))
+    run.result = _parsed(run, place.result, json.loads)
+    _leave_out_odd_results(run)
     _add_sweep(run, place)
     if has_own_metrics(place):
         _add_own_metrics(run, place)
         run.state = _state(run)
         return run
-    events = read_events(event_files(folder))
-    run.notes += events.notes
+    events = read_events(event_files(place.path))
+    run.notes += events.damages + events.restarts
     _add_events(run, events)
     begun = run.config.keys() >= OWN_SETTINGS
     if not run.series and run.sweep is None and not begun:
-        tags = ", ".join(events.unknown) or "none"
-        raise UserError(f"{folder} has events, but none whose meaning is known; its tags: {tags}")
+        tags = ", ".join(map(printable, events.unknown)) or "none"
+        problem = f"{place.path} has no value whose meaning is known; the tags of its events: {tags}"
+        raise UserError("; ".join([problem, *run.notes]))
     run.state = _state(run) if begun else _state_of_another_program(run)
     return run
 
 
 def short_names(folders: Sequence[Path]) -> list[str]:
     """The last part of each path, or as many of its parts as tell it from all others; on one line."""
-    parts = [folder.resolve().parts for folder in folders]
+    parts = [tuple(map(printable, folder.resolve().parts)) for folder in folders]
     for length in range(1, max((len(path) for path in parts), default=1) + 1):
         names = ["/".join(path[-length:]) for path in parts]
         if len(set(names)) == len(names):
             break
-    return ["".join(letter if letter.isprintable() else "?" for letter in name) for name in names]
+    return names
 
 
 def differences(runs: Iterable[Run]) -> dict[str, list[str]]:
@@ -202,7 +219,10 @@ def _has_otherwise(config: dict[str, Any], key: str) -> bool:
 
 def _add_own_metrics(run: Run, place: RunFolder) -> None:
     rows, damage = read_rows(place.metrics)
-    for row in rows:
+    rising = rows_that_count(rows)
+    if len(rising) < len(rows):
+        run.notes.append(f"{place.metrics.name} goes back to an earlier step: what came then is shown")
+    for row in rising:
         for name, value in row.items():
             if name != "step":
                 series = run.series.setdefault(name, Series())
@@ -216,6 +236,16 @@ def _add_own_metrics(run: Run, place: RunFolder) -> None:
             run.series[name].elapsed_s = list(times_s)
 
 
+def rows_that_count(rows: Sequence[Row]) -> list[Row]:
+    """The rows without those that a later one replaces, because it is of the same step or an earlier one."""
+    rising: list[Row] = []
+    for row in rows:
+        while rising and rising[-1]["step"] >= row["step"]:
+            rising.pop()
+        rising.append(row)
+    return rising
+
+
 def _add_events(run: Run, events: Events) -> None:
     run.series = dict(events.series)
     _count_steps_of_an_epoch(run)
@@ -224,8 +254,8 @@ def _add_events(run: Run, events: Events) -> None:
         if name.startswith("val/") and run.known_steps_per_epoch is None and counts_epochs(series, trained):
             first = series.step[0]
             run.series[name] = replace(series, step=[step - first + 1 for step in series.step], by_epoch=True)
-    if TOP1 not in run.series and events.unknown:
-        run.notes.append(f"no top-1 is known; its other tags: {', '.join(events.unknown[:MOST_TAGS])}")
+    if run.series and TOP1 not in run.series and events.unknown:
+        run.notes.append(f"no top-1 is known; its other tags: {', '.join(map(printable, events.unknown[:MOST_TAGS]))}")
 
 
 def counts_epochs(validated: Series, trained: Series) -> bool:
@@ -242,7 +272,7 @@ def _count_steps_of_an_epoch(run: Run) -> None:
     validated = run.series.get(TOP1) or run.series.get("val/loss", Series())
     epoch_of_step = dict(zip(epoch.step, epoch.value, strict=True))
     steps = [step / (epoch_of_step[step] + 1) for step in validated.step if step in epoch_of_step]
-    run.known_steps_per_epoch = max(steps, default=None)
+    run.known_steps_per_epoch = max(filter(None, steps), default=None)
 
 
 def _times_of_events(run: Run, place: RunFolder) -> list[float]:
@@ -250,7 +280,7 @@ def _times_of_events(run: Run, place: RunFolder) -> list[float]:
     if TOP1 not in run.series:
         return []
     events = read_events(event_files(place.path))
-    run.notes += events.notes
+    run.notes += events.damages
     seen = events.series.get(TOP1, Series())
     times_s = dict(zip(seen.step, seen.elapsed_s, strict=True))
     steps = [round(epoch) for epoch in run.epochs(TOP1) or []] if seen.by_epoch else run.series[TOP1].step
@@ -261,7 +291,9 @@ def _state(run: Run) -> str:
     if run.result.get("status") == FINISHED:
         return FINISHED
     now = "going on" if RunFolder(run.path).is_locked() else "unfinished"
-    return f"{now}, {_epochs_done(run) or 0} of {run.config.get('trainer.max_epochs')} epochs"
+    wished = run.config.get("trainer.max_epochs")
+    of = f" of {wished}" if isinstance(wished, int) and wished > 0 else ""  # -1: until a time or step.
+    return f"{now}, {_epochs_done(run) or 0}{of} epochs"
 
 
 def _state_of_another_program(run: Run) -> str:
@@ -277,28 +309,47 @@ def _epochs_done(run: Run) -> int | None:
     return int(epochs[-1] + 1e-6) if epochs else None
 
 
-def _config(place: RunFolder) -> dict[str, Any]:
+def _parsed(run: Run, file: Path, parse: Callable[[str], Any]) -> dict[str, Any]:
+    """What a file of a run holds; nothing, and a note, where that is no mapping."""
     try:
-        return flatten(yaml.safe_load(place.config.read_text()))
-    except (OSError, ValueError, yaml.YAMLError, AttributeError):
+        found = parse(file.read_text())
+    except FileNotFoundError:
         return {}
+    except (ValueError, TypeError, AttributeError, yaml.YAMLError, RecursionError):
+        found = None
+    if isinstance(found, dict):
+        return found
+    run.notes.append(f"{file.name} cannot be read")
+    return {}
 
 
-def _result(place: RunFolder) -> dict[str, Any]:
-    try:
-        found = json.loads(place.result.read_text())
-    except (OSError, ValueError):
-        return {}
-    return found if isinstance(found, dict) else {}
+def _leave_out_odd_results(run: Run) -> None:
+    """Drops what somebody else wrote into a result.json under a known name."""
+    for name in ("train_s", "images_per_s", "elapsed_s"):
+        value = run.result.get(name)
+        numbers = value if name == "elapsed_s" and isinstance(value, list) else [value]
+        if value is not None and not all(map(_is_number, numbers)):
+            del run.result[name]
+            run.notes.append(f"{RunFolder(run.path).result.name}: {name} is no number")
+
+
+def _is_number(value: Any) -> bool:
+    return isinstance(value, (int, float)) and not isinstance(value, bool) and math.isfinite(value)
 
 
 def _add_sweep(run: Run, place: RunFolder) -> None:
     file = place.lr_find / "curve.csv"
     try:
         run.sweep = read_lr_curve(file) if file.is_file() else None
-    except (KeyError, ValueError, TypeError):
+    except (KeyError, ValueError, TypeError, csv.Error):
         run.notes.append(f"{file.relative_to(run.path)} cannot be read")
 
 
 def _shown(value: Any) -> str:
-    return value if isinstance(value, str) else json.dumps(value)
+    """A setting on one line."""
+    if isinstance(value, str):
+        return printable(value)
+    try:
+        return json.dumps(value, default=str)
+    except (TypeError, ValueError):  # Keys that JSON has not.
+        return printable(str(value))

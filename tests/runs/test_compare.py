@@ -632,6 +632,26 @@ def test_a_run_begun_anew_that_has_not_validated_has_no_accuracy(tmp_path: Path)
     assert (TOP1 in run.series, run.series["train/loss"].value) == (False, [3.0])
 
 
+def test_epochs_that_go_on_are_kept_where_the_steps_begin_anew(tmp_path: Path) -> None:
+    """As pytorch-nn-tools has it after a checkpoint."""
+    with SummaryWriter(str(tmp_path)) as writer:
+        start_s = time.time()
+        for epoch in range(3):
+            for step in range(1, 11):
+                count = step if epoch == 2 else 10 * epoch + step
+                writer.add_scalar("train.loss", 1.0 + epoch, count, walltime=start_s + 10 * epoch + step)
+            writer.add_scalar("avg.val.acc1", 10.0 * epoch, epoch, walltime=start_s + 10 * epoch + 10.5)
+    run = read_run(tmp_path, "resumed")
+    assert run.epochs(TOP1) == [1, 2, 3]
+    assert run.series["train/loss"].value == [3.0] * 10
+    assert run.notes == ["it went back from step 20 to 1: what came then is shown"]
+
+
+def test_epochs_alone_may_go_back(tmp_path: Path) -> None:
+    values = {"avg.val.acc1": [(0, 10.0), (1, 20.0), (2, 30.0), (1, 40.0)]}
+    assert read_run(write_events(tmp_path, values), "again").series[TOP1].value == pytest.approx([0.1, 0.4])
+
+
 def test_a_tag_that_is_not_known_may_go_back(tmp_path: Path) -> None:
     """As a curve per epoch, with its own places as steps."""
     curve = {"precision over recall": [(0, 0.5), (1, 0.4), (0, 0.6)]}

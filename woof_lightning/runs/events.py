@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 import struct
 from bisect import bisect_left
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import lru_cache
 from itertools import compress
@@ -166,15 +166,16 @@ def read_events(files: Sequence[Path]) -> Events:
     sittings = [Sitting.read(file) for file in files]
     tags = {tag for sitting in sittings for tag, *_ in sitting.scalars}
     known = tags_of_program(tags)
-    history, clock = History(), Clock()
+    history, clock = History(known), Clock()
     for sitting in sittings:
         clock.begin(sitting)
         for tag, step, value, wall_s in sitting.scalars:
             if tag in known:
                 history.add(tag, step, value, clock.elapsed_s(wall_s))
+    history.end()
     series: dict[str, Series] = {}
     for tag, meaning in sorted(known.items(), key=lambda item: item[1].by_epoch):
-        written = history.series.get(tag, Series())
+        written = history.series[tag]
         if written.step and meaning.name not in series:
             series[meaning.name] = _meant(written, meaning)
     damages = [f"{sitting.file.name} {sitting.damage}; {REST_SHOWN}" for sitting in sittings if sitting.damage]
@@ -210,18 +211,27 @@ class Sitting:
 
 
 class History:
-    """The values of a run by tag, of which a tag that goes back replaces what was written since."""
+    """The values of a run by tag, of which a tag that goes back replaces what was written since.
 
-    def __init__(self) -> None:
-        self.series: dict[str, Series] = {}
+    Tags by epoch are in doubt after tags by step went back: pytorch-nn-tools counts its steps anew when it goes on from
+    a checkpoint, and its epochs not. The next epoch tells; until it comes, they are taken for replaced.
+
+    Args:
+        known: What the tags mean.
+    """
+
+    def __init__(self, known: Mapping[str, Tag]) -> None:
+        self.series = {tag: Series() for tag in known}
         self.restarts: list[str] = []
+        self._known = known
+        self._in_doubt_since_s: dict[str, float] = {}
 
     def add(self, tag: str, step: int, value: float, elapsed_s: float) -> None:
         """Takes the next value."""
-        series = self.series.setdefault(tag, Series())
+        series = self.series[tag]
+        self._in_doubt_since_s.pop(tag, None)
         if series.step and step < series.step[-1]:
-            self.restarts.append(f"it went back from step {series.step[-1]} to {step}: what came then is shown")
-            self._forget_since(series, step)
+            self._go_back(tag, step)
         elif series.step and step == series.step[-1]:
             series.value[-1], series.elapsed_s[-1] = value, elapsed_s
             return
@@ -229,17 +239,28 @@ class History:
         series.value.append(value)
         series.elapsed_s.append(elapsed_s)
 
-    def _forget_since(self, gone_back: Series, step: int) -> None:
+    def end(self) -> None:
+        """Drops what is still in doubt."""
+        for tag, since_s in self._in_doubt_since_s.items():
+            _keep_until(self.series[tag], since_s)
+
+    def _go_back(self, tag: str, step: int) -> None:
+        gone_back = self.series[tag]
         place = bisect_left(gone_back.step, step)
-        # Other tags may count epochs, so the time tells what was written since.
         since_s = gone_back.elapsed_s[place]
-        for series in self.series.values():
-            if series is not gone_back:
-                _keep(series, [at_s < since_s for at_s in series.elapsed_s])
-        _keep(gone_back, [earlier < step for earlier in gone_back.step])
+        if not self._known[tag].by_epoch:
+            self.restarts.append(f"it went back from step {gone_back.step[-1]} to {step}: what came then is shown")
+            for other, series in self.series.items():
+                if self._known[other].by_epoch:
+                    self._in_doubt_since_s[other] = min(since_s, self._in_doubt_since_s.get(other, since_s))
+                else:
+                    _keep_until(series, since_s)
+        for values in (gone_back.step, gone_back.value, gone_back.elapsed_s):
+            del values[place:]
 
 
-def _keep(series: Series, kept: Sequence[bool]) -> None:
+def _keep_until(series: Series, end_s: float) -> None:
+    kept = [at_s < end_s for at_s in series.elapsed_s]
     series.step[:] = compress(series.step, kept)
     series.value[:] = compress(series.value, kept)
     series.elapsed_s[:] = compress(series.elapsed_s, kept)

@@ -225,7 +225,7 @@ def test_the_words_of_the_finders_page_hold() -> None:
 
 
 POST = ROOT / "docs" / "results" / "imagewoof-128"
-POST_IN_BF16 = POST.with_name("imagewoof-128-bf16")
+POST_IN_FP32 = POST.with_name("imagewoof-128-fp32")
 
 
 def test_the_compared_runs_are_those_that_are_committed(tmp_path: Path) -> None:
@@ -243,7 +243,7 @@ def test_the_compared_runs_are_those_that_are_committed(tmp_path: Path) -> None:
         assert same(file) == same(committed / file.name), f"run `make docs`: {file.name}"
 
 
-@pytest.mark.parametrize("folder", [POST, POST_IN_BF16], ids=lambda folder: folder.name)
+@pytest.mark.parametrize("folder", [POST, POST_IN_FP32], ids=lambda folder: folder.name)
 def test_the_hand_rolled_loop_s_first_epochs_are_those_of_fit(folder: Path) -> None:
     fit, by_hand = (
         [row for row in read_metrics(folder / name / "metrics.csv") if row["epoch"] < 3]
@@ -275,10 +275,10 @@ def test_the_words_of_the_results_page_hold() -> None:
     assert f"{here} here, where the post has {theirs}: {less} points less" in text
     top5 = [best[name]["val/acc5"] for name in (done[0], done[-1])]
     assert f"is {top5[0]:.3f} in the first experiment, of which the post says about 0.96, and {top5[1]:.3f} in" in text
-    in_bf16 = best_top1(POST_IN_BF16 / "adamw_onecycle" / "result.json")
-    assert f"{100 * (in_bf16 - top1['adamw_onecycle']):+.1f} points, less than seeds spread" in text
-    above = (f"{100 * (0.799 - value):.1f}" for value in (top1["adamw_onecycle"], in_bf16))
-    assert "{} points above in fp32, {} in bf16".format(*above) in text
+    in_fp32 = {name: best_top1(POST_IN_FP32 / name / "result.json") for name in ("sgd_step", "adamw_onecycle")}
+    assert f"top-1 [{enumerated(f'{value:.3f}' for value in in_fp32.values())}](" in text
+    assert f"{enumerated(f'{100 * (in_fp32[name] - top1[name]):+.1f}' for name in in_fp32)} points. AdamW's" in text
+    assert f"{100 * (0.799 - top1['adamw_onecycle']):.1f} points above." in text
     assert top1["adamw_onecycle"] > 0.799 - 0.015
     epochs = {name: validations(POST / name) for name in done}
     rates = {name: [row["lr"] for row in read_metrics(POST / name / "metrics.csv") if "lr" in row] for name in done}
@@ -297,7 +297,7 @@ def test_the_words_of_the_results_page_hold() -> None:
     seen = enumerated(f"{rows[39]['train/acc1_epoch']:.3f}" for rows in epochs.values())
     assert f"(every tenth of 71; crops and flips) is {seen}." in text
     for rows in epochs.values():
-        assert min(rows, key=lambda epoch: rows[epoch]["val/loss"]) >= 38
+        assert min(rows, key=lambda epoch: rows[epoch]["val/loss"]) >= 35
 
 
 def test_the_words_on_the_head_hold() -> None:

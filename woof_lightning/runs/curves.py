@@ -29,7 +29,7 @@ MOST_IN_LEGEND = len(COLOURS) * len(LINE_STYLES)
 SMOOTHED_EPOCHS, SMOOTHED_REPORTS = 1.0, 10.0
 MOST_IN_LABEL = 40
 # The first line's width and the last one's where lines lie on each other: the thin one lies on the thick one.
-WIDEST, THINNEST = 5.0, 1.2
+WIDEST, THINNEST = 8.0, 1.2
 
 
 @dataclass(frozen=True)
@@ -216,8 +216,10 @@ def draw_curves(runs: Sequence[Run], out: Path) -> list[Drawn]:
 
 
 def widths_of(count: int) -> list[float | None]:
-    """The widths of so many lines, each thinner than the one below it."""
-    return [WIDEST + (THINNEST - WIDEST) * place / max(1, count - 1) for place in range(count)]
+    """The widths of so many lines, each thinner than the one below it by the same factor; one alone is as others."""
+    if count == 1:
+        return [None]
+    return [WIDEST * (THINNEST / WIDEST) ** (place / (count - 1)) for place in range(count)]
 
 
 def cut_spikes(axes: Axes) -> None:

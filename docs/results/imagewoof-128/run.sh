@@ -4,13 +4,23 @@
 #
 #   sh docs/results/imagewoof-128/run.sh imagewoof2-160.tgz [PRECISION [RUN…]]    # from the repository; RUN: see the end
 #
-# What is finished is left alone, what was cut goes on. The runs lie in runs/imagewoof-128; their records are copied here.
+# PRECISION is bf16-mixed or 32-true. What is finished is left alone, what was cut goes on. The runs lie in runs/imagewoof-128,
+# their records are copied here; those of fp32 lie in folders of the same names with -fp32.
 set -eu
-archive=$1
+archive=${1:?expected the archive of images: sh run.sh imagewoof2-160.tgz}
 precision=${2:-bf16-mixed}
 shift "$(($# < 2 ? 1 : 2))"
-here=$(dirname "$0")
-runs=runs/imagewoof-128
+case $precision in
+    bf16-mixed) suffix= ;;
+    32-true) suffix=-fp32 ;;
+    *)
+        echo "PRECISION $precision: expected bf16-mixed or 32-true" >&2
+        exit 2
+        ;;
+esac
+results=$(dirname "$0")/..
+here=$results/imagewoof-128$suffix
+runs=runs/imagewoof-128$suffix
 # glibc then keeps freed memory, which the next step takes again: faster, same results (docs/results/cpu-speed).
 export MALLOC_MMAP_MAX_=0 MALLOC_TRIM_THRESHOLD_=1000000000000
 
@@ -22,10 +32,10 @@ settings() {
 # RUN TARGET
 record() {
     mkdir -p "$2"
-    for file in config.yaml metrics.csv result.json lr_find; do
-        if [ -e "$runs/$1/$file" ]; then cp -r "$runs/$1/$file" "$2"; fi
+    for file in "$runs/$1"/config.yaml "$runs/$1"/metrics.csv "$runs/$1"/result.json "$runs/$1"/lr_find \
+        "$runs/$1"/events.out.tfevents.*; do
+        if [ -e "$file" ]; then cp -r "$file" "$2"; fi
     done
-    cp "$runs/$1"/events.out.tfevents.* "$2"
 }
 
 # shellcheck disable=SC2046  # The settings are separate words.
@@ -64,7 +74,7 @@ three_epochs_by_hand() {
 head_of_1000() {
     [ -e "$runs/head1000/result.json" ] || woof fit $(settings adamw_onecycle) --trainer.max_epochs 20 \
         --model.num_classes 1000 --name head1000 --resume
-    record head1000 "$here/../imagewoof-128-20epochs-head1000/seed0"
+    record head1000 "$results/imagewoof-128-20epochs-head1000$suffix/seed0"
 }
 
 all="adamw_onecycle adamw_onecycle-lr_find adamw_onecycle-hand_rolled sgd_step sgd_step-lr_find sgd_step_found_lr

@@ -483,7 +483,7 @@ def test_an_ignite_engine_at_its_end_starts_over() -> None:
 
 
 def test_fastai_warns_when_it_is_imported() -> None:
-    """See find_loop in loops/verb.py."""
+    """See import_quietly in loops/verb.py."""
     code = "import fastai.learner, fastai.optimizer, fastai.callback.progress, fastai.data.core"
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert "torch.jit.script" in done.stderr

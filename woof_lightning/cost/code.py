@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import Any
 
 from woof_lightning.cost.arms import PACKAGE, Arm
+from woof_lightning.loops.verb import import_quietly
 
 SKIPPED = {tokenize.COMMENT, tokenize.NL, tokenize.INDENT, tokenize.DEDENT, tokenize.ENCODING, tokenize.ENDMARKER}
 
@@ -66,12 +67,12 @@ def imported_names(text: str, packages: tuple[str, ...]) -> dict[str, Any]:
     found: dict[str, Any] = {}
     for node in ast.walk(ast.parse(text)):
         if isinstance(node, ast.ImportFrom) and node.module and node.module.split(".")[0] in packages:
-            module = importlib.import_module(node.module)
+            module = import_quietly(node.module)
             found |= {alias.asname or alias.name: getattr(module, alias.name) for alias in node.names}
         elif isinstance(node, ast.Import):
             for alias in node.names:
                 if alias.name.split(".")[0] in packages:
-                    importlib.import_module(alias.name)
+                    import_quietly(alias.name)
     return found
 
 

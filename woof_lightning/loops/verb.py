@@ -9,6 +9,7 @@ import warnings
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, fields, replace
 from pathlib import Path
+from types import ModuleType
 from typing import Any, cast
 
 import yaml
@@ -88,11 +89,15 @@ def find_loop(name: str) -> Callable[[Experiment, LoopRun], None]:
                 f"woof loop {name} needs {package}, which is not installed: install the extra `peers` "
                 "(pip install '.[peers]' in the project's folder, or make setup)"
             )
-    with warnings.catch_warnings():
-        # fastai 2.8 calls what torch 2.14 deprecates, when it is imported.
-        warnings.filterwarnings("ignore", message=".*torch.jit.script.*")
-        module = importlib.import_module(f"woof_lightning.loops.{name}")
+    module = import_quietly(f"woof_lightning.loops.{name}")
     return cast(Callable[[Experiment, LoopRun], None], module.train)
+
+
+def import_quietly(name: str) -> ModuleType:
+    """Imports a module without the warning of fastai 2.8, which calls what torch 2.14 deprecates."""
+    with warnings.catch_warnings():
+        warnings.filterwarnings("ignore", message=".*torch.jit.script.*")
+        return importlib.import_module(name)
 
 
 def parse(name: str, args: Sequence[str]) -> Call:

@@ -570,6 +570,14 @@ def test_damaged_files_of_a_run_are_told(tmp_path: Path, file: str, content: str
     compare([folder], tmp_path / "out")
 
 
+@pytest.mark.parametrize("name", ["config.yaml", "result.json"])
+def test_a_folder_in_a_file_s_place_is_told(tmp_path: Path, name: str) -> None:
+    folder = write_run(tmp_path / "run", [0.3])
+    (folder / name).unlink()
+    (folder / name).mkdir()
+    assert read_run(folder, "run").notes == [f"{name} cannot be read"]
+
+
 def test_what_an_earlier_comparison_left_goes(tmp_path: Path) -> None:
     a, b = write_run(tmp_path / "a", [0.1], lr=0.1), write_run(tmp_path / "b", [0.1], lr=0.2)
     compare([a, b], tmp_path / "out")

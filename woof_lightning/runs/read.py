@@ -315,7 +315,9 @@ def _parsed(run: Run, file: Path, parse: Callable[[str], Any]) -> dict[str, Any]
         found = parse(file.read_text())
     except FileNotFoundError:
         return {}
-    except (ValueError, TypeError, AttributeError, yaml.YAMLError, RecursionError):
+    except PermissionError:
+        raise
+    except (OSError, ValueError, TypeError, AttributeError, yaml.YAMLError, RecursionError):
         found = None
     if isinstance(found, dict):
         return found

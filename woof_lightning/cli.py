@@ -99,12 +99,12 @@ def has_no_reader() -> bool:
 def mendable(error: OSError | RuntimeError) -> UserError | None:
     """What the user can do about files, a full disk or loading processes; None for other errors."""
     from woof_lightning.recipe.loading import worker_problem
-    from woof_lightning.runs.folder import exists, write_problem
+    from woof_lightning.runs.folder import exists, read_problem, write_problem
 
     if isinstance(error, OSError):
         file = Path(os.fsdecode(error.filename or "a file of the run"))
         if error.errno == errno.EACCES and exists(file) and not os.access(file, os.R_OK):
-            return UserError(f"{file} cannot be read ({error.strerror}): make it readable for this user")
+            return UserError(read_problem(file, error))
         vanished = error.errno == errno.ENOENT and not file.parent.exists()
         if vanished or is_disk_error(error):
             return UserError(write_problem(file, error, "run the command again (a run goes on with --resume)"))

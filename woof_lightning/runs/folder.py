@@ -228,6 +228,11 @@ def zip_problem(file: Path) -> str | None:
     return f"it is damaged (the checksum of {damaged} does not hold)" if damaged else None
 
 
+def read_problem(file: Path, error: OSError) -> str:
+    """Why a file that is there could not be read, and what to do about it."""
+    return f"{file} cannot be read ({error.strerror}): make it readable for this user"
+
+
 GO_ON = "go on with --resume, or choose another place with --runs_dir"
 
 

@@ -16,7 +16,7 @@ import yaml
 from woof_lightning.errors import UserError, raise_together
 from woof_lightning.runs.config import flatten
 from woof_lightning.runs.events import REST_SHOWN, Events, Series, event_files, read_events
-from woof_lightning.runs.folder import RunFolder, exists
+from woof_lightning.runs.folder import RunFolder, exists, read_problem
 from woof_lightning.runs.lr_curve import LRCurve, read_lr_curve
 from woof_lightning.runs.metrics import COLUMNS, Row, read_columns, read_rows
 from woof_lightning.runs.tables import printable
@@ -161,9 +161,7 @@ def read_run(folder: Path, name: str) -> Run:
     try:
         return _read_run(Run(folder, name), RunFolder(folder))
     except PermissionError as error:
-        raise UserError(
-            f"{error.filename} cannot be read ({error.strerror}): make it readable for this user"
-        ) from error
+        raise UserError(read_problem(Path(error.filename), error)) from error
 
 
 def _read_run(run: Run, place: RunFolder) -> Run:

@@ -12,10 +12,10 @@ import pytest
 import torch
 
 from woof_lightning.cli import main
-from woof_lightning.recipe import synthetic
-from woof_lightning.recipe.config import DataConfig
-from woof_lightning.recipe.images import ImageIndex, index_folder
-from woof_lightning.recipe.imagewoof import prepare_data
+from woof_lightning.data import synthetic
+from woof_lightning.data.config import DataConfig
+from woof_lightning.data.images import ImageIndex, index_folder
+from woof_lightning.data.imagewoof import prepare_data
 
 CONFIGS = Path(__file__).parents[1] / "configs"
 

@@ -12,16 +12,17 @@ PACKAGE = Path(__file__).parents[1] / "woof_lightning"
 MAY_IMPORT = {
     "errors": set(),
     "locks": set(),
-    "recipe": {"errors", "locks"},
+    "data": {"errors", "locks"},
+    "recipe": {"data", "errors"},
     "runs": {"errors", "locks"},
-    "lit": {"recipe", "runs", "errors"},
-    "loops": {"recipe", "runs", "errors"},
-    "cost": {"lit", "loops", "recipe", "runs", "errors"},
-    "cli": {"cost", "lit", "loops", "recipe", "runs", "errors"},
+    "lit": {"recipe", "data", "runs", "errors"},
+    "loops": {"recipe", "data", "runs", "errors"},
+    "cost": {"lit", "loops", "recipe", "data", "runs", "errors"},
+    "cli": {"cost", "lit", "loops", "recipe", "data", "runs", "errors"},
     "__main__": {"cli"},
     "__init__": set(),
 }
-NEVER_IN = {"recipe": {"lightning"}, "runs": {"lightning", "torch", "torchvision"}, "errors": {"lightning", "torch"}}
+NEVER_IN = {"data": {"lightning"}, "recipe": {"lightning"}, "runs": {"lightning", "torch", "torchvision"}, "errors": {"lightning", "torch"}}
 
 
 def modules() -> list[Path]:

@@ -125,7 +125,7 @@ def test_unreadable_image_stops_before_anything_is_written(woof: Woof, small_fol
 
 
 def test_no_network_leaves_nothing_behind(woof: Woof, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("woof_lightning.recipe.imagewoof.BASE_URL", "http://127.0.0.1:9/")
+    monkeypatch.setattr("woof_lightning.data.imagewoof.BASE_URL", "http://127.0.0.1:9/")
     outcome = woof("fit", "--config", CONFIGS / "adamw_onecycle.yaml")
     assert outcome.code == 2
     assert "imagewoof2-320.tgz could not be downloaded" in outcome.err

@@ -98,7 +98,7 @@ def has_no_reader() -> bool:
 
 def mendable(error: OSError | RuntimeError) -> UserError | None:
     """What the user can do about files, a full disk or loading processes; None for other errors."""
-    from woof_lightning.recipe.loading import worker_problem
+    from woof_lightning.data.workers import worker_problem
     from woof_lightning.runs.folder import exists, read_problem, write_problem
 
     if isinstance(error, OSError):
@@ -239,9 +239,9 @@ def data(args: Sequence[str]) -> None:
     _check_one_place(options, "root", "archive", "variant")
     root = options.root or Path("data")
 
-    from woof_lightning.recipe.config import VARIANTS, DataConfig
-    from woof_lightning.recipe.images import check_images, class_counts
-    from woof_lightning.recipe.imagewoof import data_folder, prepare_data
+    from woof_lightning.data.config import VARIANTS, DataConfig
+    from woof_lightning.data.images import check_images, class_counts
+    from woof_lightning.data.imagewoof import data_folder, prepare_data
 
     if options.variant is None and options.folder is None:
         if options.archive is not None:

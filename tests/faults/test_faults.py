@@ -253,8 +253,8 @@ def test_a_hanging_worker_is_told(options: list[str], place: Path) -> None:
     code = (
         "import sys, time\n"
         "from pathlib import Path\n"
-        "from woof_lightning.recipe import loading\n"
-        "loading.WORKER_TIMEOUT_S = 3\n"
+        "from woof_lightning.data import loading, workers\n"
+        "workers.WORKER_TIMEOUT_S = 3\n"
         "real = loading.read_image\n"
         "loading.read_image = lambda file: time.sleep(1e6) if Path('hang').exists() else real(file)\n"
         "from woof_lightning.cli import main\n"

@@ -14,15 +14,16 @@ import torch_lr_finder
 from lightning.pytorch import Trainer
 from torch import Tensor, nn
 
+from woof_lightning.data.config import DataConfig
+from woof_lightning.data.images import ImageIndex
+from woof_lightning.data.loading import train_loader
+from woof_lightning.data.transforms import normalise
 from woof_lightning.lit.classifier import WoofClassifier
 from woof_lightning.lit.datamodule import ImagewoofDataModule
 from woof_lightning.lit.lr_finder import LRFound, lr_find
-from woof_lightning.recipe.config import DataConfig, ModelConfig
-from woof_lightning.recipe.images import ImageIndex
-from woof_lightning.recipe.loading import train_loader
+from woof_lightning.recipe.config import ModelConfig
 from woof_lightning.recipe.model import build_net
 from woof_lightning.recipe.optim import build_optimizer
-from woof_lightning.recipe.transforms import normalise
 from woof_lightning.runs.lr_curve import LRCurve, steepest
 
 ARCH, STEPS = "shufflenet_v2_x0_5", 30

@@ -20,15 +20,15 @@ from tests.conftest import Woof
 from tests.faults.harness import last_step
 from tests.faults.harness import woof as start_woof
 from tests.same import difference
+from woof_lightning.data.config import DataConfig
+from woof_lightning.data.images import ImageIndex
+from woof_lightning.data.loading import EpochSampler, train_loader
 from woof_lightning.errors import NonFiniteLossError, StoppedBySignal, UserError
 from woof_lightning.lit.checkpoints import DurableCheckpointIO
 from woof_lightning.lit.classifier import WoofClassifier
 from woof_lightning.lit.datamodule import ImagewoofDataModule
 from woof_lightning.lit.stopping import STOP_SIGNALS, NonFiniteLossGuard, SaveEvery, StopOnSignal, signals_to_handle
 from woof_lightning.recipe.checkpoint import read_checkpoint
-from woof_lightning.recipe.config import DataConfig
-from woof_lightning.recipe.images import ImageIndex
-from woof_lightning.recipe.loading import EpochSampler, train_loader
 from woof_lightning.runs.folder import RunFolder
 from woof_lightning.runs.metrics import read_metrics
 

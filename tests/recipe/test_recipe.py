@@ -14,12 +14,13 @@ from hypothesis import strategies as st
 from torch import nn
 from torch.optim import SGD, AdamW, RMSprop
 
+from woof_lightning.data.config import DataConfig, usable_cores
+from woof_lightning.data.transforms import IMAGENET_MEAN, IMAGENET_STD, eval_transform, normalise, train_transform
 from woof_lightning.errors import UserError
-from woof_lightning.recipe.config import DataConfig, ModelConfig, usable_cores
+from woof_lightning.recipe.config import ModelConfig
 from woof_lightning.recipe.metrics import per_image, training_report
 from woof_lightning.recipe.model import build_net
 from woof_lightning.recipe.optim import build_optimizer, build_schedule, learning_rates, optimizer_report
-from woof_lightning.recipe.transforms import IMAGENET_MEAN, IMAGENET_STD, eval_transform, normalise, train_transform
 
 NET = nn.Linear(2, 2)
 

@@ -11,10 +11,10 @@ import torch.nn.functional as F
 
 from woof_lightning.cost.arms import ARMS, LIGHTNING_FILES, Arm, default_bar, fit, trainer_options
 from woof_lightning.cost.ready import ReadyExperiment
+from woof_lightning.data.loading import Batch
+from woof_lightning.data.transforms import normalise
 from woof_lightning.errors import UserError
-from woof_lightning.recipe.loading import Batch
 from woof_lightning.recipe.optim import learning_rates
-from woof_lightning.recipe.transforms import normalise
 from woof_lightning.runs.folder import RunFolder
 
 # Each adds to those before it. The first is the loop alone.

@@ -11,13 +11,14 @@ from torch import Tensor, nn
 from torch.optim import Optimizer
 from torch.utils.data import DataLoader, Dataset
 
+from woof_lightning.data.config import DataConfig
+from woof_lightning.data.images import ImageIndex, Sample
+from woof_lightning.data.loading import Batch, EpochSampler, Key
+from woof_lightning.data.randomness import own_randomness
 from woof_lightning.loops.experiment import Experiment, TrainerConfig
-from woof_lightning.recipe.config import DataConfig, ModelConfig
-from woof_lightning.recipe.images import ImageIndex, Sample
-from woof_lightning.recipe.loading import Batch, EpochSampler, Key
+from woof_lightning.recipe.config import ModelConfig
 from woof_lightning.recipe.model import build_net
 from woof_lightning.recipe.optim import Schedule, build_optimizer, build_schedule
-from woof_lightning.recipe.randomness import own_randomness
 
 CLASSES = 10
 TINY = "tiny"

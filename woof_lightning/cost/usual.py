@@ -9,10 +9,10 @@ from lightning.pytorch import LightningModule
 from torch import Tensor, nn
 from torchmetrics.classification import MulticlassAccuracy
 
+from woof_lightning.data.loading import Batch
+from woof_lightning.data.transforms import normalise
 from woof_lightning.recipe.config import ModelConfig
-from woof_lightning.recipe.loading import Batch
 from woof_lightning.recipe.optim import build_optimizer, build_schedule
-from woof_lightning.recipe.transforms import normalise
 
 
 class UsualClassifier(LightningModule):

@@ -13,15 +13,16 @@ from lightning.pytorch.utilities.types import OptimizerLRSchedulerConfig
 from torch import Tensor, nn
 from torchmetrics import MeanMetric
 
+from woof_lightning.data.config import DataConfig
+from woof_lightning.data.images import ImageIndex
+from woof_lightning.data.loading import Batch
+from woof_lightning.data.transforms import normalise
 from woof_lightning.errors import UserError
 from woof_lightning.recipe.checkpoint import RECIPE_KEY, TrainedRecipe, check_same_classes, recipe_of
-from woof_lightning.recipe.config import DataConfig, ModelConfig
-from woof_lightning.recipe.images import ImageIndex
-from woof_lightning.recipe.loading import Batch
+from woof_lightning.recipe.config import ModelConfig
 from woof_lightning.recipe.metrics import METRICS, epoch_means, per_image, training_report
 from woof_lightning.recipe.model import build_net, check_arch, outputs_for
 from woof_lightning.recipe.optim import build_optimizer, build_schedule, optimizer_report, resolve_optimizer
-from woof_lightning.recipe.transforms import normalise
 
 NEVER = sys.maxsize
 # The reports so far of an epoch that was cut, for its mean.

@@ -23,6 +23,7 @@ from lightning.pytorch.cli import LightningArgumentParser, LightningCLI
 from lightning.pytorch.loggers import Logger
 from lightning.pytorch.utilities import rank_zero_only
 
+from woof_lightning.data.config import DataConfig, data_problems
 from woof_lightning.errors import UserError, raise_together
 from woof_lightning.lit.checkpoints import DurableCheckpointIO
 from woof_lightning.lit.classifier import WoofClassifier
@@ -39,7 +40,7 @@ from woof_lightning.lit.trainer import (
     run_loggers,
 )
 from woof_lightning.recipe.checkpoint import check_same_images, read_checkpoint, recipe_of
-from woof_lightning.recipe.config import DataConfig, ModelConfig, data_problems, model_problems
+from woof_lightning.recipe.config import ModelConfig, model_problems
 from woof_lightning.runs.command_line import CALL_KEYS, NOT_SAVED, SEED_KEYS, call_problems, default_name, readable
 from woof_lightning.runs.config import check_resumable
 from woof_lightning.runs.draw import draw_lr_curve

@@ -9,18 +9,12 @@ from typing import Any, cast
 from lightning.pytorch import LightningDataModule, Trainer
 from torch.utils.data import DataLoader
 
+from woof_lightning.data.config import DataConfig
+from woof_lightning.data.images import ImageIndex
+from woof_lightning.data.imagewoof import open_data, prepare_checked_data
+from woof_lightning.data.loading import Batch, EpochSampler, check_batch_size, train_loader, val_loader
+from woof_lightning.data.workers import check_shared_memory
 from woof_lightning.errors import UserError
-from woof_lightning.recipe.config import DataConfig
-from woof_lightning.recipe.images import ImageIndex
-from woof_lightning.recipe.imagewoof import open_data, prepare_checked_data
-from woof_lightning.recipe.loading import (
-    Batch,
-    EpochSampler,
-    check_batch_size,
-    check_shared_memory,
-    train_loader,
-    val_loader,
-)
 
 
 class ImagewoofDataModule(LightningDataModule):

@@ -10,11 +10,11 @@ from accelerate import Accelerator
 from accelerate.state import AcceleratorState
 from accelerate.utils import tqdm
 
+from woof_lightning.data.transforms import normalise
 from woof_lightning.loops.experiment import Experiment
 from woof_lightning.loops.run import LoopRun
 from woof_lightning.recipe.metrics import SplitMeans, training_report
 from woof_lightning.recipe.optim import Schedule, optimizer_report
-from woof_lightning.recipe.transforms import normalise
 
 
 def train(experiment: Experiment, run: LoopRun) -> None:

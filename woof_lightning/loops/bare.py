@@ -5,11 +5,11 @@ from __future__ import annotations
 import torch
 import torch.nn.functional as F
 
+from woof_lightning.data.transforms import normalise
 from woof_lightning.loops.experiment import Experiment
 from woof_lightning.loops.run import LoopRun
 from woof_lightning.recipe.metrics import SplitMeans, training_report
 from woof_lightning.recipe.optim import optimizer_report
-from woof_lightning.recipe.transforms import normalise
 
 
 def train(experiment: Experiment, run: LoopRun) -> None:

@@ -11,10 +11,11 @@ from torch import nn
 from torch.optim import Optimizer
 from torch.utils.data import DataLoader
 
+from woof_lightning.data.config import DataConfig
+from woof_lightning.data.images import ImageIndex
+from woof_lightning.data.loading import Batch, train_loader, val_loader
 from woof_lightning.errors import UserError, raise_together
-from woof_lightning.recipe.config import DataConfig, ModelConfig
-from woof_lightning.recipe.images import ImageIndex
-from woof_lightning.recipe.loading import Batch, train_loader, val_loader
+from woof_lightning.recipe.config import ModelConfig
 from woof_lightning.recipe.model import build_net
 from woof_lightning.recipe.optim import Schedule, build_optimizer, build_schedule
 

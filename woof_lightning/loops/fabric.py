@@ -10,11 +10,11 @@ from lightning.fabric import Fabric
 from lightning.fabric.loggers.tensorboard import TensorBoardLogger
 from tqdm import tqdm
 
+from woof_lightning.data.transforms import normalise
 from woof_lightning.loops.experiment import Experiment
 from woof_lightning.loops.run import LoopRun
 from woof_lightning.recipe.metrics import SplitMeans, training_report
 from woof_lightning.recipe.optim import optimizer_report
-from woof_lightning.recipe.transforms import normalise
 
 
 def train(experiment: Experiment, run: LoopRun) -> None:

@@ -13,12 +13,12 @@ from fastai.data.core import DataLoaders
 from fastai.learner import Learner
 from fastai.optimizer import OptimWrapper
 
+from woof_lightning.data.transforms import normalise
 from woof_lightning.errors import UserError
 from woof_lightning.loops.experiment import Experiment
 from woof_lightning.loops.run import LoopRun
 from woof_lightning.recipe.metrics import SplitMeans, training_report
 from woof_lightning.recipe.optim import Schedule, optimizer_report
-from woof_lightning.recipe.transforms import normalise
 
 
 def train(experiment: Experiment, run: LoopRun) -> None:

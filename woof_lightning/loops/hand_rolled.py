@@ -27,11 +27,11 @@ from pytorch_nn_tools.train.progress import ProgressTracker
 from torch import Tensor, nn
 from torch.optim import Optimizer
 
+from woof_lightning.data.transforms import normalise
 from woof_lightning.loops.experiment import Experiment
 from woof_lightning.loops.run import LoopRun
 from woof_lightning.recipe.metrics import SplitMeans, per_image, training_report
 from woof_lightning.recipe.optim import Schedule, optimizer_report
-from woof_lightning.recipe.transforms import normalise
 
 
 def train(experiment: Experiment, run: LoopRun) -> None:

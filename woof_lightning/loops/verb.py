@@ -15,12 +15,14 @@ from typing import Any, cast
 import yaml
 from jsonargparse import ActionConfigFile, ArgumentError, ArgumentParser, Namespace  # type: ignore[attr-defined]
 
+from woof_lightning.data.config import DataConfig, data_problems
+from woof_lightning.data.imagewoof import prepare_checked_data
+from woof_lightning.data.loading import check_batch_size
+from woof_lightning.data.workers import check_shared_memory
 from woof_lightning.errors import UserError, raise_together
 from woof_lightning.loops.experiment import Experiment, TrainerConfig, trainer_problems
 from woof_lightning.loops.run import LoopRun
-from woof_lightning.recipe.config import DataConfig, ModelConfig, data_problems, model_problems
-from woof_lightning.recipe.imagewoof import prepare_checked_data
-from woof_lightning.recipe.loading import check_batch_size, check_shared_memory
+from woof_lightning.recipe.config import ModelConfig, model_problems
 from woof_lightning.recipe.model import check_arch, outputs_for
 from woof_lightning.recipe.optim import resolve_optimizer
 from woof_lightning.runs.command_line import CALL_KEYS, NOT_SAVED, call_problems, default_name, readable

@@ -1,1 +1,1 @@
-"""What is trained: data, net, optimizer, schedule, metrics. Knows nothing of any loop."""
+"""What is trained: settings, net, optimizer, schedule and metrics. Knows nothing of any loop."""

@@ -11,9 +11,10 @@ from typing import Any
 import torch
 from torch import nn
 
+from woof_lightning.data.config import DataConfig
+from woof_lightning.data.images import ImageIndex
 from woof_lightning.errors import UserError
-from woof_lightning.recipe.config import DataConfig, ModelConfig
-from woof_lightning.recipe.images import ImageIndex
+from woof_lightning.recipe.config import ModelConfig
 from woof_lightning.recipe.model import build_net
 
 RECIPE_KEY = "recipe"

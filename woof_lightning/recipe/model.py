@@ -8,9 +8,9 @@ import torch
 import torchvision
 from torch import nn
 
+from woof_lightning.data.images import ImageIndex
+from woof_lightning.data.randomness import own_randomness
 from woof_lightning.errors import UserError
-from woof_lightning.recipe.images import ImageIndex
-from woof_lightning.recipe.randomness import own_randomness
 
 # These return extra outputs while training unless told not to.
 ARCHS_WITH_AUXILIARY_HEADS = ("googlenet", "inception_v3")

@@ -8,10 +8,10 @@ from pathlib import Path
 
 import torch
 
+from woof_lightning.data.images import read_untrusted_image
+from woof_lightning.data.transforms import eval_transform, normalise
 from woof_lightning.errors import UserError
 from woof_lightning.recipe.checkpoint import net_of, read_checkpoint, recipe_of
-from woof_lightning.recipe.images import read_untrusted_image
-from woof_lightning.recipe.transforms import eval_transform, normalise
 
 
 @dataclass(frozen=True)

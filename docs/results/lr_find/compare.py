@@ -28,16 +28,17 @@ from lightning.pytorch import Callback as LightningCallback
 from lightning.pytorch import Trainer
 from torch import Tensor, nn
 
+from woof_lightning.data.config import DataConfig
+from woof_lightning.data.images import index_folder
+from woof_lightning.data.loading import train_loader
+from woof_lightning.data.transforms import normalise
 from woof_lightning.lit.classifier import WoofClassifier
 from woof_lightning.lit.datamodule import ImagewoofDataModule
 from woof_lightning.lit.lr_finder import lr_find
 from woof_lightning.lit.quiet import quieten_libraries
-from woof_lightning.recipe.config import DataConfig, ModelConfig
-from woof_lightning.recipe.images import index_folder
-from woof_lightning.recipe.loading import train_loader
+from woof_lightning.recipe.config import ModelConfig
 from woof_lightning.recipe.model import build_net
 from woof_lightning.recipe.optim import build_optimizer, resolve_optimizer
-from woof_lightning.recipe.transforms import normalise
 from woof_lightning.runs.lr_curve import LRCurve
 
 # What the post took from its sweep.

@@ -10,9 +10,9 @@ import torch
 import torchvision
 from PIL import Image
 
+from woof_lightning.data import images
+from woof_lightning.data.images import check_images, index_folder, read_image
 from woof_lightning.errors import UnreadableImageError, UserError
-from woof_lightning.recipe import images
-from woof_lightning.recipe.images import check_images, index_folder, read_image
 
 
 def test_index_is_sorted_and_labels_follow_the_folders(small_folder: Path) -> None:

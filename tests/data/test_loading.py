@@ -11,10 +11,11 @@ from hypothesis import given
 from hypothesis import strategies as st
 from torch.utils.data import DataLoader
 
+from woof_lightning.data.config import DataConfig
+from woof_lightning.data.images import ImageIndex, index_folder
+from woof_lightning.data.loading import Batch, EpochSampler, train_loader, val_loader
+from woof_lightning.data.workers import check_shared_memory
 from woof_lightning.errors import UnreadableImageError, UserError, user_message
-from woof_lightning.recipe.config import DataConfig
-from woof_lightning.recipe.images import ImageIndex, index_folder
-from woof_lightning.recipe.loading import Batch, EpochSampler, check_shared_memory, train_loader, val_loader
 
 CONFIG = DataConfig(variant="synthetic", image_size=32, batch_size=100, num_workers=0)
 
@@ -130,7 +131,7 @@ def test_a_worker_that_hangs_ends_with_its_process() -> None:
     script = (
         "import time\n"
         "from torch.utils.data import DataLoader\n"
-        "from woof_lightning.recipe.loading import leave_stopping_to_the_trainer\n"
+        "from woof_lightning.data.workers import leave_stopping_to_the_trainer\n"
         "class Hanging:\n"
         "    def __len__(self): return 1\n"
         "    def __getitem__(self, index): time.sleep(1000)\n"
@@ -145,7 +146,7 @@ def test_too_little_shared_memory_is_refused(tmp_path: Path, monkeypatch: pytest
     class Usage:
         free = 64_000_000
 
-    monkeypatch.setattr("woof_lightning.recipe.loading.shutil.disk_usage", lambda _: Usage)
+    monkeypatch.setattr("woof_lightning.data.workers.shutil.disk_usage", lambda _: Usage)
     config = DataConfig(num_workers=4)
     with pytest.raises(UserError, match="shared memory.*64 MB free.*--shm-size"):
         check_shared_memory(config, tmp_path)

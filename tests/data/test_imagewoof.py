@@ -17,11 +17,11 @@ from typing import Any
 
 import pytest
 
+from woof_lightning.data import imagewoof
+from woof_lightning.data.config import DataConfig
+from woof_lightning.data.images import index_folder
+from woof_lightning.data.imagewoof import MIB, Archive, Breed, download, open_data, prepare_data, unpack
 from woof_lightning.errors import UserError
-from woof_lightning.recipe import imagewoof
-from woof_lightning.recipe.config import DataConfig
-from woof_lightning.recipe.images import index_folder
-from woof_lightning.recipe.imagewoof import MIB, Archive, Breed, download, open_data, prepare_data, unpack
 
 TOP = "imagewoof2-160"
 

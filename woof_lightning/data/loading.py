@@ -2,11 +2,6 @@
 
 from __future__ import annotations
 
-import multiprocessing
-import os
-import shutil
-import signal
-import threading
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -15,21 +10,17 @@ import torch
 from torch import Tensor, nn
 from torch.utils.data import DataLoader, Dataset, Sampler
 
+from woof_lightning.data.config import DataConfig
+from woof_lightning.data.images import ImageIndex, Sample, read_image
+from woof_lightning.data.randomness import derived_seed, own_randomness
+from woof_lightning.data.transforms import eval_transform, train_transform
+from woof_lightning.data.workers import worker_options
 from woof_lightning.errors import UserError
-from woof_lightning.recipe.config import DataConfig
-from woof_lightning.recipe.dead_workers import tell_dead_workers_while_waiting
-from woof_lightning.recipe.images import ImageIndex, Sample, read_image
-from woof_lightning.recipe.randomness import derived_seed, own_randomness
-from woof_lightning.recipe.transforms import eval_transform, train_transform
 
 # What the sampler hands to the dataset. The epoch travels with the index because persistent workers
 # keep their own copy of the dataset, which a later set_epoch in the main process would not reach.
 Key = tuple[int, int]
 Batch = tuple[Tensor, Tensor]
-
-BATCHES_AHEAD_PER_WORKER = 2
-# A batch that takes longer will never come.
-WORKER_TIMEOUT_S = 300
 
 
 class ImageDataset(Dataset[Any]):
@@ -167,79 +158,12 @@ def val_loader(index: ImageIndex, config: DataConfig, *, batches: int | None = N
 
 
 def _loader(dataset: ImageDataset, sampler: EpochSampler, batch_size: int, config: DataConfig) -> DataLoader[Batch]:
-    workers = config.worker_count
-    if workers:
-        tell_dead_workers_while_waiting(WORKER_TIMEOUT_S)
     return DataLoader(
         dataset,
         batch_size=batch_size,
         sampler=sampler,
-        num_workers=workers,
-        persistent_workers=workers > 0,
-        prefetch_factor=BATCHES_AHEAD_PER_WORKER if workers else None,
-        timeout=WORKER_TIMEOUT_S if workers else 0,
-        worker_init_fn=leave_stopping_to_the_trainer,
         pin_memory=config.pin_memory,
         # Without a generator of its own a loader draws its workers' base seed from the global one.
         generator=torch.Generator().manual_seed(0),
+        **worker_options(config.worker_count),
     )
-
-
-def leave_stopping_to_the_trainer(_: int) -> None:
-    """Lets a worker outlive the signals after which the training process still finishes its step.
-
-    A terminal sends Ctrl-C to all processes, and schedulers send SIGTERM to all. The training process's own SIGTERM
-    ends the worker still: it is how Python ends one that hangs.
-    """
-    for name in ("SIGINT", "SIGUSR1"):
-        if hasattr(signal, name):
-            signal.signal(getattr(signal, name), signal.SIG_IGN)
-    if hasattr(signal, "sigwaitinfo"):  # Only there is the sender told.
-        signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGTERM})
-        threading.Thread(target=end_when_the_parent_says_so, daemon=True).start()
-
-
-def end_when_the_parent_says_so() -> None:
-    """Waits for SIGTERM from the parent process, whatever others send."""
-    while signal.sigwaitinfo({signal.SIGTERM}).si_pid != os.getppid():
-        pass
-    os._exit(0)
-
-
-def worker_problem(error: BaseException) -> UserError | None:
-    """What to do about a worker that died or hangs, which is ended; None for any other error."""
-    text = str(error)
-    if "DataLoader timed out" in text:
-        for worker in multiprocessing.active_children():  # One that hangs would keep this process from ending.
-            worker.kill()
-        return UserError(
-            f"no batch came from the loading processes in {WORKER_TIMEOUT_S} s: a slow or vanished disk, or a worker "
-            "that hangs; try data.num_workers 0 to see its error"
-        )
-    if "DataLoader worker" not in text:
-        return None
-    first = text.splitlines()[0]
-    return UserError(
-        f"a loading process died ({first}): most often memory ran out, or shared memory (/dev/shm) did; lower "
-        "data.num_workers or data.batch_size, enlarge /dev/shm (docker run --shm-size=1g), or set data.num_workers 0"
-    )
-
-
-def check_shared_memory(config: DataConfig, folder: Path = Path("/dev/shm")) -> None:
-    """Raises a UserError when workers' batches would not fit into shared memory.
-
-    Workers hand batches over through /dev/shm; where it is too small (64 MB in a default container)
-    they die with a bus error.
-    """
-    if not folder.is_dir():
-        return
-    image_bytes = 3 * config.image_size**2
-    batches = config.worker_count * BATCHES_AHEAD_PER_WORKER + 1
-    needed_mb = batches * max(config.batch_size, config.eval_batch_size) * image_bytes / 1e6
-    free_mb = shutil.disk_usage(folder).free / 1e6
-    if config.worker_count and needed_mb > free_mb:
-        raise UserError(
-            f"data.num_workers is {config.worker_count}: their batches need about {needed_mb:.0f} MB of shared memory, "
-            f"but {folder} has {free_mb:.0f} MB free. Enlarge it (docker run --shm-size=1g), lower data.num_workers "
-            "or data.batch_size, or set data.num_workers 0"
-        )

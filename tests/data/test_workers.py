@@ -13,7 +13,7 @@ import pytest
 import torch
 from torch.utils.data import DataLoader
 
-from woof_lightning.recipe.dead_workers import tell_dead_workers_while_waiting
+from woof_lightning.data.workers import report_dead_workers_while_waiting
 
 pytestmark = pytest.mark.skipif(not hasattr(signal, "SIGCHLD"), reason="a system without SIGCHLD")
 
@@ -29,7 +29,7 @@ def die_while_busy(batches: Any) -> None:
 
 
 def test_a_death_is_told_at_the_next_batch() -> None:
-    tell_dead_workers_while_waiting(patience_s=60)
+    report_dead_workers_while_waiting(patience_s=60)
     batches = iter(loader())
     next(batches)
     die_while_busy(batches)
@@ -41,9 +41,9 @@ def test_a_death_is_told_at_the_next_batch() -> None:
 
 
 def test_pytorch_tells_a_death_anywhere() -> None:
-    """See ToldWhileWaiting: the day this fails it can go."""
+    """See DeathReportedWhileWaiting: the day this fails it can go."""
     code = (
-        "from tests.recipe.test_dead_workers import die_while_busy, loader\n"
+        "from tests.data.test_workers import die_while_busy, loader\n"
         "batches = iter(loader())\n"
         "next(batches)\n"
         "try:\n"

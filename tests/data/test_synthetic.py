@@ -8,9 +8,9 @@ import numpy as np
 import pytest
 import torch
 
+from woof_lightning.data import synthetic
+from woof_lightning.data.images import ImageIndex, Sample, read_image
 from woof_lightning.errors import UserError
-from woof_lightning.recipe import synthetic
-from woof_lightning.recipe.images import ImageIndex, Sample, read_image
 
 
 def test_drawing_is_the_same_every_time(drawn_root: Path, tmp_path: Path) -> None:
@@ -49,7 +49,7 @@ def test_somebody_s_own_folder_is_left_alone(tmp_path: Path) -> None:
 
 
 def test_two_processes_that_start_at_once_share_one_drawing(tmp_path: Path) -> None:
-    code = "import pathlib, sys, woof_lightning.recipe.synthetic as s; s.draw(pathlib.Path(sys.argv[1]))"
+    code = "import pathlib, sys, woof_lightning.data.synthetic as s; s.draw(pathlib.Path(sys.argv[1]))"
     both = [subprocess.Popen([sys.executable, "-c", code, tmp_path / "drawn"]) for _ in range(2)]
     assert [process.wait(60) for process in both] == [0, 0]
     assert [place.name for place in tmp_path.iterdir()] == ["drawn"]

@@ -19,11 +19,11 @@ from typing import BinaryIO, cast
 
 from tqdm import tqdm
 
+from woof_lightning.data import synthetic
+from woof_lightning.data.config import DataConfig
+from woof_lightning.data.images import SPLITS, ImageIndex, check_images, class_counts, index_folder, with_labels
+from woof_lightning.data.temporary import alone_at, temporary_folder_beside
 from woof_lightning.errors import UserError, is_disk_error
-from woof_lightning.recipe import synthetic
-from woof_lightning.recipe.config import DataConfig
-from woof_lightning.recipe.images import SPLITS, ImageIndex, check_images, class_counts, index_folder, with_labels
-from woof_lightning.recipe.temporary import alone_at, temporary_folder_beside
 
 BASE_URL = "https://s3.amazonaws.com/fast-ai-imageclas/"
 MIB = 2**20

@@ -20,8 +20,8 @@ from torch import Tensor
 from torchvision.io import ImageReadMode, decode_image, read_file
 from tqdm import tqdm
 
+from woof_lightning.data.config import usable_cores
 from woof_lightning.errors import UnreadableImageError, UserError
-from woof_lightning.recipe.config import usable_cores
 
 SPLITS = ("train", "val")
 # Decoded by torchvision's own libjpeg, libpng and libwebp, twice as fast as Pillow; Pillow takes the rest.

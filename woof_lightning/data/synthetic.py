@@ -14,8 +14,8 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
 
+from woof_lightning.data.temporary import alone_at, temporary_folder_beside
 from woof_lightning.errors import UserError
-from woof_lightning.recipe.temporary import alone_at, temporary_folder_beside
 
 SIZE_PX = 128
 IMAGES_PER_BREED = {"train": 48, "val": 16}

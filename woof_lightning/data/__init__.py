@@ -1,0 +1,1 @@
+"""The images: where they come from, their checks, transforms and loading."""

@@ -23,7 +23,7 @@ test-slow: $(ALL_READY)
 # Writes the figures and tables of the pages from docs/results.
 docs: $(ALL_READY)
 	$(BIN)/woof compare docs/results/imagewoof-128 --out docs/results/imagewoof-128/compared
-	$(BIN)/python -m woof_lightning.runs.pages README.md $$(find docs -name '*.md')
+	$(BIN)/python -m docs.generate
 
 setup: $(ALL_READY)
 

@@ -15,14 +15,22 @@ MAY_IMPORT = {
     "data": {"errors", "locks"},
     "recipe": {"data", "errors"},
     "runs": {"errors", "locks"},
-    "lit": {"recipe", "data", "runs", "errors"},
+    "compare": {"runs", "errors"},
+    "lit": {"compare", "recipe", "data", "runs", "errors"},
     "loops": {"recipe", "data", "runs", "errors"},
-    "cost": {"lit", "loops", "recipe", "data", "runs", "errors"},
-    "cli": {"cost", "lit", "loops", "recipe", "data", "runs", "errors"},
+    "cost": {"compare", "lit", "loops", "recipe", "data", "runs", "errors"},
+    "cli": {"compare", "cost", "lit", "loops", "recipe", "data", "runs", "errors"},
     "__main__": {"cli"},
     "__init__": set(),
 }
-NEVER_IN = {"data": {"lightning"}, "recipe": {"lightning"}, "runs": {"lightning", "torch", "torchvision"}, "errors": {"lightning", "torch"}}
+NO_TORCH = {"lightning", "torch", "torchvision"}
+NEVER_IN = {
+    "data": {"lightning"},
+    "recipe": {"lightning"},
+    "runs": NO_TORCH,
+    "compare": NO_TORCH,
+    "errors": NO_TORCH,
+}
 
 
 def modules() -> list[Path]:

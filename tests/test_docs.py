@@ -14,20 +14,21 @@ import pytest
 import yaml
 from PIL import Image
 
+from docs.generate.pages import BLOCK, pages, regenerated
+from docs.generate.post_tables import POST_TOP1, validations
+from woof_lightning.compare.comparison import compare
+from woof_lightning.compare.read import TOP1
 from woof_lightning.cost.draw import fingerprint
 from woof_lightning.cost.measure import RowsFile
 from woof_lightning.cost.parity import ARMS
 from woof_lightning.cost.summary import summary
 from woof_lightning.lit.cli import known_keys
-from woof_lightning.runs.compare import compare
-from woof_lightning.runs.lr_curve import read_lr_curve, suggest
+from woof_lightning.lit.lr_suggestion import suggest
+from woof_lightning.runs.lr_curve import read_lr_curve
 from woof_lightning.runs.metrics import read_metrics
-from woof_lightning.runs.pages import BLOCK, regenerated
-from woof_lightning.runs.post_tables import POST_TOP1, validations
-from woof_lightning.runs.read import TOP1
 
 ROOT = Path(__file__).parents[1]
-PAGES = [ROOT / "README.md", *sorted((ROOT / "docs").rglob("*.md"))]
+PAGES = pages()
 
 
 def words_of(page: str) -> str:

@@ -16,6 +16,7 @@ from dataclasses import asdict
 from importlib import metadata
 from pathlib import Path
 
+from woof_lightning.compare.tables import text_table
 from woof_lightning.errors import (
     INTERRUPTED_EXIT_CODE,
     NO_READER_EXIT_CODE,
@@ -28,7 +29,6 @@ from woof_lightning.errors import (
     user_message,
 )
 from woof_lightning.runs.command_line import Parser
-from woof_lightning.runs.tables import text_table
 
 # torch and Lightning take seconds to import, so each verb imports what it needs when it is called.
 
@@ -162,8 +162,8 @@ def validate(args: Sequence[str]) -> None:
     file = checkpoint_file(options.ckpt)
     data = {name: getattr(options, name) for name in ("root", "folder", "archive", "num_workers")}
 
+    from woof_lightning.compare.draw import draw_confusion
     from woof_lightning.lit.validate import validate as lightning_validate
-    from woof_lightning.runs.draw import draw_confusion
     from woof_lightning.runs.folder import made_folder, write_text_durably
 
     out = options.out or (file.parent.parent if file.parent.name == "checkpoints" else file.parent) / "validate"
@@ -220,7 +220,7 @@ def compare(args: Sequence[str]) -> None:
     parser.add_argument("--out", type=Path, help="folder for tables, figures and index.html")
     options = parser.parse_args(args)
 
-    from woof_lightning.runs.compare import compare as compare_runs
+    from woof_lightning.compare.comparison import compare as compare_runs
 
     found = compare_runs(options.runs, options.out)
     print("\n\n".join(found.lines()))

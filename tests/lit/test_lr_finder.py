@@ -20,7 +20,8 @@ from woof_lightning.errors import UserError
 from woof_lightning.lit.classifier import WoofClassifier
 from woof_lightning.lit.datamodule import ImagewoofDataModule
 from woof_lightning.lit.lr_finder import FEWEST_STEPS, lr_find
-from woof_lightning.runs.lr_curve import SMOOTHING, read_lr_curve, steepest, valley
+from woof_lightning.lit.lr_suggestion import SMOOTHING, steepest, valley
+from woof_lightning.runs.lr_curve import read_lr_curve
 
 SMALL = ("--num_training", "40", "--min_lr", "1e-5", "--max_lr", "10")
 SWEEP = Path("runs/adamw_onecycle/lr_find")

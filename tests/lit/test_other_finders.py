@@ -21,10 +21,11 @@ from woof_lightning.data.transforms import normalise
 from woof_lightning.lit.classifier import WoofClassifier
 from woof_lightning.lit.datamodule import ImagewoofDataModule
 from woof_lightning.lit.lr_finder import LRFound, lr_find
+from woof_lightning.lit.lr_suggestion import steepest
 from woof_lightning.recipe.config import ModelConfig
 from woof_lightning.recipe.model import build_net
 from woof_lightning.recipe.optim import build_optimizer
-from woof_lightning.runs.lr_curve import LRCurve, steepest
+from woof_lightning.runs.lr_curve import LRCurve
 
 ARCH, STEPS = "shufflenet_v2_x0_5", 30
 DATA: dict[str, Any] = {"variant": "synthetic", "image_size": 32, "batch_size": 16, "num_workers": 0}

@@ -8,11 +8,11 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from woof_lightning.compare.draw import COLOURS
+from woof_lightning.compare.tables import three_digits
 from woof_lightning.cost.features import FEATURES, SIDES
 from woof_lightning.cost.plan import AGAIN, OFF, ON, REAL_BATCH_SIZE, REAL_CONDITIONS, REFERENCE, WATERFALL
 from woof_lightning.cost.summary import STEP
-from woof_lightning.runs.cost_tables import figure as figure_of
-from woof_lightning.runs.draw import COLOURS
 from woof_lightning.runs.folder import writing_durably
 
 if TYPE_CHECKING:
@@ -79,7 +79,7 @@ def draw_fixed(axes: Axes, estimates: dict[tuple[str, str], Any]) -> None:
         errors = [[over["median"] - over["low"]], [over["high"] - over["median"]]]
         axes.barh(place, over["median"], xerr=errors, color=TWO[condition == ON], ecolor="0.3", capsize=2)
         axes.annotate(
-            figure_of(over["median"]),
+            three_digits(over["median"]),
             (max(over["high"], 0), place),
             xytext=(4, 0),
             textcoords="offset points",
@@ -108,7 +108,7 @@ def draw_waterfall(axes: Axes, estimates: dict[tuple[str, str], Any]) -> None:
             added = estimate["over"]["median"] if place else estimate["median"]
             axes.barh(place + offset, added, left=before, height=0.36, color=colour)
             axes.annotate(
-                figure_of(added, signed=place > 0),
+                three_digits(added, signed=place > 0),
                 (max(before + added, before), place + offset),
                 xytext=(4, 0),
                 textcoords="offset points",

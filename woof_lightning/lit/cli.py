@@ -23,6 +23,7 @@ from lightning.pytorch.cli import LightningArgumentParser, LightningCLI
 from lightning.pytorch.loggers import Logger
 from lightning.pytorch.utilities import rank_zero_only
 
+from woof_lightning.compare.draw import draw_lr_curve
 from woof_lightning.data.config import DataConfig, data_problems
 from woof_lightning.errors import UserError, raise_together
 from woof_lightning.lit.checkpoints import DurableCheckpointIO
@@ -43,7 +44,6 @@ from woof_lightning.recipe.checkpoint import check_same_images, read_checkpoint,
 from woof_lightning.recipe.config import ModelConfig, model_problems
 from woof_lightning.runs.command_line import CALL_KEYS, NOT_SAVED, SEED_KEYS, call_problems, default_name, readable
 from woof_lightning.runs.config import check_resumable
-from woof_lightning.runs.draw import draw_lr_curve
 from woof_lightning.runs.folder import RunFolder, made_folder, write_text_durably
 from woof_lightning.runs.metrics import MetricsFile
 from woof_lightning.runs.record import machine, versions

@@ -33,15 +33,8 @@ from torch.optim import Optimizer
 from torch.optim.lr_scheduler import CyclicLR, LRScheduler, OneCycleLR
 
 from woof_lightning.errors import UserError, raise_together
-from woof_lightning.runs.lr_curve import (
-    CLEAR,
-    FEWEST_POINTS,
-    SKIP_FIRST,
-    SKIP_LAST,
-    SMOOTHING,
-    LRCurve,
-    suggest,
-)
+from woof_lightning.lit.lr_suggestion import CLEAR, FEWEST_POINTS, SKIP_FIRST, SKIP_LAST, SMOOTHING, suggest
+from woof_lightning.runs.lr_curve import LRCurve
 
 FEWEST_STEPS = SKIP_FIRST + FEWEST_POINTS + SKIP_LAST
 RULES = {

@@ -21,7 +21,7 @@ esac
 results=$(dirname "$0")/..
 here=$results/imagewoof-128$suffix
 runs=runs/imagewoof-128$suffix
-# glibc then keeps freed memory, which the next step takes again: faster, same results (docs/results/cpu-speed).
+# glibc then keeps freed memory, which the next step takes again: faster, same results (docs/results/cpu_speed).
 export MALLOC_MMAP_MAX_=0 MALLOC_TRIM_THRESHOLD_=1000000000000
 
 settings() {

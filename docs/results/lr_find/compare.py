@@ -14,7 +14,6 @@ import gc
 import io
 import itertools
 import statistics
-import sys
 import tempfile
 from collections.abc import Callable, Iterable, Sequence
 from functools import partial
@@ -96,11 +95,13 @@ def torch_lr_finder(folder: Path, seed: int, optimizer: str, outputs: int) -> Fo
     class Batches(TrainDataLoaderIter):  # type: ignore[misc]
         """Says the epoch before each round."""
 
+        _iterator: Any
+
         def __next__(self) -> Any:
             try:
                 batch = next(self._iterator)
             except StopIteration:
-                loader.sampler.epoch += 1  # type: ignore[union-attr]
+                loader.sampler.epoch += 1
                 self._iterator = iter(loader)
                 batch = next(self._iterator)
             return self.inputs_labels_from_batch(batch)
@@ -126,7 +127,7 @@ def fastai(folder: Path, seed: int, optimizer: str, outputs: int) -> Found:
 
     class Epochs(Callback):  # type: ignore[misc]
         def before_epoch(self) -> None:
-            loader.sampler.set_epoch(self.epoch)  # type: ignore[union-attr]
+            loader.sampler.set_epoch(self.epoch)
 
     cls, _ = resolve_optimizer(optimizer)
     extra = {"momentum": 0.9} if optimizer == "sgd" else {}
@@ -155,8 +156,10 @@ def stated_optimizer(net: nn.Module, name: str, lr: float) -> torch.optim.Optimi
 
 
 def trainer(**options: Any) -> Trainer:
-    unseen = dict.fromkeys(("logger", "enable_checkpointing", "enable_progress_bar", "enable_model_summary"), False)
-    return Trainer(accelerator="cpu", use_distributed_sampler=False, max_epochs=EPOCHS, **unseen, **options)
+    unseen: dict[str, Any] = dict.fromkeys(
+        ("logger", "enable_checkpointing", "enable_progress_bar", "enable_model_summary"), False
+    )
+    return Trainer(accelerator="cpu", use_distributed_sampler=False, max_epochs=EPOCHS, **options)
 
 
 def sweep(folder: Path, out: Path, optimizers: Sequence[str]) -> None:
@@ -208,9 +211,9 @@ def train(folder: Path, out: Path, optimizers: Sequence[str]) -> None:
         lr = float(f"{statistics.median(suggestions):.3g}")
         if (optimizer, lr) not in loss_at:
             loss_at[optimizer, lr] = last_loss(folder, optimizer, lr)
-        row = (optimizer, finder, lr, 0, EPOCHS, loss_at[optimizer, lr], torch.get_num_threads())
-        append(out / "training.csv", header, [row])
-        print(row, flush=True)
+        new = (optimizer, finder, lr, 0, EPOCHS, loss_at[optimizer, lr], torch.get_num_threads())
+        append(out / "training.csv", header, [new])
+        print(new, flush=True)
 
 
 def last_loss(folder: Path, optimizer: str, lr: float) -> float:
@@ -253,4 +256,4 @@ def main() -> None:
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    main()

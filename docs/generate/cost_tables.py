@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from woof_lightning.runs.tables import markdown_table
+from woof_lightning.compare.tables import markdown_table, three_digits
 
 Estimate = dict[str, Any]
 FULL_TRAINING_STEPS = 2840  # 40 epochs of 71 batches.
@@ -43,7 +43,7 @@ def overview_table(folder: Path) -> str:
         rows.append(
             [
                 arm,
-                f"{figure(step['median'], signed=True)} ({interval(step)})",
+                f"{three_digits(step['median'], signed=True)} ({interval(step)})",
                 f"{step['median'] * FULL_TRAINING_STEPS / 1e6:.2g}",
                 f"{start['over']['median']:+.2g} ({start['over']['low']:.2g} to {start['over']['high']:.2g})"
                 if start
@@ -77,7 +77,7 @@ def answers_table(folder: Path) -> str:
                 continue
             told = estimate["over"]["share"] if share else estimate["over"]
             scaled = {name: factor * told[name] for name in ("median", "low", "high")}
-            cells.append(f"{figure(scaled['median'], signed=True)} ({interval(scaled)})")
+            cells.append(f"{three_digits(scaled['median'], signed=True)} ({interval(scaled)})")
         return cells
 
     def count(condition: str, measure: str) -> list[str]:
@@ -114,8 +114,8 @@ def fixed_table(folder: Path) -> str:
             [
                 estimate["arm"],
                 estimate["condition"],
-                figure(estimate["median"]),
-                figure(over["median"], signed=True) if over else "",
+                three_digits(estimate["median"]),
+                three_digits(over["median"], signed=True) if over else "",
                 interval(over),
                 over["verdict"] if over else "the reference",
                 str(estimate["repeats"]),
@@ -142,12 +142,12 @@ def waterfall_table(folder: Path) -> str:
         for side in ("lightning", "hand"):
             estimate = found[f"{side}:{feature}"]
             if place:
-                cells += [figure(estimate["over"]["median"], signed=True), interval(estimate["over"])]
+                cells += [three_digits(estimate["over"]["median"], signed=True), interval(estimate["over"])]
             else:
-                cells += [figure(estimate["median"]), interval(estimate)]
+                cells += [three_digits(estimate["median"]), interval(estimate)]
         rows.append([f"+ {feature}" if place else feature, *cells])
     last = [found[f"{side}:{features[-1]}"] for side in ("lightning", "hand")]
-    rows.append(["all together", *(cell for e in last for cell in (figure(e["median"]), interval(e)))])
+    rows.append(["all together", *(cell for e in last for cell in (three_digits(e["median"]), interval(e)))])
     header = ("feature", "Lightning, µs", "95 % interval", "by hand, µs", "95 % interval")
     return markdown_table(header, rows)
 
@@ -182,7 +182,7 @@ def memory_table(folder: Path) -> str:
         if condition == "waterfall" or (condition == "off" and estimate["arm"] != "bare"):
             continue
         net = condition if condition.startswith("resnet18") else f"the smallest, logs {condition}"
-        cells = [f"{estimate['median']:.0f}", figure(over["median"], signed=True) if over else "", interval(over)]
+        cells = [f"{estimate['median']:.0f}", three_digits(over["median"], signed=True) if over else "", interval(over)]
         rows.append([net, estimate["arm"], *cells])
     return _table_or_not(("net", "arm", "peak MB", "over bare", "95 % interval"), sorted(rows, key=by_net_and_arm))
 
@@ -258,7 +258,7 @@ def one_percent_table(folder: Path) -> str:
             [
                 found["arm"],
                 found["condition"],
-                figure(found["step_ms"]),
+                three_digits(found["step_ms"]),
                 interval(found),
                 f"{cost_s:.2g}",
             ]
@@ -285,14 +285,7 @@ COST_TABLES = {
 
 def interval(estimate: Estimate | None) -> str:
     """An estimate's interval, three digits."""
-    return f"{figure(estimate['low'])} to {figure(estimate['high'])}" if estimate else ""
-
-
-def figure(value: float, *, signed: bool = False) -> str:
-    """A number with three significant digits, its thousands apart."""
-    rounded = float(f"{value:.3g}")
-    sign = "+" if signed else ""
-    return f"{rounded:{sign},.0f}" if abs(rounded) >= 1000 else f"{rounded:{sign}.3g}"
+    return f"{three_digits(estimate['low'])} to {three_digits(estimate['high'])}" if estimate else ""
 
 
 def _table_or_not(header: Sequence[str], rows: Sequence[Sequence[str]]) -> str:

@@ -21,13 +21,15 @@ from tensorboard.compat.tensorflow_stub.pywrap_tensorflow import masked_crc32c
 from torch.utils.tensorboard import SummaryWriter
 
 from tests.conftest import Woof
+from woof_lightning.compare.comparison import compare, tables_of
+from woof_lightning.compare.curves import draw_curves, smoothed, style_of
+from woof_lightning.compare.events import event_files, read_events
+from woof_lightning.compare.find import find_runs, short_names
+from woof_lightning.compare.read import TOP1, TOP5, Run, differences, read_run, read_runs
+from woof_lightning.compare.tags import TAGS
 from woof_lightning.errors import UserError
-from woof_lightning.runs.compare import compare, tables_of
-from woof_lightning.runs.curves import draw_curves, smoothed, style_of
-from woof_lightning.runs.events import TAGS, event_files, read_events
 from woof_lightning.runs.folder import RunFolder
 from woof_lightning.runs.metrics import MetricsFile, read_columns
-from woof_lightning.runs.read import TOP1, TOP5, Run, differences, find_runs, read_run, read_runs, short_names
 
 STEPS_PER_EPOCH = 4
 
@@ -427,7 +429,7 @@ def test_a_figure_carries_the_fingerprint_of_its_lines(tmp_path: Path, monkeypat
 
     first = drawn("one", [0.2, 0.3])
     assert first == drawn("two", [0.2, 0.3]) != drawn("three", [0.2, 0.30001])
-    monkeypatch.setattr("woof_lightning.runs.curves.COLOURS", ("#ffff00",) * 7)
+    monkeypatch.setattr("woof_lightning.compare.curves.COLOURS", ("#ffff00",) * 7)
     assert first != drawn("four", [0.2, 0.3])
 
 
@@ -733,7 +735,7 @@ def test_a_folder_that_may_not_be_read_hides_no_other(woof: Woof, monkeypatch: p
             raise PermissionError(errno.EACCES, "Permission denied", str(file))
         return read_columns(file)
 
-    monkeypatch.setattr("woof_lightning.runs.read.read_columns", refused)
+    monkeypatch.setattr("woof_lightning.compare.find.read_columns", refused)
     done = woof("compare", "runs")
     assert done.code == 0, done.err
     assert "note: runs/b/metrics.csv cannot be read (Permission denied): make it readable for this user" in done.out

@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 from pathlib import Path
 
-from woof_lightning.runs.post_tables import experiments_table, first_epochs_table, sweeps_table
+from docs.generate.post_tables import experiments_table, first_epochs_table, sweeps_table
 
 
 def cells(table: str) -> list[list[str]]:

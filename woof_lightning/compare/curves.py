@@ -13,9 +13,9 @@ from itertools import pairwise
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from woof_lightning.runs.draw import COLOURS, part_that_matters
+from woof_lightning.compare.draw import COLOURS, part_that_matters
+from woof_lightning.compare.read import TOP1, TOP5, Run
 from woof_lightning.runs.folder import writing_durably
-from woof_lightning.runs.read import TOP1, TOP5, Run
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes

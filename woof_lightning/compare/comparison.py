@@ -9,13 +9,14 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
+from woof_lightning.compare.curves import FIGURES, draw_curves
+from woof_lightning.compare.find import NOT_COMPARED, find_runs
+from woof_lightning.compare.page import page_of
+from woof_lightning.compare.read import TOP1, TOP5, Run, differences, read_runs
+from woof_lightning.compare.tables import markdown_table, no_markdown, printable, text_table
 from woof_lightning.errors import UserError, raise_together
-from woof_lightning.runs.curves import FIGURES, draw_curves
 from woof_lightning.runs.folder import exists, made_folder, write_text_durably
 from woof_lightning.runs.metrics import read_columns
-from woof_lightning.runs.page import page_of
-from woof_lightning.runs.read import NOT_COMPARED, TOP1, TOP5, Run, differences, find_runs, read_runs
-from woof_lightning.runs.tables import markdown_table, no_markdown, printable, text_table
 
 MISSING = ""
 COLUMNS = (
@@ -151,8 +152,8 @@ def result_row(run: Run) -> list[str]:
     speed = run.result.get("images_per_s")
     return [
         *(run.name, run.state, *cells),
-        MISSING if elapsed_s is None else three_digits(elapsed_s),
-        MISSING if speed is None else three_digits(speed),
+        MISSING if elapsed_s is None else plain_three_digits(elapsed_s),
+        MISSING if speed is None else plain_three_digits(speed),
     ]
 
 
@@ -161,7 +162,7 @@ def accuracy(fraction: float | None) -> str:
     return MISSING if fraction is None else f"{fraction:.3f}"
 
 
-def three_digits(value: float) -> str:
+def plain_three_digits(value: float) -> str:
     """Three significant digits, without an exponent."""
     return f"{float(f'{value:.3g}'):.12g}"
 

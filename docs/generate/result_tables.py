@@ -1,38 +1,19 @@
-"""Figures in the docs, written from committed results: `python -m woof_lightning.runs.pages PAGE…`."""
+"""Tables of README and docs, from the committed results."""
 
 from __future__ import annotations
 
-import ast
 import csv
 import json
 import math
 import re
-import sys
-import textwrap
 from collections import Counter
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from pathlib import Path
 from statistics import median
 
-from woof_lightning.runs.cost_tables import COST_TABLES
-from woof_lightning.runs.lr_curve import read_lr_curve, suggest
-from woof_lightning.runs.post_tables import POST_TABLES
-from woof_lightning.runs.tables import markdown_table
-
-BLOCK = re.compile(r"(<!-- generated: (\S+) from (\S+) -->\n).*?(<!-- end -->)", re.DOTALL)
-
-
-def regenerated(page: Path) -> str:
-    """The text of a Markdown page with each of its generated blocks written anew.
-
-    A block stands between `<!-- generated: TABLE from FOLDER -->` and `<!-- end -->`; the folder is
-    relative to the page.
-    """
-
-    def block(match: re.Match[str]) -> str:
-        return match[1] + TABLES[match[2]](page.parent / match[3]) + match[4]
-
-    return BLOCK.sub(block, page.read_text())
+from woof_lightning.compare.tables import markdown_table
+from woof_lightning.lit.lr_suggestion import suggest
+from woof_lightning.runs.lr_curve import read_lr_curve
 
 
 def runs_table(folder: Path) -> str:
@@ -186,26 +167,6 @@ def sweep_speed_table(folder: Path) -> str:
     return markdown_table(("repeat", "steps of fit", "steps of the sweep", "ratio", "whole call, more by"), table)
 
 
-def source_block(place: Path) -> str:
-    """The lines of a function or class as they stand in its file.
-
-    Args:
-        place: FILE::NAME, where NAME may be dotted (Class.method).
-
-    Raises:
-        KeyError: When the file has no such name.
-    """
-    file, _, dotted = str(place).partition("::")
-    text = Path(file).read_text()
-    body: Sequence[ast.stmt] = ast.parse(text).body
-    for name in dotted.split("."):
-        named = {node.name: node for node in body if isinstance(node, (ast.FunctionDef, ast.ClassDef))}
-        node = named[name]
-        body = node.body
-    lines = text.splitlines(keepends=True)[node.lineno - 1 : node.end_lineno]
-    return f"```python\n{textwrap.dedent(''.join(lines))}```\n"
-
-
 def parity_table(folder: Path) -> str:
     """What validation says after the same training, for every loop."""
     rows = _rows(folder / "rows.csv")
@@ -234,7 +195,7 @@ def faults_table(folder: Path) -> str:
     return markdown_table(("way", "runs", "kills", "equal to the bit", "differ", "failed", "in what"), table)
 
 
-TABLES: dict[str, Callable[[Path], str]] = {
+RESULT_TABLES: dict[str, Callable[[Path], str]] = {
     "runs": runs_table,
     "epoch-times": epoch_times_table,
     "cpu-speed": cpu_speed_table,
@@ -242,19 +203,6 @@ TABLES: dict[str, Callable[[Path], str]] = {
     "clearness": clearness_table,
     "heads": heads_table,
     "sweep-speed": sweep_speed_table,
-    "source": source_block,
     "parity": parity_table,
     "faults": faults_table,
-    **COST_TABLES,
-    **POST_TABLES,
 }
-
-
-def main(pages: Sequence[str]) -> None:
-    """Rewrites the generated blocks of each page."""
-    for page in map(Path, pages):
-        page.write_text(regenerated(page))
-
-
-if __name__ == "__main__":
-    main(sys.argv[1:])

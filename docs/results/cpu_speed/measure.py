@@ -1,6 +1,6 @@
 """Training speed of the recipe's net on a CPU, by precision, memory layout and memory allocator.
 
-python docs/results/cpu-speed/measure.py OUT    # rows to OUT/rows.csv; nothing else may run
+python docs/results/cpu_speed/measure.py OUT    # rows to OUT/rows.csv; nothing else may run
 """
 
 from __future__ import annotations

@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from html import escape
 from string import Template
 
-from woof_lightning.runs.curves import Drawn
+from woof_lightning.compare.curves import Drawn
 
 Cells = Sequence[Sequence[str]]
 

@@ -11,6 +11,7 @@ from pathlib import Path
 import torch
 import torch.nn.functional as F
 import torchvision
+from torch import Tensor
 from torchvision.io import ImageReadMode, decode_image, read_file
 from torchvision.transforms import v2
 
@@ -19,7 +20,7 @@ SCALE = torch.tensor([0.229, 0.224, 0.225]).view(1, 3, 1, 1) * 255
 MEAN = torch.tensor([0.485, 0.456, 0.406]).view(1, 3, 1, 1) * 255
 
 
-def load(folder):
+def load(folder: Path) -> tuple[list[Tensor], Tensor]:
     """All images of a split, and their labels."""
     images, labels = [], []
     for label, name in enumerate(sorted(path.name for path in folder.iterdir())):
@@ -29,18 +30,18 @@ def load(folder):
     return images, torch.tensor(labels)
 
 
-def normalised(images):
+def normalised(images: Tensor) -> Tensor:
     """Float32 in the channels_last layout."""
     return ((images.float() - MEAN) / SCALE).contiguous(memory_format=torch.channels_last)
 
 
-def main(root, epochs):
+def main(root: Path, epochs: int) -> None:
     """Trains and prints one line an epoch."""
     torch.manual_seed(0)
-    (train, train_labels), (val, val_labels) = load(root / "train"), load(root / "val")
+    (train, train_labels), (val_images, val_labels) = load(root / "train"), load(root / "val")
     augment = v2.Compose([v2.RandomResizedCrop(SIZE_PX, antialias=True), v2.RandomHorizontalFlip()])
     crop = v2.Compose([v2.Resize(146, antialias=True), v2.CenterCrop(SIZE_PX)])
-    val = torch.stack([crop(image) for image in val])
+    val = torch.stack([crop(image) for image in val_images])
     net = torchvision.models.resnet18(num_classes=10).to(memory_format=torch.channels_last)
     optimizer = torch.optim.AdamW(net.parameters(), lr=LR, weight_decay=1e-4)
     steps = -(-len(train) // BATCH) * epochs

@@ -7,9 +7,9 @@ from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
+from woof_lightning.compare.read import TOP1, TOP5
+from woof_lightning.compare.tables import markdown_table
 from woof_lightning.runs.metrics import read_metrics
-from woof_lightning.runs.read import TOP1, TOP5
-from woof_lightning.runs.tables import markdown_table
 
 # The post's experiments in its order, with the best top-1 that it reports.
 POST_TOP1 = {"sgd_step": 0.69, "sgd_step_found_lr": 0.78, "sgd_onecycle": 0.795, "adamw_onecycle": 0.826}

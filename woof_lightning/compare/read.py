@@ -5,7 +5,6 @@ from __future__ import annotations
 import csv
 import json
 import math
-import os
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
@@ -13,17 +12,17 @@ from typing import Any
 
 import yaml
 
-from woof_lightning.errors import UserError, raise_together
+from woof_lightning.compare.events import REST_SHOWN, Events, Series, event_files, read_events
+from woof_lightning.compare.find import has_own_metrics, short_names
+from woof_lightning.compare.tables import printable
+from woof_lightning.errors import UserError
 from woof_lightning.runs.config import flatten
-from woof_lightning.runs.events import REST_SHOWN, Events, Series, event_files, read_events
-from woof_lightning.runs.folder import RunFolder, exists, read_problem
+from woof_lightning.runs.folder import RunFolder, read_problem
 from woof_lightning.runs.lr_curve import LRCurve, read_lr_curve
-from woof_lightning.runs.metrics import COLUMNS, Row, read_columns, read_rows
-from woof_lightning.runs.tables import printable
+from woof_lightning.runs.metrics import Row, read_rows
 
 TOP1, TOP5 = "val/acc1", "val/acc5"
 FINISHED = "finished"
-NOT_COMPARED = "folders cannot be compared"
 # Settings that only a run of this project has.
 OWN_SETTINGS = frozenset({"model.arch", "data.variant"})
 # So many unknown tags fit into a note.
@@ -92,51 +91,6 @@ def steps_until(trained: Series, elapsed_s: float) -> int:
     return done[-1] if done else trained.step[-1]
 
 
-def find_runs(folders: Sequence[Path]) -> list[Path]:
-    """The folders of runs: each of these, or those inside it where it is none itself.
-
-    Raises:
-        UserError: When one does not exist, or there is no run in it.
-    """
-    problems, found = [], []
-    for folder in folders:
-        if not exists(folder) or not folder.is_dir():
-            problems.append(f"{folder} is no folder: expected that of a run, or one that holds runs")
-            continue
-        inside = [folder] if is_run(folder) else [place for place in folders_below(folder) if is_run(place)]
-        if not inside:
-            problems.append(
-                f"{folder} holds no run: there is no metrics.csv of this project and no TensorBoard event file in it; "
-                "expected the folder of a run (above lr_find or checkpoints), or one that holds runs"
-            )
-        found += inside
-    raise_together(problems, NOT_COMPARED)
-    # A link, or another way to write a path, is no second run.
-    unique: dict[Path, Path] = {}
-    for place in found:
-        unique.setdefault(place.resolve(), place)
-    return list(unique.values())
-
-
-def is_run(folder: Path) -> bool:
-    """Whether a folder holds metrics, events, or at least a sweep; one that may not be read may."""
-    run = RunFolder(folder)
-    try:
-        return has_own_metrics(run) or (run.lr_find / "curve.csv").is_file() or bool(event_files(folder))
-    except PermissionError:
-        return True
-
-
-def has_own_metrics(place: RunFolder) -> bool:
-    """Whether a run's metrics.csv is there, and is this project's: Lightning's CSVLogger uses the same name."""
-    return read_columns(place.metrics)[:3] == list(COLUMNS[:3])
-
-
-def folders_below(folder: Path) -> list[Path]:
-    """All folders below one, in alphabetical order."""
-    return sorted(Path(place, name) for place, names, _ in os.walk(folder) for name in names)
-
-
 def read_runs(folders: Sequence[Path]) -> tuple[list[Run], dict[Path, str]]:
     """Reads runs.
 
@@ -183,16 +137,6 @@ def _read_run(run: Run, place: RunFolder) -> Run:
         raise UserError("; ".join([problem, *run.notes]))
     run.state = _state(run) if begun else _state_of_another_program(run)
     return run
-
-
-def short_names(folders: Sequence[Path]) -> list[str]:
-    """The last part of each path, or as many of its parts as tell it from all others; on one line."""
-    parts = [tuple(map(printable, folder.resolve().parts)) for folder in folders]
-    for length in range(1, max((len(path) for path in parts), default=1) + 1):
-        names = ["/".join(path[-length:]) for path in parts]
-        if len(set(names)) == len(names):
-            break
-    return names
 
 
 def differences(runs: Iterable[Run]) -> dict[str, list[str]]:

@@ -32,3 +32,10 @@ def text_table(header: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
     return "\n".join(
         "  ".join(cell.ljust(width) for cell, width in zip(line, widths, strict=True)).rstrip() for line in lines
     )
+
+
+def three_digits(value: float, *, signed: bool = False) -> str:
+    """A number with three significant digits, its thousands apart."""
+    rounded = float(f"{value:.3g}")
+    sign = "+" if signed else ""
+    return f"{rounded:{sign},.0f}" if abs(rounded) >= 1000 else f"{rounded:{sign}.3g}"

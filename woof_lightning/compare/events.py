@@ -5,114 +5,24 @@ from __future__ import annotations
 import math
 import struct
 from bisect import bisect_left
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
-from functools import lru_cache
 from itertools import compress
 from pathlib import Path
 from typing import TYPE_CHECKING
+
+from woof_lightning.compare.tags import Tag, tags_of_program
 
 if TYPE_CHECKING:
     from tensorboard.compat.proto.event_pb2 import Event
     from tensorboard.compat.proto.tensor_pb2 import TensorProto
 
 EVENTS_PATTERN = "*tfevents*"
-PERCENT = 0.01
-# A record's length with its checksum, and the checksum of its content.
-HEADER, FOOTER = struct.Struct("<QI"), struct.Struct("<I")
-LENGTH_BYTES = 8
+# A record's length with its checksum; the checksum of its content follows that.
+HEADER = struct.Struct("<QI")
+LENGTH_BYTES, FOOTER_BYTES = 8, 4
 TORN = "ends within a record"
 REST_SHOWN = "what was written before is shown"
-
-
-@dataclass(frozen=True)
-class Tag:
-    """What another program's tag means here.
-
-    Args:
-        name: This project's name.
-        factor: What its values are multiplied by; 0.01 where the tag's program writes percent.
-        by_epoch: Whether it is written with the epoch instead of the step.
-        first: What the program counts its first step or epoch as.
-    """
-
-    name: str
-    factor: float = 1.0
-    by_epoch: bool = False
-    first: int = 1
-
-
-def _of_epoch(name: str, factor: float = 1.0) -> Tag:
-    return Tag(name, factor, by_epoch=True, first=0)
-
-
-def _from_0(name: str) -> Tag:
-    return Tag(name, first=0)
-
-
-# How people call accuracies in Lightning.
-ACCURACIES = {"acc1": "acc1", "acc": "acc1", "accuracy": "acc1", "acc5": "acc5"}
-# By program. The program of a folder is the one that knows most of its tags, of equals the first. Of two tags of one
-# meaning that of the steps is taken, of equals the first.
-TAGS: dict[str, dict[str, Tag]] = {
-    "pytorch-nn-tools": {
-        "train.loss": Tag("train/loss"),
-        "train.acc1": Tag("train/acc1", PERCENT),
-        "train.acc5": Tag("train/acc5", PERCENT),
-        "train.lr_0": Tag("lr"),
-        "avg.train.loss": _of_epoch("train/loss_epoch"),
-        "avg.train.acc1": _of_epoch("train/acc1_epoch", PERCENT),
-        "avg.train.acc5": _of_epoch("train/acc5_epoch", PERCENT),
-        "avg.val.loss": _of_epoch("val/loss"),
-        "avg.val.acc1": _of_epoch("val/acc1", PERCENT),
-        "avg.val.acc5": _of_epoch("val/acc5", PERCENT),
-        "lr_0": _of_epoch("lr"),
-    },
-    "fastai": {
-        "train_loss": Tag("train/loss"),  # Which fastai has smoothed.
-        "valid_loss": Tag("val/loss"),
-        "accuracy": Tag("val/acc1"),
-        "top_k_accuracy": Tag("val/acc5"),
-        "lr_0": Tag("lr"),
-        "mom_0": Tag("momentum"),
-    },
-    "ignite": {
-        # Of these two the batches', where "training/loss" is an epoch's.
-        "training/batchloss": Tag("train/loss"),
-        "training/batch_loss": Tag("train/loss"),
-        "training/loss": Tag("train/loss"),
-        "validation/loss": Tag("val/loss"),
-        "validation/nll": Tag("val/loss"),
-        "validation/accuracy": Tag("val/acc1"),
-        "validation/top_k_categorical_accuracy": Tag("val/acc5"),
-        "lr/group_0": Tag("lr"),
-        "training/lr/group_0": Tag("lr"),
-        "momentum/group_0": Tag("momentum"),
-    },
-    "Lightning": {
-        "epoch": _from_0("epoch"),
-        **{f"train{mark}loss{when}": _from_0("train/loss") for mark in "_/" for when in ("_step", "")},
-        **{f"train{mark}loss_epoch": _from_0("train/loss_epoch") for mark in "_/"},
-        **{
-            f"train{mark}{a}{when}": _from_0(f"train/{k}")
-            for mark in "_/"
-            for a, k in ACCURACIES.items()
-            for when in ("_step", "")
-        },
-        **{f"train{mark}{a}_epoch": _from_0(f"train/{k}_epoch") for mark in "_/" for a, k in ACCURACIES.items()},
-        **{f"val{mark}loss": _from_0("val/loss") for mark in "_/"},
-        **{f"val{mark}{a}": _from_0(f"val/{k}") for mark in "_/" for a, k in ACCURACIES.items()},
-        **{f"lr-{optimizer}": _from_0("lr") for optimizer in ("SGD", "Adam", "AdamW")},
-        **{f"lr-{optimizer}-momentum": _from_0("momentum") for optimizer in ("SGD", "Adam", "AdamW")},
-    },
-    "woof_lightning": {
-        name: Tag(name)
-        for name in (
-            *("epoch", "lr", "momentum", "train/loss", "train/acc1", "train/acc5", "val/loss", "val/acc1", "val/acc5"),
-            *("train/loss_epoch", "train/acc1_epoch", "train/acc5_epoch"),
-        )
-    },
-}
 
 
 @dataclass
@@ -283,12 +193,6 @@ class Clock:
         return wall_s - self._zero_s
 
 
-def tags_of_program(tags: Iterable[str]) -> dict[str, Tag]:
-    """The tags of the program that knows most of these."""
-    found = set(tags)
-    return max(TAGS.values(), key=lambda known: len(found & known.keys()))
-
-
 def scalars(event: Event) -> Iterator[tuple[str, float]]:
     """Tag and value of each scalar of a record."""
     for value in event.summary.value:
@@ -312,9 +216,9 @@ def _number(tensor: TensorProto) -> float | None:
 class Records:
     """The records of an event file, up to the first that is torn or damaged.
 
-    A record is its length (8 bytes) and that number's checksum, the content, and the content's checksum
-    (https://www.tensorflow.org/tutorials/load_data/tfrecord). TensorBoard's own reader does not tell a record that is
-    still being written from one that is damaged.
+    TensorBoard's loader reads them. It stops without a word at a record that it cannot read, so what is left of the
+    file shows whether that record is still being written or is damaged. A record is its length (8 bytes) with a
+    checksum (4), then the content with a checksum (4): https://www.tensorflow.org/tutorials/load_data/tfrecord.
 
     Args:
         file: The file.
@@ -327,34 +231,33 @@ class Records:
     def __iter__(self) -> Iterator[Event]:
         # Imported here: it takes a second, and most runs are read from metrics.csv.
         from google.protobuf.message import DecodeError  # type: ignore[import-untyped]
+        from tensorboard.backend.event_processing.event_file_loader import RawEventFileLoader
         from tensorboard.compat.proto.event_pb2 import Event
+
+        records, read_bytes = 0, 0
+        for content in RawEventFileLoader(str(self._file)).Load():
+            try:
+                event = Event.FromString(content)
+            except DecodeError:
+                break
+            records, read_bytes = records + 1, read_bytes + HEADER.size + len(content) + FOOTER_BYTES
+            yield event
+        if read_bytes < self._file.stat().st_size:
+            self.damage = TORN if self._is_torn(read_bytes) else f"is damaged after {records} records"
+
+    def _is_torn(self, start: int) -> bool:
+        """Whether the file ends within the record that begins at a place."""
         from tensorboard.compat.tensorflow_stub.pywrap_tensorflow import masked_crc32c
 
-        checksum_of_length = lru_cache(masked_crc32c)  # Most records are of few lengths.
-        read = 0
         with self._file.open("rb") as stream:
-            while header := stream.read(HEADER.size):
-                if len(header) < HEADER.size:
-                    self.damage = TORN
-                    return
-                length, checksum = HEADER.unpack(header)
-                if checksum_of_length(header[:LENGTH_BYTES]) != checksum:
-                    break
-                content, footer = stream.read(length), stream.read(FOOTER.size)
-                if len(footer) < FOOTER.size:
-                    self.damage = TORN
-                    return
-                if FOOTER.unpack(footer) != (masked_crc32c(content),):
-                    break
-                try:
-                    event = Event.FromString(content)
-                except DecodeError:
-                    break
-                yield event
-                read += 1
-            else:
-                return
-        self.damage = f"is damaged after {read} records"
+            stream.seek(start)
+            header = stream.read(HEADER.size)
+        if len(header) < HEADER.size:
+            return True
+        length, checksum = HEADER.unpack(header)
+        if masked_crc32c(header[:LENGTH_BYTES]) != checksum:
+            return False
+        return bool(start + HEADER.size + length + FOOTER_BYTES > self._file.stat().st_size)
 
 
 def _meant(series: Series, tag: Tag) -> Series:

@@ -11,18 +11,9 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from woof_lightning.runs.curves import smoothed
-from woof_lightning.runs.lr_curve import (
-    CLEAR,
-    SKIP_FIRST,
-    SKIP_LAST,
-    SMOOTHING,
-    LRCurve,
-    read_lr_curve,
-    steepest,
-    suggest,
-    valley,
-)
+from woof_lightning.compare.curves import smoothed
+from woof_lightning.lit.lr_suggestion import CLEAR, SKIP_FIRST, SKIP_LAST, SMOOTHING, steepest, suggest, valley
+from woof_lightning.runs.lr_curve import LRCurve, read_lr_curve
 
 RATES = np.geomspace(1e-8, 10, 100)
 
@@ -130,7 +121,7 @@ def test_where_the_descent_is_not_clear_the_careful_rule_decides() -> None:
 
 
 def test_without_a_valley_the_steepest_decides(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("woof_lightning.runs.lr_curve.valley", lambda _: None)
+    monkeypatch.setattr("woof_lightning.lit.lr_suggestion.valley", lambda _: None)
     noisy = swept(2.3 + 0.05 * np.random.default_rng(0).standard_normal(50))
     found = suggest(noisy)
     assert found.clearness < CLEAR

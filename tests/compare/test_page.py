@@ -13,8 +13,8 @@ from typing import Any
 
 import pytest
 
-from tests.runs.test_compare import write_events, write_run
-from woof_lightning.runs.compare import compare
+from tests.compare.test_compare import write_events, write_run
+from woof_lightning.compare.comparison import compare
 
 # Clicks and looks as a person would, and leaves what it saw in the page.
 LOOK = """<script>

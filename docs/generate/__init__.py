@@ -1,0 +1,1 @@
+"""Writes figures, tables and quoted code into README and docs."""

@@ -7,19 +7,30 @@ from pathlib import Path
 
 import pytest
 
+from woof_lightning.loops.ways import LOOPS
+from woof_lightning.loops.ways import WAYS as WAYS_TO_TRAIN
+
 PACKAGE = Path(__file__).parents[1] / "woof_lightning"
 # Each room and the rooms that it may import beside itself.
+BASE = {"errors", "locks"}
+MEASURE = {"measure", *BASE}
+DATA, RUNS = {"data", *BASE}, {"runs", *BASE}
+RECIPE = {"recipe", *DATA}
+COMPARE = {"compare", *RUNS}
+WAYS = RECIPE | COMPARE
 MAY_IMPORT = {
     "errors": set(),
     "locks": set(),
-    "data": {"errors", "locks"},
-    "recipe": {"data", "errors"},
-    "runs": {"errors", "locks"},
-    "compare": {"runs", "errors"},
-    "lit": {"compare", "recipe", "data", "runs", "errors"},
-    "loops": {"recipe", "data", "runs", "errors"},
-    "cost": {"compare", "lit", "loops", "recipe", "data", "runs", "errors"},
-    "cli": {"compare", "cost", "lit", "loops", "recipe", "data", "runs", "errors"},
+    "measure": BASE,
+    "data": BASE,
+    "runs": BASE,
+    "recipe": DATA,
+    "compare": RUNS,
+    "lit": WAYS,
+    "loops": RECIPE | RUNS,
+    "parity": {"lit", "loops", *WAYS},
+    "cost": {"lit", "loops", *WAYS, *MEASURE},
+    "cli": {"cost", "parity", "lit", "loops", *WAYS, *MEASURE},
     "__main__": {"cli"},
     "__init__": set(),
 }
@@ -29,6 +40,7 @@ NEVER_IN = {
     "recipe": {"lightning"},
     "runs": NO_TORCH,
     "compare": NO_TORCH,
+    "measure": {"lightning", "torchvision"},
     "errors": NO_TORCH,
 }
 
@@ -75,13 +87,10 @@ def test_scipy_is_not_imported() -> None:
     assert not [f for f in modules() if any(n.startswith("scipy") for n in imported(f))]
 
 
-LOOPS = ("bare", "hand_rolled", "fabric", "accelerate", "ignite", "fastai")
-
-
 @pytest.mark.parametrize("name", LOOPS)
 def test_no_loop_imports_another(name: str) -> None:
     file = PACKAGE / "loops" / f"{name}.py"
     others = {f"woof_lightning.loops.{other}" for other in LOOPS}
     assert not {n for n in imported(file) if n.rpartition(".")[0] in others or n in others}
-    own = {"fabric": {"lightning"}}.get(name, set())
+    own = set(WAYS_TO_TRAIN[name].packages)
     assert not ({n.split(".")[0] for n in imported(file)} & {"lightning", "lightning_fabric"}) - own

@@ -14,8 +14,8 @@ import torch
 import yaml
 
 from tests.conftest import CONFIGS, Woof
-from woof_lightning.lit.cli import known_keys
-from woof_lightning.runs.command_line import readable
+from woof_lightning.cli.lightning_cli import known_keys
+from woof_lightning.cli.messages import readable
 
 BASE = ("fit", "--config", CONFIGS / "adamw_onecycle.yaml", "--config", CONFIGS / "demo.yaml")
 
@@ -156,7 +156,7 @@ def test_a_file_that_may_not_be_read_is_named(woof: Woof, monkeypatch: pytest.Mo
     def refused(*_: object) -> None:
         raise PermissionError(errno.EACCES, "Permission denied", str(image))
 
-    monkeypatch.setattr("woof_lightning.runs.folder.checkpoint_file", refused)
+    monkeypatch.setattr("woof_lightning.cli.predict.checkpoint_file", refused)
     # Root may read everything.
     monkeypatch.setattr("os.access", lambda file, mode: mode != os.R_OK)
     outcome = woof("predict", "--ckpt", "x", image)
@@ -165,7 +165,7 @@ def test_a_file_that_may_not_be_read_is_named(woof: Woof, monkeypatch: pytest.Mo
 
 
 def test_a_fault_of_the_program_keeps_its_traceback(woof: Woof, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("woof_lightning.runs.folder.checkpoint_file", lambda _: 1 / 0)
+    monkeypatch.setattr("woof_lightning.cli.predict.checkpoint_file", lambda _: 1 / 0)
     with pytest.raises(ZeroDivisionError):
         woof("predict", "--ckpt", "x", "y")
 

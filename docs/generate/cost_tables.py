@@ -30,19 +30,19 @@ def conditions_text(folder: Path) -> str:
 
 def overview_table(folder: Path) -> str:
     """Every loop as its users run it, a row each: time, start-up, indirection, code."""
-    found = {(e["arm"], e["condition"], e["measure"]): e for e in _summary(folder)["estimates"]}
-    arms = [arm for arm, condition, measure in found if condition == "on" and measure == "step_us" and arm != "bare"]
+    found = {(e["way"], e["condition"], e["measure"]): e for e in _summary(folder)["estimates"]}
+    ways = [way for way, condition, measure in found if condition == "on" and measure == "step_us" and way != "bare"]
     rows = []
-    for arm in sorted(arms, key=lambda arm: found[arm, "on", "step_us"]["over"]["median"]):
-        step = found[arm, "on", "step_us"]["over"]
-        start = found.get((arm, "start", "first_step_s"))
+    for way in sorted(ways, key=lambda way: found[way, "on", "step_us"]["over"]["median"]):
+        step = found[way, "on", "step_us"]["over"]
+        start = found.get((way, "start", "first_step_s"))
         counts = [
-            found[arm, condition, name]["median"]
+            found[way, condition, name]["median"]
             for condition, name in (("step", "calls"), ("counted", "logical_lines"), ("counted", "framework_names"))
         ]
         rows.append(
             [
-                arm,
+                way,
                 f"{three_digits(step['median'], signed=True)} ({interval(step)})",
                 f"{step['median'] * FULL_TRAINING_STEPS / 1e6:.2g}",
                 f"{start['over']['median']:+.2g} ({start['over']['low']:.2g} to {start['over']['high']:.2g})"
@@ -52,7 +52,7 @@ def overview_table(folder: Path) -> str:
             ]
         )
     header = (
-        "arm",
+        "way",
         "µs a step over bare",
         "s in 2,840 steps",
         "start-up over bare, s",
@@ -65,13 +65,13 @@ def overview_table(folder: Path) -> str:
 
 def answers_table(folder: Path) -> str:
     """What Lightning costs over the bare loop: as `woof fit` runs it, and in the style of tutorials."""
-    found = {(e["arm"], e["condition"], e["measure"]): e for e in _summary(folder)["estimates"]}
-    arms, real = ("lightning", "lightning_usual"), "resnet18 128 px"
+    found = {(e["way"], e["condition"], e["measure"]): e for e in _summary(folder)["estimates"]}
+    ways, real = ("lightning", "lightning_usual"), "resnet18 128 px"
 
     def over(condition: str, measure: str, factor: float = 1.0, share: bool = False) -> list[str]:
         cells = []
-        for arm in arms:
-            estimate = found.get((arm, condition, measure))
+        for way in ways:
+            estimate = found.get((way, condition, measure))
             if estimate is None:
                 cells.append("not measured")
                 continue
@@ -81,7 +81,7 @@ def answers_table(folder: Path) -> str:
         return cells
 
     def count(condition: str, measure: str) -> list[str]:
-        values = [found.get((arm, condition, measure)) for arm in ("bare", *arms)]
+        values = [found.get((way, condition, measure)) for way in ("bare", *ways)]
         bare, *ours = ("not measured" if value is None else f"{value['median']:.0f}" for value in values)
         return [f"{our} (bare: {bare})" for our in ours]
 
@@ -112,7 +112,7 @@ def fixed_table(folder: Path) -> str:
         over = estimate["over"]
         rows.append(
             [
-                estimate["arm"],
+                estimate["way"],
                 estimate["condition"],
                 three_digits(estimate["median"]),
                 three_digits(over["median"], signed=True) if over else "",
@@ -121,21 +121,21 @@ def fixed_table(folder: Path) -> str:
                 str(estimate["repeats"]),
             ]
         )
-    header = ("arm", "bar, logs", "µs a step", "over bare", "95 % interval", "", "n")
+    header = ("way", "bar, logs", "µs a step", "over bare", "95 % interval", "", "n")
     return markdown_table(header, rows)
 
 
 def waterfall_table(folder: Path) -> str:
     """What each feature adds to a step, in the Trainer and by hand."""
-    found = {estimate["arm"]: estimate for estimate in _of(folder, "step_us", "waterfall")}
+    found = {estimate["way"]: estimate for estimate in _of(folder, "step_us", "waterfall")}
     if not found:
         return "Not measured.\n"
     # Each is compared with the one before it, the first by hand with none.
-    after = {e["over"]["arm"] if e["over"] else "": arm for arm, e in found.items() if arm.startswith("hand:")}
-    features, arm = [], ""
-    while arm in after:
-        arm = after[arm]
-        features.append(arm.partition(":")[2])
+    after = {e["over"]["way"] if e["over"] else "": way for way, e in found.items() if way.startswith("hand:")}
+    features, way = [], ""
+    while way in after:
+        way = after[way]
+        features.append(way.partition(":")[2])
     rows = []
     for place, feature in enumerate(features):
         cells = []
@@ -162,7 +162,7 @@ def real_table(folder: Path) -> str:
             rows.append(
                 [
                     estimate["condition"],
-                    estimate["arm"],
+                    estimate["way"],
                     f"{estimate['median'] / 1e3:.3g}",
                     f"{100 * share['median']:+.2g} %" if share else "",
                     f"{100 * share['low']:+.2g} to {100 * share['high']:+.2g} %" if share else "",
@@ -170,8 +170,8 @@ def real_table(folder: Path) -> str:
                     str(estimate["repeats"]),
                 ]
             )
-    header = ("net", "arm", "ms a step", "over bare", "95 % interval", "", "n")
-    return _table_or_not(header, sorted(rows, key=by_net_and_arm))
+    header = ("net", "way", "ms a step", "over bare", "95 % interval", "", "n")
+    return _table_or_not(header, sorted(rows, key=by_net_and_way))
 
 
 def memory_table(folder: Path) -> str:
@@ -179,40 +179,40 @@ def memory_table(folder: Path) -> str:
     rows = []
     for estimate in _of(folder, "peak_rss_mb"):
         condition, over = estimate["condition"], estimate["over"]
-        if condition == "waterfall" or (condition == "off" and estimate["arm"] != "bare"):
+        if condition == "waterfall" or (condition == "off" and estimate["way"] != "bare"):
             continue
         net = condition if condition.startswith("resnet18") else f"the smallest, logs {condition}"
         cells = [f"{estimate['median']:.0f}", three_digits(over["median"], signed=True) if over else "", interval(over)]
-        rows.append([net, estimate["arm"], *cells])
-    return _table_or_not(("net", "arm", "peak MB", "over bare", "95 % interval"), sorted(rows, key=by_net_and_arm))
+        rows.append([net, estimate["way"], *cells])
+    return _table_or_not(("net", "way", "peak MB", "over bare", "95 % interval"), sorted(rows, key=by_net_and_way))
 
 
-def by_net_and_arm(row: Sequence[str]) -> tuple[bool, int, str, str]:
+def by_net_and_way(row: Sequence[str]) -> tuple[bool, int, str, str]:
     """The order of a table's rows: the smallest net, then by image size; the bare loop first."""
-    net, arm = row[0], row[1]
+    net, way = row[0], row[1]
     size_px = int(net.split()[1]) if net.startswith("resnet18") else 0
-    return size_px > 0, size_px, net if not size_px else "", "" if arm == "bare" else arm
+    return size_px > 0, size_px, net if not size_px else "", "" if way == "bare" else way
 
 
 def start_table(folder: Path) -> str:
     """Start-up: import, first step, a run of one step; what was installed and loaded for it."""
     values = {
-        (e["arm"], e["measure"]): e for e in _summary(folder)["estimates"] if e["condition"] in ("start", "installed")
+        (e["way"], e["measure"]): e for e in _summary(folder)["estimates"] if e["condition"] in ("start", "installed")
     }
-    arms = dict.fromkeys(arm for arm, measure in values if measure == "first_step_s")
+    ways = dict.fromkeys(way for way, measure in values if measure == "first_step_s")
     rows = []
-    for arm in arms:
-        seconds = [values[arm, name] for name in ("import_s", "first_step_s", "trained_s")]
-        counts = [values[arm, name]["median"] for name in ("imported_modules", "packages", "installed_mb")]
+    for way in ways:
+        seconds = [values[way, name] for name in ("import_s", "first_step_s", "trained_s")]
+        counts = [values[way, name]["median"] for name in ("imported_modules", "packages", "installed_mb")]
         rows.append(
             [
-                arm,
+                way,
                 *(f"{e['median']:.2g} ({interval(e)})" if e["median"] > 1e-3 else "0" for e in seconds),
                 *(f"{count:.0f}" for count in counts),
             ]
         )
     rows.sort(key=lambda row: float(row[3].split()[0]))
-    header = ("arm", "import, s", "to the first step, s", "run of one step, s", "modules", "packages", "MB")
+    header = ("way", "import, s", "to the first step, s", "run of one step, s", "modules", "packages", "MB")
     return _table_or_not(header, rows)
 
 
@@ -256,14 +256,14 @@ def one_percent_table(folder: Path) -> str:
         cost_s = found["step_ms"] / 100 / 1e3 * FULL_TRAINING_STEPS
         rows.append(
             [
-                found["arm"],
+                found["way"],
                 found["condition"],
                 three_digits(found["step_ms"]),
                 interval(found),
                 f"{cost_s:.2g}",
             ]
         )
-    header = ("arm", "bar, logs", "under 1 % from, ms a step", "95 % interval", "s in 2,840 steps")
+    header = ("way", "bar, logs", "under 1 % from, ms a step", "95 % interval", "s in 2,840 steps")
     return markdown_table(header, rows)
 
 
@@ -294,12 +294,12 @@ def _table_or_not(header: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
 
 def _counts(folder: Path, condition: str, names: dict[str, str]) -> str:
     found = {
-        (e["arm"], e["measure"]): e["median"] for e in _summary(folder)["estimates"] if e["condition"] == condition
+        (e["way"], e["measure"]): e["median"] for e in _summary(folder)["estimates"] if e["condition"] == condition
     }
     first = next(iter(names))
-    arms = sorted(dict.fromkeys(arm for arm, _ in found), key=lambda arm: found[arm, first])
-    rows = [[arm, *(f"{found[arm, name]:.0f}" for name in names)] for arm in arms]
-    return markdown_table(("arm", *names.values()), rows)
+    ways = sorted(dict.fromkeys(way for way, _ in found), key=lambda way: found[way, first])
+    rows = [[way, *(f"{found[way, name]:.0f}" for name in names)] for way in ways]
+    return markdown_table(("way", *names.values()), rows)
 
 
 def _of(folder: Path, measure: str, *conditions: str) -> list[Estimate]:

@@ -30,7 +30,7 @@ def runs_table(folder: Path) -> str:
 
 def epoch_times_table(folder: Path) -> str:
     """The times of a plain script's epochs and of `woof fit`'s, taken in turns."""
-    rows = {(row["arm"], int(row["repeat"])): row for row in _rows(folder / "rows.csv")}
+    rows = {(row["way"], int(row["repeat"])): row for row in _rows(folder / "rows.csv")}
     times = {key: float(row["two_epochs_s"]) for key, row in rows.items()}
     repeats = sorted({repeat for _, repeat in rows})
     table = [
@@ -39,7 +39,7 @@ def epoch_times_table(folder: Path) -> str:
             f"{times['plain', repeat]:.0f} s",
             f"{times['fit', repeat]:.0f} s",
             f"{times['fit', repeat] / times['plain', repeat]:.2f}",
-            *(f"{float(rows[arm, repeat]['val_acc1']):.3f}" for arm in ("plain", "fit")),
+            *(f"{float(rows[way, repeat]['val_acc1']):.3f}" for way in ("plain", "fit")),
         ]
         for repeat in repeats
     ]
@@ -47,17 +47,17 @@ def epoch_times_table(folder: Path) -> str:
 
 
 def cpu_speed_table(folder: Path) -> str:
-    """Training speed by precision, layout and allocator; ratios within a repeat, over the first arm."""
+    """Training speed by precision, layout and allocator; ratios within a repeat, over the first setting."""
     speeds: dict[str, list[float]] = {}
     for row in _rows(folder / "rows.csv"):
-        speeds.setdefault(row["arm"], []).append(float(row["images_per_s"]))
+        speeds.setdefault(row["setting"], []).append(float(row["images_per_s"]))
     first = next(iter(speeds.values()))
     table = []
-    for arm, found in speeds.items():
+    for setting, found in speeds.items():
         ratios = [speed / base for speed, base in zip(found, first, strict=True)]
         spans = (f"{median(values):.3g} ({min(values):.3g} to {max(values):.3g})" for values in (found, ratios))
-        table.append([arm, *spans])
-    return markdown_table(("arm", "images/s, median (range)", f"over {next(iter(speeds))}"), table)
+        table.append([setting, *spans])
+    return markdown_table(("setting", "images/s, median (range)", f"over {next(iter(speeds))}"), table)
 
 
 def finders_table(folder: Path) -> str:
@@ -148,12 +148,12 @@ def sweep_speed_table(folder: Path) -> str:
     steps_s: dict[tuple[str, str], float] = {}
     call_s: dict[tuple[str, str], float] = {}
     for row in _rows(folder / "speed.csv"):
-        key = (row["repeat"], row["arm"])
+        key = (row["repeat"], row["way"])
         steps_s[key], call_s[key] = float(row["steps_s"]), float(row["call_s"])
     repeats = sorted({repeat for repeat, _ in steps_s})
     pairs = [
         (
-            *(steps_s[repeat, arm] for arm in ("fit", "sweep")),
+            *(steps_s[repeat, way] for way in ("fit", "sweep")),
             steps_s[repeat, "sweep"] / steps_s[repeat, "fit"],
             call_s[repeat, "sweep"] - call_s[repeat, "fit"],
         )
@@ -170,7 +170,7 @@ def sweep_speed_table(folder: Path) -> str:
 def parity_table(folder: Path) -> str:
     """What validation says after the same training, for every loop."""
     rows = _rows(folder / "rows.csv")
-    table = [[row["setting"], row["arm"], row["epochs"], row["val_acc1"], row["val_loss"]] for row in rows]
+    table = [[row["setting"], row["way"], row["epochs"], row["val_acc1"], row["val_loss"]] for row in rows]
     return markdown_table(("setting", "loop", "epochs", "val/acc1", "val/loss"), table)
 
 

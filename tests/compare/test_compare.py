@@ -149,7 +149,7 @@ def test_plain_lightning_s_events_are_read(tmp_path: Path) -> None:
     from lightning.pytorch.callbacks import LearningRateMonitor
     from lightning.pytorch.loggers import TensorBoardLogger
 
-    from woof_lightning.cost.usual import UsualClassifier
+    from woof_lightning.loops.lightning import LightningClassifier
     from woof_lightning.recipe.config import ModelConfig
 
     class Net(torch.nn.Module):
@@ -168,7 +168,7 @@ def test_plain_lightning_s_events_are_read(tmp_path: Path) -> None:
         callbacks=[LearningRateMonitor("step", log_momentum=True)],
     )  # fmt: skip
     loader: Any = torch.utils.data.DataLoader(batches, batch_size=None)  # type: ignore[arg-type]
-    trainer.fit(UsualClassifier(Net(), ModelConfig(lr=0.01, num_classes=10)), loader, loader)
+    trainer.fit(LightningClassifier(Net(), ModelConfig(lr=0.01, num_classes=10), {}), loader, loader)
     run = read_run(tmp_path / "run", "usual")
     known = {"train/loss", "train/acc1", "train/acc5", "lr", "momentum", TOP1, TOP5, "val/loss"}
     assert known <= run.series.keys()

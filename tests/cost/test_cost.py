@@ -12,40 +12,41 @@ from typing import Any, ClassVar
 import pytest
 
 from tests.conftest import Woof
-from woof_lightning.cost import environments, verb
-from woof_lightning.cost.clock import StepClock
+from woof_lightning.cost import environments, measurement
 from woof_lightning.cost.draw import fingerprint
 from woof_lightning.cost.features import FEATURES
 from woof_lightning.cost.job import Job
-from woof_lightning.cost.machine import CPUTimes
-from woof_lightning.cost.measure import Row, RowsFile, measure_in_turns, rows_of
+from woof_lightning.cost.measurement import check_free, undisturbed
 from woof_lightning.cost.plan import ON, STARTED, Case, fixed_cases, quick_cases, real_cases, waterfall_cases
+from woof_lightning.cost.rows import Row, RowsFile, rows_of
 from woof_lightning.cost.summary import STEP, Bound, RealBound, summary
-from woof_lightning.cost.verb import check_free, undisturbed
+from woof_lightning.cost.turns import measure_in_turns
 from woof_lightning.errors import UserError
+from woof_lightning.measure.busy import CPUTimes
+from woof_lightning.measure.clock import StepClock
 
 REPEATS = 12
-# µs a step, by arm and condition.
+# µs a step, by way and condition.
 STEPS_US = {
     ("bare", "off"): 100.0,
     ("bare_again", "off"): 100.0,
     ("fabric", "off"): 150.0,
     ("lightning_barebones", "off"): 400.0,
     ("lightning_barebones_no_search", "off"): 350.0,
-    ("lightning", "on"): 350.0,
-    ("lightning_usual", "on"): 2100.0,
+    ("woof_fit", "on"): 350.0,
+    ("lightning", "on"): 2100.0,
     ("bare", "resnet18 128 px"): 1e6,
-    ("lightning", "resnet18 128 px"): 1.001e6,
+    ("woof_fit", "resnet18 128 px"): 1.001e6,
 }
 
 
 def made_rows(steps_us: Mapping[tuple[str, str], float] = STEPS_US, others_share: float = 0.01) -> list[Row]:
-    """Rows in which every repeat of an arm is a little slower than the one before, for all arms alike."""
+    """Rows in which every repeat of an way is a little slower than the one before, for all ways alike."""
     rows = []
     for repeat in range(REPEATS):
         noise = {"bare_again": 0.1 * (-1) ** repeat}
-        for (arm, condition), value in steps_us.items():
-            rows += rows_of(arm, condition, repeat, {STEP: value + repeat + noise.get(arm, 0.0)})
+        for (way, condition), value in steps_us.items():
+            rows += rows_of(way, condition, repeat, {STEP: value + repeat + noise.get(way, 0.0)})
         rows += rows_of("all", "fixed", repeat, {"others_share": others_share, "block_s": 1.0})
     return rows
 
@@ -54,8 +55,8 @@ def found_in(rows: list[Row]) -> dict[str, Any]:
     return summary(rows, {"calls": []})
 
 
-def estimate(found: dict[str, Any], arm: str, condition: str) -> dict[str, Any]:
-    (one,) = [e for e in found["estimates"] if (e["arm"], e["condition"], e["measure"]) == (arm, condition, STEP)]
+def estimate(found: dict[str, Any], way: str, condition: str) -> dict[str, Any]:
+    (one,) = [e for e in found["estimates"] if (e["way"], e["condition"], e["measure"]) == (way, condition, STEP)]
     return dict(one)
 
 
@@ -64,7 +65,7 @@ def test_differences_are_taken_repeat_by_repeat() -> None:
     over = estimate(found, "fabric", "off")["over"]
     # The medians alone drift by a µs a repeat; the pairs do not.
     assert (over["median"], over["low"], over["high"], over["verdict"]) == (50, 50, 50, "slower")
-    assert over["arm"] == "bare"
+    assert over["way"] == "bare"
     assert estimate(found, "bare", "off")["over"] is None
     assert estimate(found, "bare_again", "off")["over"]["verdict"] == "not told apart"
     assert found["refusals"] == []
@@ -76,7 +77,7 @@ def test_differences_are_taken_repeat_by_repeat() -> None:
 
 
 def test_a_loop_with_logs_is_compared_with_bare_without() -> None:
-    over = estimate(found_in(made_rows()), "lightning", ON)["over"]
+    over = estimate(found_in(made_rows()), "woof_fit", ON)["over"]
     assert (over["condition"], over["median"]) == ("off", 250)
 
 
@@ -86,18 +87,18 @@ def test_the_waterfall_compares_each_feature_with_the_one_before() -> None:
         for side in ("lightning", "hand")
         for place, feature in enumerate(FEATURES, start=1)
     }
-    found = found_in(made_rows({(arm, "waterfall"): value for arm, value in features.items()}))
+    found = found_in(made_rows({(way, "waterfall"): value for way, value in features.items()}))
     over = estimate(found, "lightning:bar", "waterfall")["over"]
-    assert (over["arm"], over["median"]) == ("lightning:scheduler", 100)
+    assert (over["way"], over["median"]) == ("lightning:scheduler", 100)
     alone = estimate(found, "lightning:alone", "waterfall")["over"]
-    assert (alone["arm"], alone["median"]) == ("hand:alone", -50)
+    assert (alone["way"], alone["median"]) == ("hand:alone", -50)
 
 
 def test_bounds_say_met_missed_or_open() -> None:
     met = {bound["promise"]: bound for bound in found_in(made_rows())["bounds"]}
     assert [bound["verdict"] for bound in met.values()] == ["met"] * 4
     assert [round(bound["value"]["median"], 3) for bound in met.values()] == [0.833, 1.0, 0.125, 0.001]
-    slower = found_in(made_rows({**STEPS_US, ("lightning", "on"): 700.0, ("lightning", "resnet18 128 px"): 1.1e6}))
+    slower = found_in(made_rows({**STEPS_US, ("woof_fit", "on"): 700.0, ("woof_fit", "resnet18 128 px"): 1.1e6}))
     assert [bound["verdict"] for bound in slower["bounds"]] == ["missed"] * 4
     assert Bound("x", replace_estimate(0.9, 1.1), 1.0).verdict == "open"
     assert RealBound("x", replace_estimate(-0.1, 0.1), 0.01).verdict == "not told apart"
@@ -106,14 +107,14 @@ def test_bounds_say_met_missed_or_open() -> None:
 
 
 def replace_estimate(low: float, high: float) -> Any:
-    from woof_lightning.cost.statistics import median_of
+    from woof_lightning.measure.statistics import median_of
 
     return replace(median_of([1.0]), low=low, high=high)
 
 
 def test_one_percent_is_a_hundred_times_the_cost() -> None:
-    limits = {(limit["arm"], limit["condition"]): limit["step_ms"] for limit in found_in(made_rows())["one_percent"]}
-    assert limits["lightning", "on"] == pytest.approx(25)
+    limits = {(limit["way"], limit["condition"]): limit["step_ms"] for limit in found_in(made_rows())["one_percent"]}
+    assert limits["woof_fit", "on"] == pytest.approx(25)
     assert ("bare", "off") not in limits
 
 
@@ -144,7 +145,7 @@ def test_few_repeats_are_not_refused_for_a_pair_that_differs_by_chance() -> None
 def test_what_is_known_of_a_block_as_a_whole_is_compared_with_nothing() -> None:
     """The group of the waterfall has the name of its condition."""
     rows = [*made_rows(), *rows_of("all", "waterfall", 0, {"others_share": 0.0, "block_s": 1.0})]
-    told = [e for e in found_in(rows)["estimates"] if e["arm"] == "all"]
+    told = [e for e in found_in(rows)["estimates"] if e["way"] == "all"]
     assert {e["over"] for e in told} == {None}
     assert "waterfall" in {e["condition"] for e in told}
 
@@ -155,20 +156,20 @@ def test_few_repeats_are_noted() -> None:
 
 
 def test_workers_take_turns() -> None:
-    job = Job(arm="bare", warmup=2, steps=3, slices=4, lead=1)
+    job = Job(way="bare", warmup=2, steps=3, slices=4, lead=1)
     told: list[str] = []
     rows = measure_in_turns([Case("bare", "off", job), Case("bare_again", "off", job)], "fixed", 0, told.append)
-    steps = {row.arm: row.value for row in rows if row.measure == STEP}
+    steps = {row.way: row.value for row in rows if row.measure == STEP}
     assert steps.keys() == {"bare", "bare_again"}
     assert all(value > 0 for value in steps.values())
     assert len(told) == 2
-    assert "block_s" in {row.measure for row in rows if row.arm == "all"}
+    assert "block_s" in {row.measure for row in rows if row.way == "all"}
 
 
 def test_a_worker_that_fails_ends_the_others() -> None:
-    job = Job(arm="bare", warmup=2, steps=3, slices=2)
-    cases = [Case("bare", "off", job), Case("bear", "off", replace(job, arm="bear"))]
-    with pytest.raises(RuntimeError, match="bear is no arm"):
+    job = Job(way="bare", warmup=2, steps=3, slices=2)
+    cases = [Case("bare", "off", job), Case("bear", "off", replace(job, way="bear"))]
+    with pytest.raises(RuntimeError, match="bear is no way"):
         measure_in_turns(cases, "fixed", 0, print)
 
 
@@ -223,16 +224,16 @@ def test_a_gpu_s_clock_is_its_own(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 def test_the_plan_holds_the_issue_s_arms() -> None:
-    quick = {case.arm for case in quick_cases()}
+    quick = {case.way for case in quick_cases()}
     assert quick == {
         *("bare", "bare_again", "hand_rolled", "fabric", "accelerate", "ignite", "fastai"),
-        *("lightning", "lightning_barebones", "lightning_usual"),
+        *("woof_fit", "lightning_barebones", "lightning"),
     }
-    assert quick <= {case.arm for case in fixed_cases()}
-    assert {"bare", "hand_rolled", "lightning", "lightning_usual"} <= {case.arm for case in real_cases()}
+    assert quick <= {case.way for case in fixed_cases()}
+    assert {"bare", "hand_rolled", "woof_fit", "lightning"} <= {case.way for case in real_cases()}
     for cases in (fixed_cases(), waterfall_cases(), real_cases()):
         assert len({case.job.slices for case in cases}) == 1
-        keys = [(case.arm, case.condition) for case in cases]
+        keys = [(case.way, case.condition) for case in cases]
         assert len(set(keys)) == len(keys)
 
 
@@ -253,7 +254,7 @@ def test_rows_are_summarised_and_drawn(woof: Woof) -> None:
     write_measurement(Path("out"), made_rows())
     done = woof("cost", "--summarise", "--out", "out")
     assert done.code == 0, done.err
-    assert "met: lightning costs at most a fifth of lightning_usual: 0.125" in done.out
+    assert "met: woof_fit costs at most a fifth of lightning: 0.125" in done.out
     found = json.loads(Path("out/summary.json").read_text())
     drawn = Path("out/fixed.png").read_bytes()
     assert drawn.startswith(b"\x89PNG")
@@ -314,7 +315,7 @@ def test_bad_options_leave_nothing(
 
 
 def test_rows_outlast_a_refusal(woof: Woof, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(verb, "check_free", refuse)
+    monkeypatch.setattr(measurement, "check_free", refuse)
     Path("out").mkdir()
     Path("out/rows.csv").write_text("rows of hours\n")
     assert woof("cost", "--quick", "--overwrite", "--out", "out").code == 2

@@ -6,11 +6,11 @@ from pathlib import Path
 
 import pytest
 
-from woof_lightning.cost.arms import ARMS
-from woof_lightning.cost.code import code, framework_names, logical_lines
 from woof_lightning.cost.indirection import indirection
 from woof_lightning.cost.job import Job
 from woof_lightning.cost.ready import Work
+from woof_lightning.cost.ways import MEASURED, code_of
+from woof_lightning.measure.code import framework_names, logical_lines
 from woof_lightning.runs.folder import RunFolder
 
 
@@ -18,7 +18,7 @@ def found(name: str, folder: Path) -> dict[str, float]:
     run = RunFolder(folder / name)
     run.create()
     work = Work(arch="tiny", image_size=8, batch_size=2, steps=14, log_every_n_steps=10)
-    return indirection(Job(arm=name, warmup=2, steps=10), ARMS[name], work.experiment(), run)
+    return indirection(Job(way=name, warmup=2, steps=10), MEASURED[name], work.experiment(), run)
 
 
 def test_a_loop_by_hand_has_nothing_between(tmp_path: Path) -> None:
@@ -28,7 +28,7 @@ def test_a_loop_by_hand_has_nothing_between(tmp_path: Path) -> None:
 
 
 def test_lightning_has_more_between_than_fabric(tmp_path: Path) -> None:
-    fabric, lightning = (found(name, tmp_path) for name in ("fabric", "lightning"))
+    fabric, lightning = (found(name, tmp_path) for name in ("fabric", "woof_fit"))
     assert 0 == fabric["frames_to_step"] < lightning["frames_to_step"]
     assert 0 < fabric["frames_to_optimizer"] < lightning["frames_to_optimizer"]
     assert fabric["calls"] < lightning["calls"]
@@ -51,8 +51,8 @@ def test_names_of_a_framework_are_those_it_brings() -> None:
     assert framework_names(text, ("ignite",)) == {"Engine", "Events", "STARTED", "run", "on"}
 
 
-@pytest.mark.parametrize("name", ["bare", "ignite", "fastai", "lightning"])
+@pytest.mark.parametrize("name", ["bare", "ignite", "fastai", "lightning", "woof_fit"])
 def test_code_is_counted_from_the_real_files(name: str) -> None:
-    counted = code(ARMS[name])
+    counted = code_of(MEASURED[name].way)
     assert counted["logical_lines"] > 30
     assert (counted["framework_names"] > 0) == (name != "bare")

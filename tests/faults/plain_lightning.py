@@ -13,8 +13,8 @@ from torch.utils.data import DataLoader
 from torchvision.datasets import ImageFolder
 from torchvision.transforms import v2
 
-from woof_lightning.cost.usual import UsualClassifier
 from woof_lightning.lit.quiet import quieten_libraries
+from woof_lightning.loops.lightning import LightningClassifier
 from woof_lightning.recipe.config import ModelConfig
 from woof_lightning.recipe.model import build_net
 
@@ -49,7 +49,7 @@ def main() -> None:
     last = folder / "last.ckpt"
     torch.manual_seed(0)
     trainer.fit(
-        UsualClassifier(build_net("shufflenet_v2_x0_5", 10), ModelConfig(lr=0.005, num_classes=10)),
+        LightningClassifier(build_net("shufflenet_v2_x0_5", 10), ModelConfig(lr=0.005, num_classes=10), {}),
         DataLoader(train, BATCH_SIZE, shuffle=True, num_workers=options.workers),
         DataLoader(val, BATCH_SIZE, num_workers=options.workers),
         ckpt_path=last if last.exists() else None,

@@ -16,7 +16,7 @@ CODE = f"""
 import json, os, sys, time, torch
 from pathlib import Path
 from lightning.pytorch import Callback
-from woof_lightning.cost import arms
+from woof_lightning.cost import ways
 from woof_lightning.cost.ready import Work
 from woof_lightning.lit import trainer
 from woof_lightning.runs.folder import RunFolder

@@ -22,7 +22,7 @@ from torch.utils.data import DataLoader, TensorDataset
 from tests.conftest import Outcome, Woof
 from tests.same import checkpoint_difference
 from woof_lightning.errors import UserError
-from woof_lightning.lit.checkpoints import DurableCheckpointIO
+from woof_lightning.lit.callbacks.checkpoints import DurableCheckpointIO
 from woof_lightning.lit.classifier import WoofClassifier
 from woof_lightning.lit.datamodule import ImagewoofDataModule
 from woof_lightning.lit.trainer import NVML_CHECK, no_search_for_a_driver

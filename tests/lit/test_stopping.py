@@ -24,10 +24,16 @@ from woof_lightning.data.config import DataConfig
 from woof_lightning.data.images import ImageIndex
 from woof_lightning.data.loading import EpochSampler, train_loader
 from woof_lightning.errors import NonFiniteLossError, StoppedBySignal, UserError
-from woof_lightning.lit.checkpoints import DurableCheckpointIO
+from woof_lightning.lit.callbacks.checkpoints import DurableCheckpointIO
+from woof_lightning.lit.callbacks.stopping import (
+    STOP_SIGNALS,
+    NonFiniteLossGuard,
+    SaveEvery,
+    StopOnSignal,
+    signals_to_handle,
+)
 from woof_lightning.lit.classifier import WoofClassifier
 from woof_lightning.lit.datamodule import ImagewoofDataModule
-from woof_lightning.lit.stopping import STOP_SIGNALS, NonFiniteLossGuard, SaveEvery, StopOnSignal, signals_to_handle
 from woof_lightning.recipe.checkpoint import read_checkpoint
 from woof_lightning.runs.folder import RunFolder
 from woof_lightning.runs.metrics import read_metrics

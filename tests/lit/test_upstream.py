@@ -39,8 +39,8 @@ from torch.utils.data import DataLoader, Sampler
 from torchmetrics import MeanMetric
 
 from tests.conftest import Woof
+from woof_lightning.lit.callbacks.hooks import STEP_HOOKS, without_idle_step_hooks
 from woof_lightning.lit.classifier import WoofClassifier
-from woof_lightning.lit.hooks import STEP_HOOKS, without_idle_step_hooks
 from woof_lightning.lit.quiet import NOT_FOR_USERS
 from woof_lightning.lit.trainer import NVML_CHECK
 

@@ -135,7 +135,7 @@ def _read_run(run: Run, place: RunFolder) -> Run:
         tags = ", ".join(map(printable, events.unknown)) or "none"
         problem = f"{place.path} has no value whose meaning is known; the tags of its events: {tags}"
         raise UserError("; ".join([problem, *run.notes]))
-    run.state = _state(run) if begun else _state_of_another_program(run)
+    run.state = _state(run, has_result=False) if begun else _state_of_another_program(run)
     return run
 
 
@@ -229,11 +229,13 @@ def _times_of_events(run: Run, place: RunFolder) -> list[float]:
     return [times_s[step] for step in steps] if set(steps) <= times_s.keys() else []
 
 
-def _state(run: Run) -> str:
-    if run.result.get("status") == FINISHED:
+def _state(run: Run, *, has_result: bool = True) -> str:
+    """How far a run got; of a loop that leaves no result.json its epochs decide."""
+    wished, is_locked = run.config.get("trainer.max_epochs"), RunFolder(run.path).is_locked()
+    did_all = not has_result and not is_locked and _epochs_done(run) == wished
+    if did_all or run.result.get("status") == FINISHED:
         return FINISHED
-    now = "going on" if RunFolder(run.path).is_locked() else "unfinished"
-    wished = run.config.get("trainer.max_epochs")
+    now = "going on" if is_locked else "unfinished"
     of = f" of {wished}" if isinstance(wished, int) and wished > 0 else ""  # -1: until a time or step.
     return f"{now}, {_epochs_done(run) or 0}{of} epochs"
 

@@ -11,26 +11,14 @@ from typing import TYPE_CHECKING, Any
 from woof_lightning.compare.draw import COLOURS
 from woof_lightning.compare.tables import three_digits
 from woof_lightning.cost.features import FEATURES, SIDES
-from woof_lightning.cost.plan import AGAIN, OFF, ON, REAL_BATCH_SIZE, REAL_CONDITIONS, REFERENCE, WATERFALL
-from woof_lightning.cost.summary import STEP
+from woof_lightning.cost.plan import OFF, ON, REAL_BATCH_SIZE, REAL_CONDITIONS, WATERFALL
+from woof_lightning.cost.summary import LIGHTNING_NAMES, STEP
+from woof_lightning.loops.ways import LABELS, REFERENCE, WOOF_FIT
 from woof_lightning.runs.folder import writing_durably
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
 
-LABELS = {
-    "hand_rolled": "the post's loop",
-    "fabric": "Fabric",
-    "accelerate": "Accelerate",
-    "ignite": "Ignite",
-    "fastai": "fastai",
-    "lightning": "Lightning, as woof fit",
-    "lightning_off": "Lightning, all off",
-    "lightning_barebones": "Lightning, barebones",
-    "lightning_barebones_no_search": "barebones, no driver search",
-    "lightning_usual": "Lightning, as in tutorials",
-    AGAIN: "the bare loop again (noise)",
-}
 # The two sides of the waterfall, and of fixed cost: without and with what a user has on.
 TWO = (COLOURS[0], COLOURS[1])
 ONE_PERCENT = 0.01
@@ -46,11 +34,11 @@ def draw_figures(found: dict[str, Any], out: Path) -> list[Path]:
     Returns:
         The files.
     """
-    estimates = {(e["arm"], e["condition"]): e for e in found["estimates"] if e["measure"] == STEP}
+    estimates = {(e["way"], e["condition"]): e for e in found["estimates"] if e["measure"] == STEP}
     figures: dict[str, tuple[Callable[[Axes, dict[tuple[str, str], Any]], None], tuple[str, str]]] = {
-        "fixed.png": (draw_fixed, ("lightning", ON)),
+        "fixed.png": (draw_fixed, (WOOF_FIT, ON)),
         "waterfall.png": (draw_waterfall, (f"{SIDES[0]}:callbacks", WATERFALL)),
-        "share.png": (draw_share, ("lightning", ON)),
+        "share.png": (draw_share, (WOOF_FIT, ON)),
     }
     drawn = []
     for name, (draw, needed) in figures.items():
@@ -74,8 +62,8 @@ def draw_fixed(axes: Axes, estimates: dict[tuple[str, str], Any]) -> None:
     """What each loop adds to the bare loop's step."""
     rows = [key for key in estimates if key[1] in (OFF, ON) and key != (REFERENCE, OFF)]
     rows.sort(key=lambda key: estimates[key]["over"]["median"])
-    for place, (arm, condition) in enumerate(rows):
-        over = estimates[arm, condition]["over"]
+    for place, (way, condition) in enumerate(rows):
+        over = estimates[way, condition]["over"]
         errors = [[over["median"] - over["low"]], [over["high"] - over["median"]]]
         axes.barh(place, over["median"], xerr=errors, color=TWO[condition == ON], ecolor="0.3", capsize=2)
         axes.annotate(
@@ -86,7 +74,7 @@ def draw_fixed(axes: Axes, estimates: dict[tuple[str, str], Any]) -> None:
             va="center",
             fontsize=9,
         )
-    labels = [LABELS.get(arm, "the bare loop, with logs" if condition == ON else arm) for arm, condition in rows]
+    labels = [f"{LABELS[way]}{', with logs' * (way == REFERENCE)}" for way, condition in rows]
     axes.set_yticks(range(len(rows)), labels)
     axes.set_xlabel("µs per training step over the bare PyTorch loop (bar: median, line: 95 % interval)")
     axes.set_title("What a loop costs per step, on a net too small to matter")
@@ -128,11 +116,11 @@ def draw_waterfall(axes: Axes, estimates: dict[tuple[str, str], Any]) -> None:
 def draw_share(axes: Axes, estimates: dict[tuple[str, str], Any]) -> None:
     """Cost as a share of the step, over the step's own time."""
     steps_ms = [10 ** (power / 10) for power in range(-5, 36)]
-    arms = [("fabric", ON), ("hand_rolled", ON), ("lightning", ON), ("fastai", ON), ("lightning_usual", ON)]
-    for (arm, condition), colour in zip([key for key in arms if key in estimates], COLOURS, strict=False):
-        cost_ms = estimates[arm, condition]["over"]["median"] / 1e3
+    ways = [(way, ON) for way in ("fabric", "hand_rolled", WOOF_FIT, "fastai", *LIGHTNING_NAMES)]
+    for (way, condition), colour in zip([key for key in ways if key in estimates], COLOURS, strict=False):
+        cost_ms = estimates[way, condition]["over"]["median"] / 1e3
         if cost_ms > 0:
-            axes.plot(steps_ms, [100 * cost_ms / step_ms for step_ms in steps_ms], color=colour, label=LABELS[arm])
+            axes.plot(steps_ms, [100 * cost_ms / step_ms for step_ms in steps_ms], color=colour, label=LABELS[way])
     axes.axhline(100 * ONE_PERCENT, color="0.4", linestyle="--")
     axes.annotate("1 %", (steps_ms[0], 1), xytext=(2, 3), textcoords="offset points", color="0.3")
     for condition in REAL_CONDITIONS:

@@ -10,10 +10,10 @@ from dataclasses import dataclass
 from importlib import metadata
 from pathlib import Path
 
-from woof_lightning.cost.arms import ARMS
+from woof_lightning.cost.ways import MEASURED
 from woof_lightning.errors import UserError
 
-# What every arm needs: torch, and what the recipe and a run's files are made with.
+# What every way needs: torch, and what the recipe and a run's files are made with.
 BASE = ("torch", "torchvision", "tensorboard", "numpy", "pillow", "pyyaml", "tqdm")
 # A new environment holds these, whatever is installed into it.
 TOOLS = {"pip", "setuptools", "wheel"}
@@ -38,12 +38,12 @@ class Environment:
         return {"packages": float(self.packages), "installed_mb": self.installed_mb}
 
 
-def make_environments(folder: Path, arms: Iterable[str], told: Callable[[str], None]) -> dict[str, Environment]:
-    """An environment for each arm, with the versions that this process has; arms of one framework share theirs.
+def make_environments(folder: Path, ways: Iterable[str], told: Callable[[str], None]) -> dict[str, Environment]:
+    """An environment for each way, with the versions that this process has; ways of one framework share theirs.
 
     Args:
         folder: Where they are made; what is there with the same versions is used again.
-        arms: Their names.
+        ways: Their names.
         told: Is told of each installation.
     """
     folder.mkdir(parents=True, exist_ok=True)
@@ -51,12 +51,12 @@ def make_environments(folder: Path, arms: Iterable[str], told: Callable[[str], N
     pins.write_text("".join(f"{name}=={version}\n" for name, version in sorted(installed_versions().items())))
     base = installed(folder / "base", BASE, pins, None, told)
     made: dict[tuple[str, ...], Environment] = {(): Environment(python_of(base), 0, 0.0)}
-    for arm in arms:
-        needed = ARMS[arm].frameworks
+    for way in ways:
+        needed = MEASURED[way].way.distributions
         if needed not in made:
             place = installed(folder / "-".join(needed), needed, pins, base, told)
             made[needed] = Environment(python_of(place), *size_of(site_packages(place)))
-    return {arm: made[ARMS[arm].frameworks] for arm in arms}
+    return {way: made[MEASURED[way].way.distributions] for way in ways}
 
 
 def installed(place: Path, needed: Iterable[str], pins: Path, base: Path | None, told: Callable[[str], None]) -> Path:

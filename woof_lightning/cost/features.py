@@ -9,11 +9,12 @@ from typing import Any
 import torch
 import torch.nn.functional as F
 
-from woof_lightning.cost.arms import ARMS, LIGHTNING_FILES, Arm, default_bar, fit, trainer_options
 from woof_lightning.cost.ready import ReadyExperiment
+from woof_lightning.cost.ways import MEASURED, MeasuredWay, default_bar, fit, trainer_options
 from woof_lightning.data.loading import Batch
 from woof_lightning.data.transforms import normalise
 from woof_lightning.errors import UserError
+from woof_lightning.loops.ways import REFERENCE, WAYS
 from woof_lightning.recipe.optim import learning_rates
 from woof_lightning.runs.folder import RunFolder
 
@@ -137,19 +138,19 @@ def accuracies() -> dict[str, Any]:
     return {f"acc{k}": MulticlassAccuracy(CLASSES, top_k=k, average="micro") for k in (1, 5)}
 
 
-FEATURE_ARMS: dict[str, Arm] = {
-    **{f"lightning:{name}": Arm(partial(with_lightning, name), LIGHTNING_FILES) for name in FEATURES},
-    **{f"hand:{name}": Arm(partial(by_hand, name), ()) for name in FEATURES},
+FEATURE_WAYS: dict[str, MeasuredWay] = {
+    **{f"lightning:{name}": MeasuredWay(partial(with_lightning, name), WAYS["lightning"]) for name in FEATURES},
+    **{f"hand:{name}": MeasuredWay(partial(by_hand, name), WAYS[REFERENCE]) for name in FEATURES},
 }
 
 
-def arm_named(name: str) -> Arm:
-    """An arm of the comparison or of the waterfall.
+def way_named(name: str) -> MeasuredWay:
+    """An way of the comparison or of the waterfall.
 
     Raises:
         UserError: When there is none of that name.
     """
-    known = ARMS | FEATURE_ARMS
+    known = MEASURED | FEATURE_WAYS
     if name not in known:
-        raise UserError(f"{name} is no arm: expected one of {', '.join(known)}")
+        raise UserError(f"{name} is no way: expected one of {', '.join(known)}")
     return known[name]

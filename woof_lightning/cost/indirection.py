@@ -12,10 +12,10 @@ from typing import Any
 import torch
 from torch.nn.modules.module import register_module_forward_pre_hook
 
-from woof_lightning.cost.arms import PACKAGE, Arm
-from woof_lightning.cost.clock import StepClock, ticking
 from woof_lightning.cost.job import Job
 from woof_lightning.cost.ready import ReadyExperiment
+from woof_lightning.cost.ways import PACKAGE, MeasuredWay
+from woof_lightning.measure.clock import StepClock, ticking
 from woof_lightning.runs.folder import RunFolder
 
 TORCH = str(Path(torch.__file__).parent)
@@ -23,14 +23,14 @@ OWN = str(PACKAGE)
 # The measuring itself.
 HARNESS = tuple(str(PACKAGE / "cost" / name) for name in ("clock.py", "indirection.py", "worker.py"))
 # Where a person's script would call `train` or `trainer.fit`.
-SCRIPTS = tuple(str(PACKAGE / "cost" / name) for name in ("arms.py", "features.py"))
+SCRIPTS = tuple(str(PACKAGE / "cost" / name) for name in ("ways.py", "features.py"))
 
 
 class ProbeError(Exception):
     """The error that is raised in the user's step."""
 
 
-def indirection(job: Job, arm: Arm, experiment: ReadyExperiment, run: RunFolder) -> dict[str, float]:
+def indirection(job: Job, way: MeasuredWay, experiment: ReadyExperiment, run: RunFolder) -> dict[str, float]:
     """What a training step passes through.
 
     Returns:
@@ -54,14 +54,14 @@ def indirection(job: Job, arm: Arm, experiment: ReadyExperiment, run: RunFolder)
     clock = StepClock(job.warmup, job.steps, at_start=opened, at_end=counter.stop)
     handle = register_module_forward_pre_hook(noted)
     with ticking(clock):
-        arm.train(experiment, run)
+        way.train(experiment, run)
     handle.remove()
     to_step, to_optimizer = (below_the_script(stack) for stack in stacks)
     to_step = down_to_the_net(to_step)
     # A folder of its own: some loops would find the first training finished, and resume it.
     again = RunFolder(run.path.with_name("traceback"))
     again.create()
-    trace = down_to_the_net(below_the_script(traceback_files(arm, experiment, again)))
+    trace = down_to_the_net(below_the_script(traceback_files(way, experiment, again)))
     return {
         "calls": sum(counter.calls.values()) / job.steps,
         "framework_files": float(sum("site-packages" in file for file in counter.calls)),
@@ -93,7 +93,7 @@ class CallCounter:
                 self.calls[file] += 1
 
 
-def traceback_files(arm: Arm, experiment: ReadyExperiment, run: RunFolder) -> list[str]:
+def traceback_files(way: MeasuredWay, experiment: ReadyExperiment, run: RunFolder) -> list[str]:
     """The files of the frames of an error that is raised in the user's step, outermost first."""
 
     def fail(*_: Any) -> None:
@@ -101,7 +101,7 @@ def traceback_files(arm: Arm, experiment: ReadyExperiment, run: RunFolder) -> li
 
     handle = register_module_forward_pre_hook(fail)
     try:
-        arm.train(experiment, run)
+        way.train(experiment, run)
     except ProbeError as error:
         files, trace = [], error.__traceback__
         while trace is not None:

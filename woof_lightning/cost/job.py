@@ -10,7 +10,7 @@ class Job:
     """What a worker measures.
 
     Args:
-        arm: A name of `arms.ARMS`, or of `features.FEATURE_ARMS`.
+        way: A name of `ways.MEASURED`, or of `features.FEATURE_WAYS`.
         measure: step (slices of training steps), start (until the first step's end) or indirection.
         arch: tiny, or a torchvision classifier.
         image_size: px.
@@ -30,7 +30,7 @@ class Job:
         turns: File descriptors on which to say that a slice is done, and to hear that the next one may begin.
     """
 
-    arm: str
+    way: str
     measure: str = "step"
     arch: str = "tiny"
     image_size: int = 8

@@ -8,7 +8,6 @@ from typing import Any
 
 import torch
 from torch import Tensor, nn
-from torch.optim import Optimizer
 from torch.utils.data import DataLoader, Dataset
 
 from woof_lightning.data.config import DataConfig
@@ -18,7 +17,6 @@ from woof_lightning.data.randomness import own_randomness
 from woof_lightning.loops.experiment import Experiment, TrainerConfig
 from woof_lightning.recipe.config import ModelConfig
 from woof_lightning.recipe.model import build_net
-from woof_lightning.recipe.optim import Schedule, build_optimizer, build_schedule
 
 CLASSES = 10
 TINY = "tiny"
@@ -55,7 +53,7 @@ class Work:
         samples = tuple(Sample(f"{number}.jpg", number % CLASSES, 1) for number in range(self.steps * self.batch_size))
         classes = tuple(f"class {number}" for number in range(CLASSES))
         return ReadyExperiment(
-            # The name of the net is not used: `ready_net` builds it.
+            # The name of its net is not used: `net` builds another.
             model=ModelConfig(num_classes=CLASSES, lr=0.02, channels_last=channels_last),
             data=DataConfig(
                 batch_size=self.batch_size, eval_batch_size=self.batch_size, image_size=self.image_size, num_workers=0
@@ -83,11 +81,12 @@ class ReadyExperiment(Experiment):
 
     arch: str = TINY
 
-    def build(self) -> tuple[nn.Module, Optimizer, Schedule]:
-        """The net on its device, its optimizer and its schedule."""
-        net = ready_net(self.arch, channels_last=self.model.channels_last).to(self.device)
-        optimizer = build_optimizer(net.parameters(), self.model)
-        return net, optimizer, build_schedule(optimizer, self.model, self.total_steps)
+    def net(self) -> nn.Module:
+        """The net of a Work."""
+        if self.arch == TINY:
+            with own_randomness("weights", 0):
+                return TinyNet()
+        return build_net(self.arch, CLASSES, channels_last=self.model.channels_last)
 
     def loaders(self) -> tuple[DataLoader[Batch], DataLoader[Batch]]:
         """Training and validation batches."""
@@ -139,11 +138,3 @@ class TinyNet(nn.Module):
         """Maps images ([B, 3, H, W], float32) to logits ([B, C])."""
         logits: Tensor = self.head(images.mean(dim=(2, 3)))
         return logits
-
-
-def ready_net(arch: str, *, channels_last: bool) -> nn.Module:
-    """The net of a Work."""
-    if arch == TINY:
-        with own_randomness("weights", 0):
-            return TinyNet()
-    return build_net(arch, CLASSES, channels_last=channels_last)

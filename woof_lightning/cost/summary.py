@@ -9,19 +9,22 @@ from typing import Any
 import numpy as np
 
 from woof_lightning.cost.features import FEATURES, SIDES
-from woof_lightning.cost.machine import MOST_DISTURBED_SHARE, MOST_OTHERS_SHARE
-from woof_lightning.cost.measure import ALL, Row
-from woof_lightning.cost.plan import AGAIN, IN_A_STEP, OFF, ON, REAL_CONDITIONS, REFERENCE, START, WATERFALL
-from woof_lightning.cost.statistics import NOT_TOLD_APART, Estimate, bootstrapped, median_of
+from woof_lightning.cost.plan import AGAIN, IN_A_STEP, OFF, ON, REAL_CONDITIONS, START, WATERFALL
+from woof_lightning.cost.rows import ALL, Row
+from woof_lightning.loops.ways import REFERENCE, WOOF_FIT
+from woof_lightning.measure.busy import MOST_DISTURBED_SHARE, MOST_OTHERS_SHARE
+from woof_lightning.measure.statistics import NOT_TOLD_APART, Estimate, bootstrapped, median_of
 
 # Written down before the first published run.
 MOST_OVER_BAREBONES = 1.4
-MOST_OVER_USUAL = 1 / 5
+MOST_OVER_LIGHTNING = 1 / 5
 MOST_AT_REAL_WORK = 0.01
 FEWEST_REPEATS = 10
 # Of five repeats or fewer the interval is their range, and a pair of equal loops differs in all of three too often.
 FEWEST_TO_TELL = 6
 STEP = "step_us"
+# The documented way, and what it was called in rows that were measured before it became a loop of its own.
+LIGHTNING_NAMES = ("lightning", "lightning_usual")
 # What a full run measures, by the conditions that show it.
 NEEDED = {
     "fixed cost": (OFF, ON),
@@ -56,7 +59,7 @@ class Bound:
 
 
 class Rows:
-    """Measured values, found by arm, condition and measure.
+    """Measured values, found by way, condition and measure.
 
     Args:
         rows: All of them.
@@ -66,7 +69,7 @@ class Rows:
         self.values: dict[tuple[str, str, str], dict[int, float]] = {}
         self.units = {row.measure: row.unit for row in rows}
         for row in rows:
-            self.values.setdefault((row.arm, row.condition, row.measure), {})[row.repeat] = row.value
+            self.values.setdefault((row.way, row.condition, row.measure), {})[row.repeat] = row.value
 
     def __contains__(self, key: tuple[str, str, str]) -> bool:
         return key in self.values
@@ -91,8 +94,8 @@ def summary(rows: Sequence[Row], conditions: dict[str, Any]) -> dict[str, Any]:
 
     Returns:
         conditions; refusals (why the figures may not be published; empty when they may); notes; disturbed_share;
-        estimates (one for each arm, condition and measure); bounds; one_percent (the step time above which an
-        arm costs less than 1 %).
+        estimates (one for each way, condition and measure); bounds; one_percent (the step time above which an
+        way costs less than 1 %).
     """
     found = Rows(rows)
     shares = found.others_shares()
@@ -148,11 +151,11 @@ def notes(found: Rows) -> list[str]:
 
 def estimate_of(found: Rows, key: tuple[str, str, str]) -> dict[str, Any]:
     """The median of a measure, and its difference from the reference where there is one."""
-    arm, condition, measure = key
+    way, condition, measure = key
     values = list(found.values[key].values())
     reference = reference_of(found, key)
     return {
-        "arm": arm,
+        "way": way,
         "condition": condition,
         "measure": measure,
         "unit": found.units[measure],
@@ -163,11 +166,11 @@ def estimate_of(found: Rows, key: tuple[str, str, str]) -> dict[str, Any]:
 
 def reference_of(found: Rows, key: tuple[str, str, str]) -> tuple[str, str, str] | None:
     """What a value is compared with: `bare`, always without logs; in the waterfall the feature before."""
-    arm, condition, measure = key
-    if arm == ALL:  # What is known of a block as a whole is compared with nothing.
+    way, condition, measure = key
+    if way == ALL:  # What is known of a block as a whole is compared with nothing.
         return None
     if condition == WATERFALL:
-        side, _, feature = arm.partition(":")
+        side, _, feature = way.partition(":")
         place = list(FEATURES).index(feature)
         reference = (f"{side}:{list(FEATURES)[place - 1]}" if place else f"{SIDES[1]}:{feature}", condition, measure)
     else:
@@ -178,7 +181,7 @@ def reference_of(found: Rows, key: tuple[str, str, str]) -> tuple[str, str, str]
 def compared(found: Rows, key: tuple[str, str, str], reference: tuple[str, str, str]) -> dict[str, Any]:
     """The difference from a reference, absolute and as a share of it."""
     difference = over(found, key, reference)
-    told = {"arm": reference[0], "condition": reference[1], **asdict(difference), "verdict": difference.verdict}
+    told = {"way": reference[0], "condition": reference[1], **asdict(difference), "verdict": difference.verdict}
     # Counts may be 0, of which nothing is a share.
     return told | ({"share": asdict(share_over(found, key, reference))} if key[2] in SHARED else {})
 
@@ -196,12 +199,12 @@ def share_over(found: Rows, key: tuple[str, str, str], reference: tuple[str, str
 
 
 def ratio_of_costs(found: Rows, ours: tuple[str, str], theirs: tuple[str, str]) -> Estimate:
-    """What an arm costs over `bare`, as a ratio to what another does: the ratio of the median differences.
+    """What an way costs over `bare`, as a ratio to what another does: the ratio of the median differences.
 
     Args:
         found: The rows.
-        ours: Arm and condition.
-        theirs: Arm and condition.
+        ours: MeasuredWay and condition.
+        theirs: MeasuredWay and condition.
     """
     return bootstrapped(
         lambda chosen: np.median(chosen[0] - chosen[2], -1) / np.median(chosen[1] - chosen[2], -1),
@@ -211,17 +214,20 @@ def ratio_of_costs(found: Rows, ours: tuple[str, str], theirs: tuple[str, str]) 
 
 def bounds(found: Rows) -> list[Bound]:
     """What the Lightning way was to reach, with what it does."""
-    ours = ("lightning", ON)
+    ours = (WOOF_FIT, ON)
     ratios = {
         ("lightning_barebones", OFF): (
-            "lightning costs at most 1.4 times what lightning_barebones does",
+            "woof_fit costs at most 1.4 times what lightning_barebones does",
             MOST_OVER_BAREBONES,
         ),
         ("lightning_barebones_no_search", OFF): (
             "the same, with the search for a driver taken out of lightning_barebones too",
             MOST_OVER_BAREBONES,
         ),
-        ("lightning_usual", ON): ("lightning costs at most a fifth of lightning_usual", MOST_OVER_USUAL),
+        **{
+            (lightning, ON): (f"woof_fit costs at most a fifth of {lightning}", MOST_OVER_LIGHTNING)
+            for lightning in LIGHTNING_NAMES
+        },
     }
     reached = [
         Bound(promise, ratio_of_costs(found, ours, theirs), limit)
@@ -229,9 +235,9 @@ def bounds(found: Rows) -> list[Bound]:
         if (*ours, STEP) in found and (*theirs, STEP) in found
     ]
     condition = list(REAL_CONDITIONS)[-1]
-    key, reference = ("lightning", condition, STEP), (REFERENCE, condition, STEP)
+    key, reference = (WOOF_FIT, condition, STEP), (REFERENCE, condition, STEP)
     if key in found and reference in found:
-        promise = f"lightning over bare on {condition}: under 1 %, or not told apart"
+        promise = f"woof_fit over bare on {condition}: under 1 %, or not told apart"
         reached.append(RealBound(promise, share_over(found, key, reference), MOST_AT_REAL_WORK))
     return reached
 
@@ -247,13 +253,13 @@ class RealBound(Bound):
 
 
 def one_percent(estimates: Sequence[dict[str, Any]]) -> list[dict[str, Any]]:
-    """For each arm the step time in ms above which its fixed cost is less than 1 %."""
+    """For each way the step time in ms above which its fixed cost is less than 1 %."""
     limits = []
     for estimate in estimates:
-        arm, condition, over_bare = estimate["arm"], estimate["condition"], estimate["over"]
-        of_a_loop = estimate["measure"] == STEP and condition in (OFF, ON) and arm not in (REFERENCE, AGAIN)
+        way, condition, over_bare = estimate["way"], estimate["condition"], estimate["over"]
+        of_a_loop = estimate["measure"] == STEP and condition in (OFF, ON) and way not in (REFERENCE, AGAIN)
         if of_a_loop and over_bare is not None:
             # A hundred times the cost, from us to ms.
             step_ms, low, high = (over_bare[name] / 10 for name in ("median", "low", "high"))
-            limits.append({"arm": arm, "condition": condition, "step_ms": step_ms, "low": low, "high": high})
+            limits.append({"way": way, "condition": condition, "step_ms": step_ms, "low": low, "high": high})
     return limits

@@ -4,8 +4,6 @@ from __future__ import annotations
 
 import importlib
 import json
-import os
-import resource
 import sys
 import time
 from pathlib import Path
@@ -13,6 +11,7 @@ from tempfile import TemporaryDirectory
 from typing import Any
 
 from woof_lightning.cost.job import Job
+from woof_lightning.measure.worker import peak_rss_mb, pin, turn_of
 
 # Nothing heavy is imported here: a worker also measures how long that takes.
 
@@ -34,13 +33,14 @@ def measured(job: Job, folder: Path) -> dict[str, float]:
 
     imported = imports(job.entry) if job.measure == "start" else {}
 
-    from woof_lightning.cost.clock import StepClock, ticking
-    from woof_lightning.cost.features import arm_named
+    from woof_lightning.cost.features import way_named
     from woof_lightning.cost.ready import Work
+    from woof_lightning.measure.clock import StepClock, ticking
     from woof_lightning.runs.folder import RunFolder
 
     torch.set_num_threads(job.threads)
-    clock = StepClock(job.warmup, job.steps, job.slices, job.lead, cuda=job.accelerator == "cuda", turn=turn_of(job))
+    on_cuda = job.accelerator == "cuda"
+    clock = StepClock(job.warmup, job.steps, job.slices, job.lead, cuda=on_cuda, turn=turn_of(job.turns, job.cores))
     work = Work(
         arch=job.arch,
         image_size=job.image_size,
@@ -53,22 +53,22 @@ def measured(job: Job, folder: Path) -> dict[str, float]:
     )
     run = RunFolder(folder / "run")
     run.create()
-    arm = arm_named(job.arm)
+    way = way_named(job.way)
     experiment = work.experiment()
     if job.measure == "start":
-        return imported | start(job, lambda: arm.train(experiment, run))
+        return imported | start(job, lambda: way.train(experiment, run))
     if job.measure == "indirection":
         from woof_lightning.cost.indirection import indirection
 
-        return indirection(job, arm, experiment, run)
+        return indirection(job, way, experiment, run)
     if job.sync:
         from torch.optim.optimizer import register_optimizer_step_post_hook
 
         register_optimizer_step_post_hook(lambda *_: torch.cuda.synchronize())
     with ticking(clock):
-        arm.train(experiment, run)
+        way.train(experiment, run)
     values = {"step_us": clock.step_us, "peak_rss_mb": peak_rss_mb()}
-    if job.accelerator == "cuda":
+    if on_cuda:
         values["peak_gpu_mb"] = torch.cuda.max_memory_allocated() / 1e6
     return values
 
@@ -83,47 +83,13 @@ def imports(entry: tuple[str, ...]) -> dict[str, float]:
 
 def start(job: Job, train: Any) -> dict[str, float]:
     """The time from the process's start to the end of its first step, and to the end of the run."""
-    from woof_lightning.cost.clock import StepClock, ticking
+    from woof_lightning.measure.clock import StepClock, ticking
 
     first_step_s: list[float] = []
     clock = StepClock(warmup=1, steps=1, at_start=lambda: first_step_s.append(time.perf_counter() - job.started_s))
     with ticking(clock):
         train()
     return {"first_step_s": first_step_s[0], "trained_s": time.perf_counter() - job.started_s}
-
-
-def turn_of(job: Job) -> Any:
-    """What waits for this worker's turn; None where it works alone."""
-    if job.turns is None:
-        return None
-    done, go = job.turns
-
-    def turn() -> None:
-        # Only now: the start, which is not timed, may use every core.
-        pin(job.cores)
-        os.write(done, b".")
-        if not os.read(go, 1):
-            raise RuntimeError("the measuring process is gone")
-
-    return turn
-
-
-def pin(cores: tuple[int, ...]) -> None:
-    """Keeps all threads of this process on some cores, where the system can do that."""
-    if cores and hasattr(os, "sched_setaffinity"):  # not on macOS and Windows
-        for thread in Path("/proc/self/task").iterdir():
-            os.sched_setaffinity(int(thread.name), cores)
-
-
-def peak_rss_mb() -> float:
-    """The most memory that this process held at once."""
-    try:
-        # Not getrusage: there a process starts with the peak of the one that it was forked from.
-        lines = Path("/proc/self/status").read_text().splitlines()
-        return next(float(line.split()[1]) for line in lines if line.startswith("VmHWM")) * 1024 / 1e6
-    except (OSError, StopIteration):
-        unit_bytes = 1 if sys.platform == "darwin" else 1024
-        return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * unit_bytes / 1e6
 
 
 if __name__ == "__main__":

@@ -11,8 +11,8 @@ from lightning.pytorch import LightningModule, Trainer
 from lightning.pytorch.callbacks import ProgressBar
 from tqdm import tqdm
 
+from woof_lightning.lit.callbacks.hooks import without_idle_step_hooks
 from woof_lightning.lit.classifier import WoofClassifier
-from woof_lightning.lit.hooks import without_idle_step_hooks
 from woof_lightning.runs.metrics import in_a_line
 
 

@@ -13,9 +13,9 @@ from lightning.pytorch import Callback, LightningModule, Trainer
 from lightning.pytorch.loggers import Logger, TensorBoardLogger
 from lightning.pytorch.utilities import rank_zero_only
 
+from woof_lightning.lit.callbacks.hooks import without_idle_step_hooks
 from woof_lightning.lit.classifier import WoofClassifier
 from woof_lightning.lit.datamodule import ImagewoofDataModule
-from woof_lightning.lit.hooks import without_idle_step_hooks
 from woof_lightning.runs.folder import RunFolder
 from woof_lightning.runs.metrics import MetricsFile
 from woof_lightning.runs.record import RunRecord
@@ -154,7 +154,7 @@ class Recorder(Callback):
         if trainer.is_global_zero and isinstance(pl_module, WoofClassifier):
             result = self.record.result(
                 status="finished" if _is_complete(trainer) else "stopped early",
-                loop="lightning",
+                loop="woof_fit",
                 seed=pl_module.seed,
                 data={"fingerprint": _index(trainer).fingerprint, **_index(trainer).counts()},
                 config=self.config,

@@ -18,12 +18,12 @@ from lightning.pytorch.loggers import Logger
 from lightning.pytorch.utilities.exceptions import SIGTERMException
 
 from woof_lightning.errors import StoppedBySignal, UserError
-from woof_lightning.lit.checkpoints import best_and_last
+from woof_lightning.lit.callbacks.checkpoints import MovableModelCheckpoint
+from woof_lightning.lit.callbacks.stopping import NonFiniteLossGuard, SaveEvery, StopOnSignal
 from woof_lightning.lit.datamodule import ImagewoofDataModule
 from woof_lightning.lit.lr_finder import LRFound, lr_find
 from woof_lightning.lit.progress import EpochProgress
 from woof_lightning.lit.recorder import EventsLogger, MetricsLogger, Recorder, disk_errors_told_once
-from woof_lightning.lit.stopping import NonFiniteLossGuard, SaveEvery, StopOnSignal
 from woof_lightning.runs.folder import RunFolder
 
 NVML_CHECK = "PYTORCH_NVML_BASED_CUDA_CHECK"
@@ -71,6 +71,23 @@ def run_callbacks(
         callbacks += [SaveEvery(run.last, save_every)] if save_every else []
         callbacks += [StopOnSignal(run.last), *best_and_last(run)]
     return callbacks
+
+
+def best_and_last(folder: RunFolder) -> list[Callback]:
+    """The callbacks that write best.ckpt (when top-1 strictly improves) and last.ckpt (each epoch).
+
+    Not `save_last`: it writes only when the best is written. The best comes first, so that last
+    carries the score of its own epoch.
+    """
+    common: dict[str, Any] = {
+        "dirpath": folder.checkpoints.absolute(),
+        "save_top_k": 1,
+        "save_on_train_epoch_end": True,
+        "enable_version_counter": False,
+    }
+    best = MovableModelCheckpoint(filename=folder.best.stem, monitor="val/acc1", mode="max", **common)
+    last = MovableModelCheckpoint(filename=folder.last.stem, **common)
+    return [best, last]
 
 
 def files_of_batch(trainer: Trainer, epoch: int, batch_idx: int) -> str:
@@ -204,7 +221,3 @@ class WoofTrainer(Trainer):
             num_training=num_training,
             early_stop_threshold=early_stop_threshold,
         )
-
-
-# LightningCLI looks a verb up among the Trainer's methods by its name on the command line.
-setattr(WoofTrainer, "lr-find", WoofTrainer.lr_find)

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+if __name__ == "__main__":
+    raise SystemExit("this file is no script; run it with: woof loop accelerate")
+
 import sys
 
 import torch
@@ -22,7 +25,7 @@ def train(experiment: Experiment, run: LoopRun) -> None:
 
     Args:
         experiment: What is trained.
-        run: What is left of it.
+        run: Where its results go.
     """
     channels_last = experiment.model.channels_last
     # Precision and device are kept in a state of the whole process, which refuses another precision.

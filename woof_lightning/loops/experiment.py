@@ -114,16 +114,24 @@ class Experiment:
         batches = -(-len(self.index.val) // self.data.eval_batch_size)
         return limited(batches, "limit_val_batches", self.trainer.limit_val_batches)
 
-    def build(self) -> tuple[nn.Module, Optimizer, Schedule]:
-        """The net on its device, its optimizer, and its schedule with the interval at which it steps."""
+    def check_limits(self) -> None:
+        """Raises a UserError if a limit leaves no batch of an epoch or of a validation."""
+        self.train_batches, self.val_batches  # noqa: B018
+
+    def net(self) -> nn.Module:
+        """The net, its initial weights from the seed alone."""
         assert self.model.num_classes is not None, "resolved from the data"
-        net = build_net(
+        return build_net(
             self.model.arch,
             self.model.num_classes,
             seed=self.seed,
             channels_last=self.model.channels_last,
             compile=self.model.compile,
-        ).to(self.device)
+        )
+
+    def build(self) -> tuple[nn.Module, Optimizer, Schedule]:
+        """The net on its device, its optimizer, and its schedule with the interval at which it steps."""
+        net = self.net().to(self.device)
         optimizer = build_optimizer(net.parameters(), self.model)
         return net, optimizer, build_schedule(optimizer, self.model, self.total_steps)
 

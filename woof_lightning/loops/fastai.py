@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+if __name__ == "__main__":
+    raise SystemExit("this file is no script; run it with: woof loop fastai")
+
 import sys
 from contextlib import nullcontext
 from typing import Any
@@ -26,7 +29,7 @@ def train(experiment: Experiment, run: LoopRun) -> None:
 
     Args:
         experiment: What is trained.
-        run: What is left of it.
+        run: Where its results go.
 
     Raises:
         UserError: With bf16 on a CPU, which fastai does not offer.

@@ -6,6 +6,9 @@ changes is told at the line, and none of it changes a run that is not resumed.
 
 from __future__ import annotations
 
+if __name__ == "__main__":
+    raise SystemExit("this file is no script; run it with: woof loop hand_rolled")
+
 import sys
 from collections.abc import Iterable
 from typing import Any, cast
@@ -39,7 +42,7 @@ def train(experiment: Experiment, run: LoopRun) -> None:
 
     Args:
         experiment: What is trained.
-        run: What is left of it.
+        run: Where its results go.
     """
     net, optimizer, schedule = experiment.build()
     best_so_far = HistoryCondition("avg.val.acc1", lambda history: len(history) == 1 or history[-1] > max(history[:-1]))

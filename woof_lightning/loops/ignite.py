@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+if __name__ == "__main__":
+    raise SystemExit("this file is no script; run it with: woof loop ignite")
+
 from typing import Any
 
 import torch
@@ -21,7 +24,7 @@ def train(experiment: Experiment, run: LoopRun) -> None:
 
     Args:
         experiment: What is trained.
-        run: What is left of it.
+        run: Where its results go.
     """
     device, channels_last = experiment.device, experiment.model.channels_last
     net, optimizer, schedule = experiment.build()

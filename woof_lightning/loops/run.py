@@ -1,9 +1,10 @@
-"""What a loop leaves: metrics, checkpoints and result.json in the run's folder, in the layout of `woof fit`."""
+"""What a loop leaves in its run's folder: metrics, checkpoints and result.json, in the layout of `woof fit`."""
 
 from __future__ import annotations
 
 import time
 from collections.abc import Callable, Mapping
+from pathlib import Path
 from typing import Any
 
 import torch
@@ -13,6 +14,7 @@ from torch.utils.tensorboard import SummaryWriter
 
 from woof_lightning.errors import UserError
 from woof_lightning.loops.experiment import Experiment
+from woof_lightning.loops.ways import WOOF_FIT
 from woof_lightning.recipe.checkpoint import (
     NET_PREFIX,
     RECIPE_KEY,
@@ -54,7 +56,8 @@ class LoopRun:
         self.record = RunRecord()
         self.loggers: list[Callable[[Mapping[str, float], int], None]] = []
         self.metrics = MetricsFile(folder.metrics)
-        self.checkpoint = self._last_good() if resume else None
+        self.resume_from = folder.last_good_checkpoint() if resume else None
+        self.checkpoint = None if self.resume_from is None else self._checked(self.resume_from)
         self._reports: list[Mapping[str, float]] = []
         self._epoch_start_s = self._validation_start_s = 0.0
 
@@ -142,9 +145,23 @@ class LoopRun:
         shown = {**(self._reports[-1] if self._reports else {}), **values}
         print(f"epoch {epoch + 1}/{self.experiment.trainer.max_epochs}  {in_a_line(shown)}", flush=True)
 
+    def description(self) -> dict[str, Any]:
+        """What a checkpoint holds beside the training's state: the recipe that its weights need, and its loop."""
+        experiment = self.experiment
+        recipe = TrainedRecipe.of(
+            experiment.model,
+            experiment.data,
+            experiment.index,
+            seed=experiment.seed,
+            precision=experiment.trainer.precision,
+        )
+        return {RECIPE_KEY: recipe.as_dict(), LOOP_KEY: self.loop}
+
     def finish(self) -> None:
-        """Writes result.json."""
+        """Writes result.json; a loop that records its metrics elsewhere has none."""
         self.metrics.flush()
+        if not self.record.epochs:
+            return
         self.folder.write_result(
             self.record.result(
                 status="finished",
@@ -167,31 +184,24 @@ class LoopRun:
             log(values, step)
 
     def _checkpoint(self, epoch: int, step: int, net: nn.Module, optimizer: Any, schedule: Schedule) -> dict[str, Any]:
-        experiment = self.experiment
-        recipe = TrainedRecipe.of(
-            experiment.model,
-            experiment.data,
-            experiment.index,
-            seed=experiment.seed,
-            precision=experiment.trainer.precision,
-        )
         return {
             "epoch": epoch,
             "global_step": step,
             "state_dict": {f"{NET_PREFIX}{name}": value for name, value in net.state_dict().items()},
             "optimizer_states": [optimizer.state_dict()],
             "lr_schedulers": [schedule.scheduler.state_dict()],
-            RECIPE_KEY: recipe.as_dict(),
-            LOOP_KEY: self.loop,
             "record": self.record.state_dict(),
+            **self.description(),
         }
 
-    def _last_good(self) -> dict[str, Any] | None:
-        file = self.folder.last_good_checkpoint()
-        if file is None:
-            return None
+    def _checked(self, file: Path) -> dict[str, Any]:
+        """Reads a checkpoint of this loop on these images.
+
+        Raises:
+            UserError: If it is of another loop or of other images.
+        """
         checkpoint = read_checkpoint(file)
-        trained_by = checkpoint.get(LOOP_KEY, "lightning")
+        trained_by = checkpoint.get(LOOP_KEY, WOOF_FIT)
         if trained_by != self.loop:
             raise UserError(
                 f"{self.folder.path} was trained by {trained_by}, not by {self.loop}: resume it with that, or start "

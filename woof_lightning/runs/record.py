@@ -49,13 +49,14 @@ class RunRecord:
         self.images_per_s.append(images / training_s)
 
     def summary(self, folder: Path) -> str:
-        """What was learned, where it lies, and how to look at it."""
+        """What was learned, where it is, and how to look at it; without the first if nothing was recorded."""
+        where = f"run: {folder}\nlook at it: tensorboard --logdir {folder}"
+        if not self.best:
+            return where
         best, final = self.best, self.final
         return (
             f"best top-1 {best['val/acc1']:.3f} (epoch {best['epoch'] + 1}), top-5 {best['val/acc5']:.3f}; "
-            f"final top-1 {final['val/acc1']:.3f}\n"
-            f"run: {folder}\n"
-            f"look at it: tensorboard --logdir {folder}"
+            f"final top-1 {final['val/acc1']:.3f}\n{where}"
         )
 
     def state_dict(self) -> dict[str, Any]:

@@ -50,7 +50,7 @@ def images_per_s(precision: str, channels_last: bool) -> float:
 
 
 def main() -> None:
-    if sys.argv[1] == "arm":
+    if sys.argv[1] == "setting":
         precision, channels_last, _ = ARMS[sys.argv[2]]
         print(images_per_s(precision, channels_last))
         return
@@ -58,10 +58,10 @@ def main() -> None:
     out.mkdir(parents=True, exist_ok=True)
     with (out / "rows.csv").open("w", newline="") as file:
         writer = csv.writer(file, lineterminator="\n")
-        writer.writerow(("repeat", "arm", "images_per_s"))
+        writer.writerow(("repeat", "setting", "images_per_s"))
         for repeat in range(REPEATS):
             for name, (_, _, environment) in ARMS.items():
-                command = [sys.executable, __file__, "arm", name]
+                command = [sys.executable, __file__, "setting", name]
                 done = subprocess.run(command, env={**os.environ, **environment}, stdout=subprocess.PIPE, check=True)
                 writer.writerow((repeat, name, f"{float(done.stdout):.4g}"))
                 file.flush()

@@ -156,9 +156,6 @@ def stated_optimizer(net: nn.Module, name: str, lr: float) -> torch.optim.Optimi
 
 
 def trainer(**options: Any) -> Trainer:
-    unseen: dict[str, Any] = dict.fromkeys(
-        ("logger", "enable_checkpointing", "enable_progress_bar", "enable_model_summary"), False
-    )
     return Trainer(accelerator="cpu", use_distributed_sampler=False, max_epochs=EPOCHS, **options)
 
 

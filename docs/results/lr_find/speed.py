@@ -33,7 +33,7 @@ class Timed(WoofClassifier):
         self.ends_s.append(time.perf_counter())
 
 
-def seconds(arm: str, folder: Path) -> tuple[float, float]:
+def seconds(way: str, folder: Path) -> tuple[float, float]:
     """The time from the first step's end to the last's, and of the whole call."""
     unseen = dict.fromkeys(("logger", "enable_checkpointing", "enable_progress_bar", "enable_model_summary"), False)
     with tempfile.TemporaryDirectory() as scratch:
@@ -50,7 +50,7 @@ def seconds(arm: str, folder: Path) -> tuple[float, float]:
         model = Timed(channels_last=True)
         data = ImagewoofDataModule(folder=folder, image_size=64, num_workers=1)
         start_s = time.perf_counter()
-        if arm == "sweep":
+        if way == "sweep":
             lr_find(model, datamodule=data, trainer=trainer, num_training=STEPS, early_stop_threshold=None)
         else:
             trainer.fit(model, datamodule=data)
@@ -63,10 +63,10 @@ def main() -> None:
     seconds("fit", folder)
     with (out / "speed.csv").open("w", newline="") as file:
         writer = csv.writer(file, lineterminator="\n")
-        writer.writerow(("repeat", "arm", "steps", "steps_s", "call_s"))
+        writer.writerow(("repeat", "way", "steps", "steps_s", "call_s"))
         for repeat in range(REPEATS):
-            for arm in ("sweep", "fit") if repeat % 2 else ("fit", "sweep"):
-                row = (repeat, arm, STEPS, *(round(value, 3) for value in seconds(arm, folder)))
+            for way in ("sweep", "fit") if repeat % 2 else ("fit", "sweep"):
+                row = (repeat, way, STEPS, *(round(value, 3) for value in seconds(way, folder)))
                 writer.writerow(row)
                 print(row, flush=True)
 

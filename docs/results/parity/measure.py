@@ -13,7 +13,7 @@ import subprocess
 import sys
 from pathlib import Path
 
-from woof_lightning.cost.parity import ARMS
+from woof_lightning.loops.ways import WAYS, WOOF_FIT
 
 BASE = ["--config", "configs/adamw_onecycle.yaml"]
 SETTINGS = {
@@ -29,9 +29,11 @@ SETTINGS = {
 def main() -> None:
     setting, out, options = sys.argv[1], Path(sys.argv[2]), sys.argv[3:]
     out.mkdir(parents=True, exist_ok=True)
-    for arm in ARMS:
-        verb = ["fit"] if arm == "lightning" else ["loop", arm]
-        name = f"{setting}-{arm}"
+    for way in WAYS:
+        if way == "lightning":  # It leaves TensorBoard events, whose values are float32.
+            continue
+        verb = ["fit"] if way == WOOF_FIT else ["loop", way]
+        name = f"{setting}-{way}"
         place = ["--runs_dir", str(out / "runs"), "--name", name, "--resume"]
         subprocess.run(
             [sys.executable, "-m", "woof_lightning", *verb, *SETTINGS[setting], *place, *options], check=True
@@ -41,12 +43,12 @@ def main() -> None:
         with (out / "rows.csv").open("a", newline="") as file:
             writer = csv.writer(file, lineterminator="\n")
             writer.writerows(
-                [] if started else [("setting", "arm", "epochs", "val_loss", "val_acc1", "threads", "torch")]
+                [] if started else [("setting", "way", "epochs", "val_loss", "val_acc1", "threads", "torch")]
             )
             final = result["final"]
             measured = (repr(final["val/loss"]), repr(final["val/acc1"]))
             writer.writerow(
-                (setting, arm, result["epochs"], *measured, result["machine"]["threads"], result["versions"]["torch"])
+                (setting, way, result["epochs"], *measured, result["machine"]["threads"], result["versions"]["torch"])
             )
 
 

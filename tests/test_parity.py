@@ -9,12 +9,13 @@ import torch
 import yaml
 
 from tests.conftest import CONFIGS, Woof
-from woof_lightning.cost.parity import (
-    ARMS,
+from woof_lightning.cli.loop import verbs
+from woof_lightning.loops.ways import WAYS
+from woof_lightning.parity import (
     EXPERIMENTS,
     KNOWN,
     Case,
-    compare_loops,
+    compare_ways,
     differing,
     first_difference,
     known_reason,
@@ -42,10 +43,10 @@ def test_experiments_are_those_of_the_configs(experiment: str) -> None:
 
 @pytest.mark.parametrize("experiment", EXPERIMENTS)
 def test_every_loop_ends_in_the_same_bits(experiment: str, shared: tuple[str, ...], tmp_path: Path) -> None:
-    verdicts = list(compare_loops([Case(experiment, 0, "32-true", None, shared)], ARMS, tmp_path))
-    assert [(v.arm, v.difference) for v in verdicts] == [(arm, None) for arm in ARMS]
-    for arm in ARMS:
-        checkpoint = read_checkpoint(RunFolder(tmp_path / f"0-{arm}").last)
+    verdicts = list(compare_ways([Case(experiment, 0, "32-true", None, shared)], list(WAYS), tmp_path, verbs()))
+    assert [(v.way, v.difference) for v in verdicts] == [(way, None) for way in WAYS]
+    for way in WAYS:
+        checkpoint = read_checkpoint(RunFolder(tmp_path / f"0-{way}").last)
         assert (checkpoint["epoch"], checkpoint["global_step"]) == (1, STEPS_OF_TWO_EPOCHS)
         by_step = EXPERIMENTS[experiment]["schedule"] == "onecycle"
         assert checkpoint["lr_schedulers"][0]["last_epoch"] == (STEPS_OF_TWO_EPOCHS if by_step else 2)
@@ -56,21 +57,21 @@ def test_a_run_with_workers_that_was_cut_and_resumed_too(
     experiment: str, shared: tuple[str, ...], tmp_path: Path
 ) -> None:
     case = Case(experiment, 2, "32-true", 1, shared)
-    for verdict in compare_loops([case], ARMS, tmp_path):
-        if (verdict.arm, "resumed", EXPERIMENTS[experiment]["schedule"]) in KNOWN:
-            assert verdict.known, f"{verdict.arm} no longer differs, or elsewhere: {verdict.difference}"
+    for verdict in compare_ways([case], list(WAYS), tmp_path, verbs()):
+        if (verdict.way, "resumed", EXPERIMENTS[experiment]["schedule"]) in KNOWN:
+            assert verdict.known, f"{verdict.way} no longer differs, or elsewhere: {verdict.difference}"
         else:
-            assert verdict.difference is None, f"{verdict.arm}: {verdict.difference}"
+            assert verdict.difference is None, f"{verdict.way}: {verdict.difference}"
 
 
 def test_bf16_too_where_a_loop_offers_it(drawn_root: Path, tmp_path: Path) -> None:
     # Convolutions in groups are slow in bf16, and one epoch less spares a second round of large checkpoints.
     options = (*small_training(drawn_root, "resnet18", 32), "--trainer.max_epochs", "1")
-    verdicts = compare_loops([Case("sgd_onecycle", 0, "bf16-mixed", None, options)], ARMS, tmp_path)
-    found = {verdict.arm: verdict for verdict in verdicts}
+    verdicts = compare_ways([Case("sgd_onecycle", 0, "bf16-mixed", None, options)], list(WAYS), tmp_path, verbs())
+    found = {verdict.way: verdict for verdict in verdicts}
     refused = found.pop("fastai")
     assert refused.known == "not offered"
-    assert {arm: verdict.difference for arm, verdict in found.items()} == dict.fromkeys(found)
+    assert {way: verdict.difference for way, verdict in found.items()} == dict.fromkeys(found)
 
 
 def test_resnet18_at_64_px(drawn_root: Path, tmp_path: Path) -> None:
@@ -81,20 +82,20 @@ def test_resnet18_at_64_px(drawn_root: Path, tmp_path: Path) -> None:
         "--model.channels_last",
         "true",
     )
-    verdicts = list(compare_loops([Case("sgd_onecycle", 0, "32-true", None, options)], ARMS, tmp_path))
-    assert [(v.arm, v.difference) for v in verdicts] == [(arm, None) for arm in ARMS]
+    verdicts = list(compare_ways([Case("sgd_onecycle", 0, "32-true", None, options)], list(WAYS), tmp_path, verbs()))
+    assert [(v.way, v.difference) for v in verdicts] == [(way, None) for way in WAYS]
     images = torch.randn(2, 3, 64, 64)
-    outputs = [load_net(RunFolder(tmp_path / f"0-{arm}").best)(images) for arm in ARMS]
+    outputs = [load_net(RunFolder(tmp_path / f"0-{way}").best)(images) for way in WAYS]
     assert all(torch.equal(outputs[0], other) for other in outputs)
 
 
 def test_what_only_the_other_loop_has_is_a_difference() -> None:
-    assert differing({"a": 1}, {"a": 1, "b": 2}, "row") == "row.b is not in bare"
+    assert differing({"a": 1}, {"a": 1, "b": 2}, "row") == "row.b is not expected"
 
 
 def test_differences_are_found_and_named(shared: tuple[str, ...], tmp_path: Path) -> None:
     case = Case("adamw_onecycle", 0, "32-true", None, (*shared, "--trainer.max_epochs", "1"))
-    one, two = trained("bare", case, tmp_path / "one"), trained("bare", case, tmp_path / "two")
+    one, two = (trained(case, tmp_path / name, verbs()["bare"]) for name in ("one", "two"))
     assert first_difference(one, two) is None
 
     checkpoint = torch.load(two.last)
@@ -108,9 +109,9 @@ def test_differences_are_found_and_named(shared: tuple[str, ...], tmp_path: Path
     header, first, *rest = two.metrics.read_text().splitlines(keepends=True)
     epoch, step, _, *others = first.split(",")
     two.metrics.write_text("".join([header, ",".join([epoch, step, "9.5", *others]), *rest]))
-    assert str(first_difference(one, two)).startswith("metrics: row.train/loss is 9.5, bare has ")
+    assert str(first_difference(one, two)).startswith("metrics: row.train/loss is 9.5, expected ")
     two.metrics.write_text("".join([header, *rest]))
-    assert first_difference(one, two) == "metrics: 9 rows, bare has 10"
+    assert first_difference(one, two) == "metrics: 9 rows, expected 10"
     two.best.unlink()
     assert first_difference(one, two) == "checkpoints: no best.ckpt"
 
@@ -119,7 +120,7 @@ def test_units_in_the_last_place_count_over_zero() -> None:
     tiny = torch.tensor([1e-45])
     assert units_in_the_last_place(tiny, -tiny) == 2
     assert units_in_the_last_place(torch.tensor([1.0]), torch.tensor([1.0])) == 0
-    assert differing([1, {"a": 2.0}], [1, {"a": 3.0}], "x") == "x.1.a is 3.0, bare has 2.0"
+    assert differing([1, {"a": 2.0}], [1, {"a": 3.0}], "x") == "x.1.a is 3.0, expected 2.0"
 
 
 def test_only_the_known_difference_is_excused(shared: tuple[str, ...]) -> None:

@@ -11,29 +11,38 @@ import subprocess
 import sys
 import threading
 import time
-from collections.abc import Iterator
-from dataclasses import asdict, replace
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 from tempfile import TemporaryDirectory
-from typing import IO
-
-from woof_lightning.cost.job import Job
+from typing import IO, Any
 
 WAIT_AT_MOST_S = 600
 
 
 class WorkerProcess:
-    """A fresh process that does one job.
+    """A fresh process that does one job: `python -m MODULE JOB.json RESULT.json`.
 
     Args:
-        job: The job.
+        module: The module that does it.
+        job: Its arguments as plain values; `started_s` (time.perf_counter() just before the start) and `turns` (the
+            file descriptors of its turns) are added.
+        name: What is measured, for messages.
         terminal: Whether the process is given a terminal, whose output is thrown away.
         python: The interpreter; by default this one.
         in_turns: Whether it waits before each slice until it is told to go on.
     """
 
-    def __init__(self, job: Job, *, terminal: bool = False, python: Path | None = None, in_turns: bool = False) -> None:
-        self.job = job
+    def __init__(
+        self,
+        module: str,
+        job: Mapping[str, Any],
+        *,
+        name: str,
+        terminal: bool = False,
+        python: Path | None = None,
+        in_turns: bool = False,
+    ) -> None:
+        self.name = name
         self._folder = TemporaryDirectory(prefix="woof-job-")
         job_file, self._result = Path(self._folder.name, "job.json"), Path(self._folder.name, "result.json")
         self._turns: tuple[int, int] | None = None
@@ -41,11 +50,10 @@ class WorkerProcess:
         if in_turns:
             (self_done, done), (go, self_go) = os.pipe(), os.pipe()
             self._turns, passed = (self_done, self_go), (done, go)
-            job = replace(job, turns=passed)
-        job_file.write_text(json.dumps(asdict(replace(job, started_s=time.perf_counter()))))
+        job_file.write_text(json.dumps({**job, "turns": passed or None, "started_s": time.perf_counter()}))
         reading, writing = pty.openpty() if terminal else os.pipe()
         self._process = subprocess.Popen(
-            [str(python or sys.executable), "-m", "woof_lightning.cost.worker", str(job_file), str(self._result)],
+            [str(python or sys.executable), "-m", module, str(job_file), str(self._result)],
             stdin=subprocess.DEVNULL,
             stdout=writing,
             stderr=writing,
@@ -69,7 +77,7 @@ class WorkerProcess:
         assert self._turns is not None
         if not os.read(self._turns[0], 1):
             self.finish()
-            raise RuntimeError(f"the measurement of {self.job.arm} ended early")
+            raise RuntimeError(f"the measurement of {self.name} ended early")
 
     def go_on(self) -> None:
         """Lets the worker go on."""
@@ -95,7 +103,7 @@ class WorkerProcess:
             if self._process.returncode != 0:
                 output = self._output[-4000:].decode(errors="replace")
                 raise RuntimeError(
-                    f"the measurement of {self.job.arm} ended with exit code {self._process.returncode}:\n{output}"
+                    f"the measurement of {self.name} ended with exit code {self._process.returncode}:\n{output}"
                 )
             values: dict[str, float] = json.loads(self._result.read_text())
         return values, usage.ru_utime + usage.ru_stime

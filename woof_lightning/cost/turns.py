@@ -2,93 +2,20 @@
 
 from __future__ import annotations
 
-import csv
 import os
 import random
 import time
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from dataclasses import astuple, dataclass, replace
+from dataclasses import asdict, replace
 from pathlib import Path
 
-from woof_lightning.cost.machine import CPUTimes, cpu_times
 from woof_lightning.cost.plan import Case
-from woof_lightning.cost.process import WorkerProcess, ended_on_failure
+from woof_lightning.cost.rows import ALL, Row, rows_of
 from woof_lightning.errors import UserError
+from woof_lightning.measure.busy import CPUTimes, cpu_times
+from woof_lightning.measure.process import WorkerProcess, ended_on_failure
 
-# The arm under which a block's own values stand.
-ALL = "all"
 Told = Callable[[str], None]
-# The unit of each measure.
-UNITS = {
-    "step_us": "us",
-    "peak_rss_mb": "MB",
-    "peak_gpu_mb": "MB",
-    "first_step_s": "s",
-    "trained_s": "s",
-    "import_s": "s",
-    "imported_modules": "modules",
-    "packages": "packages",
-    "installed_mb": "MB",
-    "others_share": "cores",
-    "block_s": "s",
-    "calls": "calls",
-    "framework_files": "files",
-    "frames_to_step": "frames",
-    "frames_to_optimizer": "frames",
-    "traceback_frames": "frames",
-    "traceback_user_frames": "frames",
-    "logical_lines": "lines",
-    "framework_names": "names",
-}
-
-
-@dataclass(frozen=True)
-class Row:
-    """One measured value."""
-
-    arm: str
-    measure: str
-    condition: str
-    repeat: int
-    value: float
-    unit: str
-
-
-HEADER = tuple(Row.__dataclass_fields__)
-
-
-class RowsFile:
-    """The rows of rows.csv; a block of them is written at once.
-
-    Args:
-        path: The file.
-    """
-
-    def __init__(self, path: Path) -> None:
-        self.path = path
-
-    def read(self) -> list[Row]:
-        """The rows so far."""
-        if not self.path.exists():
-            return []
-        with self.path.open(newline="") as file:
-            return [
-                Row(r["arm"], r["measure"], r["condition"], int(r["repeat"]), float(r["value"]), r["unit"])
-                for r in csv.DictReader(file)
-            ]
-
-    def append(self, rows: Sequence[Row]) -> None:
-        """Adds rows."""
-        new = not self.path.exists()
-        with self.path.open("a", newline="") as file:
-            writer = csv.writer(file, lineterminator="\n")
-            writer.writerows([HEADER] if new else [])
-            writer.writerows([*astuple(row)[:4], f"{row.value:.6g}", row.unit] for row in rows)
-
-
-def rows_of(arm: str, condition: str, repeat: int, values: Mapping[str, float]) -> list[Row]:
-    """Values as rows."""
-    return [Row(arm, name, condition, repeat, value, UNITS[name]) for name, value in values.items()]
 
 
 def measure_in_turns(cases: Sequence[Case], group: str, repeat: int, told: Told) -> list[Row]:
@@ -110,7 +37,7 @@ def measure_in_turns(cases: Sequence[Case], group: str, repeat: int, told: Told)
     with ended_on_failure(workers):
         # Starting is not timed, so that as many as there are cores may start together.
         for some in batched(cases, max(1, (os.cpu_count() or 1) // cases[0].job.threads)):
-            started = [WorkerProcess(case.job, terminal=case.terminal, in_turns=True) for case in some]
+            started = [worker_of(case, in_turns=True) for case in some]
             workers += started
             for worker in started:
                 worker.wait_for_turn()
@@ -126,7 +53,7 @@ def measure_in_turns(cases: Sequence[Case], group: str, repeat: int, told: Told)
     rows = []
     for case, found in zip(cases, values, strict=True):
         told(line_of(case, found))
-        rows += rows_of(case.arm, case.condition, repeat, found)
+        rows += rows_of(case.way, case.condition, repeat, found)
     return rows + rows_of(ALL, group, repeat, {"block_s": time.perf_counter() - start_s, **share})
 
 
@@ -139,17 +66,29 @@ def measure_alone(
         cases: The cases.
         repeat: The repeat's number.
         told: Is told of each measurement.
-        pythons: The interpreters of arms that have one of their own.
+        pythons: The interpreters of ways that have one of their own.
     """
     rows = []
     for case in random.Random(repeat).sample(list(cases), len(cases)):
         before, own_before_s = cpu_times(), used_s([])
-        worker = WorkerProcess(case.job, terminal=case.terminal, python=(pythons or {}).get(case.arm))
+        worker = worker_of(case, python=(pythons or {}).get(case.way))
         values, worker_s = worker.finish()
         values |= others_share(before, used_s([]) - own_before_s + worker_s)
         told(line_of(case, values))
-        rows += rows_of(case.arm, case.condition, repeat, values)
+        rows += rows_of(case.way, case.condition, repeat, values)
     return rows
+
+
+def worker_of(case: Case, *, python: Path | None = None, in_turns: bool = False) -> WorkerProcess:
+    """The process that measures a case, as WorkerProcess takes its options."""
+    return WorkerProcess(
+        "woof_lightning.cost.worker",
+        asdict(case.job),
+        name=case.way,
+        terminal=case.terminal,
+        python=python,
+        in_turns=in_turns,
+    )
 
 
 def others_share(before: CPUTimes | None, own_s: float) -> dict[str, float]:
@@ -170,7 +109,7 @@ def batched(cases: Sequence[Case], size: int) -> list[Sequence[Case]]:
 
 def line_of(case: Case, values: Mapping[str, float]) -> str:
     """A measurement in a line."""
-    return f"{case.arm:<30}{case.condition:<18}" + "  ".join(f"{n} {v:.4g}" for n, v in values.items())
+    return f"{case.way:<30}{case.condition:<18}" + "  ".join(f"{n} {v:.4g}" for n, v in values.items())
 
 
 def pinned(cases: Sequence[Case], threads: int) -> list[Case]:

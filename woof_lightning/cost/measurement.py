@@ -1,4 +1,4 @@
-"""`woof cost`: measures what each way to train costs, and says so."""
+"""A measurement of what each way costs: planned, prepared, measured block by block, summarised."""
 
 from __future__ import annotations
 
@@ -7,23 +7,22 @@ import json
 import shlex
 import time
 from argparse import Namespace
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from dataclasses import dataclass
 from datetime import datetime, timezone
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Any
 
-from woof_lightning.cost.arms import ARMS
-from woof_lightning.cost.code import code
 from woof_lightning.cost.draw import draw_figures
 from woof_lightning.cost.environments import make_environments
-from woof_lightning.cost.machine import MOST_OTHERS_SHARE, CPUTimes, cpu_times
-from woof_lightning.cost.measure import ALL, Row, RowsFile, Told, measure_alone, measure_in_turns, pinned, rows_of
 from woof_lightning.cost.plan import GROUPS, START, STARTED, Case, indirection_cases, on_cuda, quick_cases
-from woof_lightning.cost.summary import FEWEST_REPEATS, STEP, summary
-from woof_lightning.errors import UserError, raise_together
-from woof_lightning.runs.command_line import Parser
+from woof_lightning.cost.rows import ALL, Row, RowsFile, rows_of
+from woof_lightning.cost.summary import FEWEST_REPEATS, summary
+from woof_lightning.cost.turns import Told, measure_alone, measure_in_turns, pinned
+from woof_lightning.cost.ways import MEASURED, code_of
+from woof_lightning.errors import UserError
+from woof_lightning.measure.busy import MOST_OTHERS_SHARE, CPUTimes, cpu_times
 from woof_lightning.runs.folder import write_text_durably
 from woof_lightning.runs.record import machine, versions
 
@@ -50,54 +49,6 @@ class Measurement:
     groups: dict[str, list[Case]]
     counted: list[Case]
     repeats: int
-
-
-def cost(args: Sequence[str]) -> None:
-    """Runs `woof cost`.
-
-    Args:
-        args: The options.
-
-    Raises:
-        UserError: When an option cannot be used, or the machine was not free.
-    """
-    options = parse(args)
-    rows_file = RowsFile(options.out / "rows.csv")
-    if not options.summarise:
-        measurement = planned(options)
-        if options.resume:
-            check_same_blocks(measurement, rows_file)
-        prepare(options, rows_file)
-        measure(measurement, rows_file, options)
-    summarise(options.out, allow_busy=options.allow_busy)
-
-
-def parse(args: Sequence[str]) -> Namespace:
-    """The options, checked."""
-    parser = Parser(prog="woof cost", description="Measure what each way to train costs.", allow_abbrev=False)
-    parser.add_argument("--out", type=Path, default=Path("cost"), help="folder for rows.csv and summary.json (cost)")
-    parser.add_argument("--quick", action="store_true", help="fixed cost, indirection and code only, 3 repeats")
-    parser.add_argument("--groups", nargs="+", choices=GROUPS, help="the timed groups (all)")
-    parser.add_argument("--repeats", type=int, help=f"fresh processes of each case ({FEWEST_REPEATS})")
-    parser.add_argument("--threads", type=int, default=1, help="threads of torch, each on a core of its own (1)")
-    parser.add_argument("--accelerator", choices=("cpu", "cuda"), default="cpu")
-    parser.add_argument("--environments", type=Path, help="where the start-up's environments are made and kept")
-    parser.add_argument("--resume", action="store_true", help="go on with the rows that are there")
-    parser.add_argument("--overwrite", action="store_true", help="replace the rows that are there")
-    parser.add_argument("--summarise", action="store_true", help="measure nothing: summary and figures from the rows")
-    parser.add_argument("--allow_busy", action="store_true", help="summarise even when the machine was not free")
-    options = parser.parse_args(list(args))
-    problems = []
-    if options.repeats is not None and options.repeats < 1:
-        problems.append(f"--repeats is {options.repeats}: expected at least 1")
-    if options.quick and options.groups:
-        problems.append("--quick and --groups were both given: expected one of them")
-    if options.resume and options.overwrite:
-        problems.append("--resume and --overwrite were both given: expected one of them")
-    if options.accelerator == "cuda" and not cuda_is_there():
-        problems.append("--accelerator is cuda, but this machine has none that torch can use: expected cpu")
-    raise_together(problems)
-    return options
 
 
 def planned(options: Namespace) -> Measurement:
@@ -145,13 +96,13 @@ def check_same_blocks(measurement: Measurement, rows_file: RowsFile) -> None:
         UserError: When one does not: what is compared lies in one block.
     """
     rows = rows_file.read()
-    there = {(row.arm, row.condition, row.repeat) for row in rows}
+    there = {(row.way, row.condition, row.repeat) for row in rows}
     for name, cases in measurement.groups.items():
         for repeat in range(measurement.repeats):
-            lacking = [case for case in cases if (case.arm, case.condition, repeat) not in there]
+            lacking = [case for case in cases if (case.way, case.condition, repeat) not in there]
             if lacking and (ALL, name, repeat) in there:
                 raise UserError(
-                    f"{rows_file.path} holds repeat {repeat + 1} of the group {name} without {lacking[0].arm} "
+                    f"{rows_file.path} holds repeat {repeat + 1} of the group {name} without {lacking[0].way} "
                     f"({lacking[0].condition}), as --quick measures it: choose another --out, or go on with --quick"
                 )
 
@@ -196,16 +147,16 @@ def measure(measurement: Measurement, rows_file: RowsFile, options: Namespace) -
     say = functools.partial(print, flush=True)
     done = {(row.condition, row.repeat) for row in rows_file.read()}
     if (COUNTED, 0) not in done:
-        rows_file.append([row for arm in STARTED for row in rows_of(arm, COUNTED, 0, code(ARMS[arm]))])
+        rows_file.append([row for way in STARTED for row in rows_of(way, COUNTED, 0, code_of(MEASURED[way].way))])
     if (measurement.counted[0].condition, 0) not in done:
         rows_file.append(measure_alone(measurement.counted, 0, say))
     with TemporaryDirectory(prefix="woof-environments-") as temporary:
         pythons = {}
         if START in measurement.groups:
             made = make_environments(options.environments or Path(temporary), STARTED, say)
-            pythons = {arm: environment.python for arm, environment in made.items()}
+            pythons = {way: environment.python for way, environment in made.items()}
             if (INSTALLED, 0) not in done:
-                rows_file.append([row for arm in made for row in rows_of(arm, INSTALLED, 0, made[arm].values())])
+                rows_file.append([row for way in made for row in rows_of(way, INSTALLED, 0, made[way].values())])
             # The first start reads files that later ones find in memory.
             measure_alone(measurement.groups[START], 0, say, pythons)
         for name, cases in measurement.groups.items():
@@ -233,17 +184,27 @@ def undisturbed(block: Callable[[], list[Row]], told: Told) -> list[Row]:
     return rows
 
 
-def summarise(out: Path, *, allow_busy: bool) -> None:
-    """Writes summary.json and the figures from the rows, and says what they hold.
+def summarised(out: Path) -> dict[str, Any]:
+    """What the rows of a measurement say.
 
     Raises:
-        UserError: When there are no rows, or the machine was not free.
+        UserError: If there are no rows.
     """
     rows = RowsFile(out / "rows.csv").read()
     if not rows:
         raise UserError(f"{out} has no rows.csv: expected the folder of a measurement")
-    found = summary(rows, json.loads((out / "conditions.json").read_text()))
-    print(table_of(found))
+    return summary(rows, json.loads((out / "conditions.json").read_text()))
+
+
+def publish(found: dict[str, Any], out: Path, *, allow_busy: bool) -> list[Path]:
+    """Writes summary.json and the figures.
+
+    Returns:
+        The figures.
+
+    Raises:
+        UserError: If the machine was not free.
+    """
     if found["refusals"] and not allow_busy:
         raise UserError(
             "nothing is published: "
@@ -252,31 +213,4 @@ def summarise(out: Path, *, allow_busy: bool) -> None:
             "machine is free (--overwrite), or look at them with --summarise --allow_busy"
         )
     write_text_durably(out / "summary.json", json.dumps(found, indent=1) + "\n")
-    figures = draw_figures(found, out)
-    print(f"rows, summary{' and figures' if figures else ''}: {out}")
-
-
-def table_of(found: dict[str, Any]) -> str:
-    """The timed estimates and the bounds, for a terminal."""
-    lines = []
-    for estimate in found["estimates"]:
-        if estimate["measure"] == STEP:
-            told = f"{estimate['arm']:<30}{estimate['condition']:<18}{estimate['median']:9.4g} us"
-            over = estimate["over"]
-            if over is not None:
-                told += f"  {over['median']:+9.4g} ({over['low']:+.4g} to {over['high']:+.4g}) us: {over['verdict']}"
-                told += f", {over['arm']} {over['condition']} taken off"
-            lines.append(told)
-    for bound in found["bounds"]:
-        value = bound["value"]
-        lines.append(
-            f"{bound['verdict']}: {bound['promise']}: {value['median']:.3g} ({value['low']:.3g} to {value['high']:.3g})"
-        )
-    return "\n".join([*lines, *(f"note: {note}" for note in found["notes"])])
-
-
-def cuda_is_there() -> bool:
-    """Whether torch can use a CUDA device."""
-    import torch
-
-    return torch.cuda.is_available()
+    return draw_figures(found, out)

@@ -1,8 +1,7 @@
-"""The arms of the comparison: every loop of the project, and the Lightning way in three dresses."""
+"""What is measured: every way to train, and Lightning's Trainer in three more set-ups."""
 
 from __future__ import annotations
 
-import importlib
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
@@ -14,10 +13,12 @@ from torch.optim import Optimizer
 from woof_lightning.cost.ready import ReadyExperiment
 from woof_lightning.loops.experiment import Experiment
 from woof_lightning.loops.run import LoopRun
+from woof_lightning.loops.ways import LOOPS, REFERENCE, WAYS, WOOF_FIT, Way, find_loop
+from woof_lightning.measure.code import framework_names, logical_lines
 from woof_lightning.recipe.optim import Schedule
 from woof_lightning.runs.folder import RunFolder
 
-# An arm's frameworks are imported where it trains: its start-up is measured, and no other's may be in it.
+# A way's framework is imported where it trains: its start-up is measured, and no other framework may be part of it.
 if TYPE_CHECKING:
     from lightning.pytorch import LightningModule
     from lightning.pytorch.callbacks import Callback
@@ -27,31 +28,24 @@ Train = Callable[[ReadyExperiment, RunFolder], None]
 
 
 @dataclass(frozen=True)
-class Arm:
-    """One way to train.
+class MeasuredWay:
+    """A way to train, as it is measured.
 
     Args:
         train: Trains an experiment into a run's folder.
-        user_files: What a person writes for it, relative to the package.
-        frameworks: The distributions to install beside torch, torchvision and tensorboard.
-        packages: The import names of what it calls.
-        entry: The modules of its framework that a script imports first.
+        way: Its files and its framework.
     """
 
     train: Train
-    user_files: tuple[str, ...]
-    frameworks: tuple[str, ...] = ()
-    packages: tuple[str, ...] = ()
-    entry: tuple[str, ...] = ()
+    way: Way
 
 
 def looped(name: str) -> Train:
     """Trains with a loop of `woof_lightning.loops`."""
 
     def train(experiment: ReadyExperiment, folder: RunFolder) -> None:
-        module = importlib.import_module(f"woof_lightning.loops.{name}")
         run = LoopRun(folder, name, experiment, {})
-        module.train(experiment, run)
+        find_loop(name)(experiment, run)
         run.finish()
 
     return train
@@ -74,9 +68,9 @@ class EarlyZeroGrad(ReadyExperiment):
         return net, optimizer, schedule
 
 
-def lightning(experiment: ReadyExperiment, folder: RunFolder) -> None:
+def woof_fit(experiment: ReadyExperiment, folder: RunFolder) -> None:
     """Trains as `woof fit` does: its module, its callbacks, its loggers, its checkpoints."""
-    from woof_lightning.lit.checkpoints import DurableCheckpointIO
+    from woof_lightning.lit.callbacks.checkpoints import DurableCheckpointIO
     from woof_lightning.lit.trainer import TRAINER_DEFAULTS, WoofTrainer, run_callbacks, run_loggers
 
     options = (
@@ -122,25 +116,6 @@ def lightning_barebones_no_search(experiment: ReadyExperiment, folder: RunFolder
         lightning_barebones(experiment, folder)
 
 
-def lightning_usual(experiment: ReadyExperiment, folder: RunFolder) -> None:
-    """Trains as the tutorials do: default bar, logger and checkpoint, every metric logged at every step."""
-    from lightning.pytorch import Trainer
-    from lightning.pytorch.callbacks import ModelSummary
-
-    from woof_lightning.cost.ready import ready_net
-    from woof_lightning.cost.usual import UsualClassifier
-
-    net = ready_net(experiment.arch, channels_last=experiment.model.channels_last)
-    trainer = Trainer(
-        default_root_dir=folder.path,
-        log_every_n_steps=experiment.trainer.log_every_n_steps,
-        num_sanity_val_steps=0,
-        callbacks=[default_bar(), ModelSummary()],
-        **trainer_options(experiment),
-    )
-    fit(trainer, UsualClassifier(net, experiment.model), experiment)
-
-
 def default_bar() -> Callback:
     """Lightning's bar where Lightning is installed alone; fastai brings rich, and Lightning would take its bar."""
     from lightning.pytorch.callbacks import TQDMProgressBar
@@ -163,11 +138,10 @@ def woof_module(experiment: ReadyExperiment) -> LightningModule:
     """The project's LightningModule around the experiment's net."""
     from dataclasses import asdict
 
-    from woof_lightning.cost.ready import ready_net
     from woof_lightning.lit.classifier import WoofClassifier
 
     module = WoofClassifier(**asdict(experiment.model))
-    module.net = ready_net(experiment.arch, channels_last=experiment.model.channels_last)
+    module.net = experiment.net()
     return module
 
 
@@ -189,44 +163,25 @@ def fit(trainer: Any, module: LightningModule, experiment: ReadyExperiment) -> N
     trainer.fit(module, datamodule=data)
 
 
-# Batches come from elsewhere in every arm: no datamodule counts.
-LIGHTNING_FILES = ("lit/classifier.py",)
-
-
-def lightning_arm(train: Train, user_files: tuple[str, ...] = LIGHTNING_FILES) -> Arm:
-    """An arm of the Lightning way."""
-    packages = ("lightning", "lightning_utilities", "torchmetrics")
-    return Arm(train, user_files, ("lightning",), packages, ("lightning.pytorch",))
-
-
-ARMS: dict[str, Arm] = {
-    "bare": Arm(looped("bare"), ("loops/bare.py",)),
-    "bare_again": Arm(looped("bare"), ("loops/bare.py",)),
-    "bare_early_zero_grad": Arm(early_zero_grad, ("loops/bare.py",)),
-    "hand_rolled": Arm(
-        looped("hand_rolled"),
-        ("loops/hand_rolled.py",),
-        ("pytorch-nn-tools", "fastprogress"),
-        ("pytorch_nn_tools", "fastprogress"),
-        ("pytorch_nn_tools.train.checkpoint", "fastprogress.fastprogress"),
-    ),
-    "fabric": Arm(
-        looped("fabric"), ("loops/fabric.py",), ("lightning",), ("lightning", "lightning_fabric"), ("lightning.fabric",)
-    ),
-    "accelerate": Arm(
-        looped("accelerate"), ("loops/accelerate.py",), ("accelerate",), ("accelerate",), ("accelerate",)
-    ),
-    "ignite": Arm(looped("ignite"), ("loops/ignite.py",), ("pytorch-ignite",), ("ignite",), ("ignite.engine",)),
-    "fastai": Arm(
-        looped("fastai"),
-        ("loops/fastai.py",),
-        ("fastai",),
-        ("fastai", "fastcore", "fastprogress"),
-        ("fastai.learner",),
-    ),
-    "lightning": lightning_arm(lightning),
-    "lightning_off": lightning_arm(lightning_off),
-    "lightning_barebones": lightning_arm(lightning_barebones),
-    "lightning_barebones_no_search": lightning_arm(lightning_barebones_no_search),
-    "lightning_usual": lightning_arm(lightning_usual, ("cost/usual.py",)),
+MEASURED: dict[str, MeasuredWay] = {
+    **{name: MeasuredWay(looped(name), WAYS[name]) for name in LOOPS},
+    WOOF_FIT: MeasuredWay(woof_fit, WAYS[WOOF_FIT]),
+    "bare_again": MeasuredWay(looped(REFERENCE), WAYS[REFERENCE]),
+    "bare_early_zero_grad": MeasuredWay(early_zero_grad, WAYS[REFERENCE]),
+    # The module of `woof fit` in Lightning's own Trainer.
+    "lightning_off": MeasuredWay(lightning_off, WAYS[WOOF_FIT]),
+    "lightning_barebones": MeasuredWay(lightning_barebones, WAYS[WOOF_FIT]),
+    "lightning_barebones_no_search": MeasuredWay(lightning_barebones_no_search, WAYS[WOOF_FIT]),
 }
+
+
+def code_of(way: Way) -> dict[str, float]:
+    """What a way's files hold.
+
+    Returns:
+        logical_lines: Statements as Python counts them, without docstrings and comments.
+        framework_names: Distinct names of the framework that they use.
+    """
+    texts = [(PACKAGE / file).read_text() for file in way.files]
+    names = set().union(*(framework_names(text, way.packages) for text in texts))
+    return {"logical_lines": float(sum(map(logical_lines, texts))), "framework_names": float(len(names))}

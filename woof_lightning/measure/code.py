@@ -1,4 +1,4 @@
-"""How much a person writes for each loop, counted by tokens from the real files."""
+"""How much a person writes, counted by tokens in source texts."""
 
 from __future__ import annotations
 
@@ -7,26 +7,13 @@ import importlib
 import io
 import keyword
 import tokenize
+import warnings
 from collections.abc import Iterable
 from pathlib import Path
+from types import ModuleType
 from typing import Any
 
-from woof_lightning.cost.arms import PACKAGE, Arm
-from woof_lightning.loops.verb import import_quietly
-
 SKIPPED = {tokenize.COMMENT, tokenize.NL, tokenize.INDENT, tokenize.DEDENT, tokenize.ENCODING, tokenize.ENDMARKER}
-
-
-def code(arm: Arm) -> dict[str, float]:
-    """What an arm's files hold.
-
-    Returns:
-        logical_lines: Statements as Python counts them, docstrings and comments aside.
-        framework_names: Distinct names of the framework that they use.
-    """
-    texts = [(PACKAGE / file).read_text() for file in arm.user_files]
-    names = set().union(*(framework_names(text, arm.packages) for text in texts))
-    return {"logical_lines": float(sum(map(logical_lines, texts))), "framework_names": float(len(names))}
 
 
 def logical_lines(text: str) -> int:
@@ -67,12 +54,12 @@ def imported_names(text: str, packages: tuple[str, ...]) -> dict[str, Any]:
     found: dict[str, Any] = {}
     for node in ast.walk(ast.parse(text)):
         if isinstance(node, ast.ImportFrom) and node.module and node.module.split(".")[0] in packages:
-            module = import_quietly(node.module)
+            module = _imported(node.module)
             found |= {alias.asname or alias.name: getattr(module, alias.name) for alias in node.names}
         elif isinstance(node, ast.Import):
             for alias in node.names:
                 if alias.name.split(".")[0] in packages:
-                    import_quietly(alias.name)
+                    _imported(alias.name)
     return found
 
 
@@ -101,3 +88,9 @@ def assigned(cls: type) -> set[str]:
         and isinstance(node.value, ast.Name)
         and node.value.id == "self"
     }
+
+
+def _imported(name: str) -> ModuleType:
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        return importlib.import_module(name)

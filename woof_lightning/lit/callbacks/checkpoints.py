@@ -9,11 +9,11 @@ from typing import Any
 
 import torch
 from lightning.fabric.plugins.io import TorchCheckpointIO
-from lightning.pytorch.callbacks import Callback, ModelCheckpoint
+from lightning.pytorch.callbacks import ModelCheckpoint
 
 from woof_lightning.errors import UserError
-from woof_lightning.lit.hooks import without_idle_step_hooks
-from woof_lightning.runs.folder import RunFolder, checkpoint_file, write_problem, writing_durably
+from woof_lightning.lit.callbacks.hooks import without_idle_step_hooks
+from woof_lightning.runs.folder import checkpoint_file, write_problem, writing_durably
 
 
 class DurableCheckpointIO(TorchCheckpointIO):
@@ -74,20 +74,3 @@ def _moved(value: Any, old: str, new: str) -> Any:
     if isinstance(value, dict):
         return {_moved(key, old, new): _moved(item, old, new) for key, item in value.items()}
     return new + value[len(old) :] if isinstance(value, str) and value.startswith(old) else value
-
-
-def best_and_last(folder: RunFolder) -> list[Callback]:
-    """The callbacks that write best.ckpt (when top-1 strictly improves) and last.ckpt (each epoch).
-
-    Not `save_last`: it writes only when the best is written. The best comes first, so that last
-    carries the score of its own epoch.
-    """
-    common: dict[str, Any] = {
-        "dirpath": folder.checkpoints.absolute(),
-        "save_top_k": 1,
-        "save_on_train_epoch_end": True,
-        "enable_version_counter": False,
-    }
-    best = MovableModelCheckpoint(filename=folder.best.stem, monitor="val/acc1", mode="max", **common)
-    last = MovableModelCheckpoint(filename=folder.last.stem, **common)
-    return [best, last]

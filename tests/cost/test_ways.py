@@ -1,4 +1,4 @@
-"""Every arm of the cost comparison does the same work, and the clock sees each of its steps."""
+"""Every way of the cost comparison does the same work, and the clock sees each of its steps."""
 
 from __future__ import annotations
 
@@ -10,29 +10,30 @@ import pytest
 import torch
 from torch.optim.optimizer import register_optimizer_step_post_hook
 
-from woof_lightning.cost.arms import ARMS
-from woof_lightning.cost.clock import StepClock, ticking
-from woof_lightning.cost.features import FEATURE_ARMS, arm_named
+from woof_lightning.cost.features import FEATURE_WAYS, way_named
 from woof_lightning.cost.job import Job
-from woof_lightning.cost.machine import CPUTimes
-from woof_lightning.cost.process import WorkerProcess
+from woof_lightning.cost.plan import Case
 from woof_lightning.cost.ready import Work
-from woof_lightning.cost.statistics import bootstrapped, median_of
+from woof_lightning.cost.turns import worker_of
+from woof_lightning.cost.ways import MEASURED
 from woof_lightning.errors import UserError
 from woof_lightning.lit.trainer import NVML_CHECK
+from woof_lightning.measure.busy import CPUTimes
+from woof_lightning.measure.clock import StepClock, ticking
+from woof_lightning.measure.statistics import bootstrapped, median_of
 from woof_lightning.runs.folder import RunFolder
 
 STEPS = 12
 
 
-@pytest.mark.parametrize("name", [*ARMS, *FEATURE_ARMS])
-def test_every_arm_takes_each_step(name: str, tmp_path: Path) -> None:
+@pytest.mark.parametrize("name", [*MEASURED, *FEATURE_WAYS])
+def test_every_way_takes_each_step(name: str, tmp_path: Path) -> None:
     run = RunFolder(tmp_path / "run")
     run.create()
     work = Work(arch="tiny", image_size=8, batch_size=2, steps=STEPS, log_every_n_steps=10)
     clock = StepClock(warmup=2, steps=5)
     with ticking(clock):
-        arm_named(name).train(work.experiment(), run)
+        way_named(name).train(work.experiment(), run)
     assert clock.count == STEPS
     assert clock.step_us > 0
 
@@ -43,8 +44,8 @@ def test_every_arm_takes_each_step(name: str, tmp_path: Path) -> None:
         ("fabric", 1),
         ("lightning_off", 1),
         ("lightning_barebones", 1),
-        ("lightning_usual", 1),
-        ("lightning", 0),
+        ("lightning", 1),
+        ("woof_fit", 0),
         ("lightning_barebones_no_search", 0),
     ],
 )
@@ -68,22 +69,22 @@ def test_each_step_searches_for_a_driver_where_the_cost_page_says_so(
     work = Work(arch="tiny", image_size=8, batch_size=2, steps=STEPS, log_every_n_steps=10)
     handle = register_optimizer_step_post_hook(lambda *_: after_each_step.append(len(searches)))
     try:
-        arm_named(name).train(work.experiment(), run)
+        way_named(name).train(work.experiment(), run)
     finally:
         handle.remove()
     assert np.diff(after_each_step).tolist() == [a_step] * (STEPS - 1)
 
 
 def test_a_worker_measures_in_a_process_of_its_own() -> None:
-    values, used_s = WorkerProcess(Job(arm="bare", warmup=2, steps=5), terminal=True).finish()
+    values, used_s = worker_of(Case("bare", "off", Job(way="bare", warmup=2, steps=5), terminal=True)).finish()
     assert values["step_us"] > 0
     assert values["peak_rss_mb"] > 50
     assert used_s > 0
 
 
 def test_a_worker_that_fails_tells_why() -> None:
-    with pytest.raises(RuntimeError, match="no_such_arm is no arm"):
-        WorkerProcess(Job(arm="no_such_arm")).finish()
+    with pytest.raises(RuntimeError, match="no_such_way is no way"):
+        worker_of(Case("no_such_way", "off", Job(way="no_such_way"))).finish()
 
 
 def test_a_training_that_is_too_short_is_no_measurement() -> None:
@@ -100,7 +101,7 @@ def test_a_training_that_is_too_short_is_no_measurement() -> None:
 
 def test_unknown_arms_are_refused() -> None:
     with pytest.raises(UserError, match="bare_again"):
-        arm_named("bear")
+        way_named("bear")
 
 
 def test_medians_come_with_intervals() -> None:

@@ -15,7 +15,7 @@ from lightning.pytorch import Callback, LightningModule, Trainer
 from torch import Tensor
 
 from woof_lightning.errors import NonFiniteLossError, StoppedBySignal
-from woof_lightning.lit.hooks import without_idle_step_hooks
+from woof_lightning.lit.callbacks.hooks import without_idle_step_hooks
 
 STOP_SIGNALS = tuple(getattr(signal, name) for name in ("SIGINT", "SIGTERM", "SIGUSR1") if hasattr(signal, name))
 WAY_OUT = "the last checkpoint is from before; lower model.lr, or look at the batch"

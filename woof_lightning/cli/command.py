@@ -1,0 +1,126 @@
+"""`woof VERB`: finds the verb, runs it, and turns what it raises into a message and an exit code."""
+
+from __future__ import annotations
+
+import importlib
+import io
+import os
+import select
+import sys
+from collections.abc import Callable, Sequence
+from importlib import metadata
+
+from woof_lightning.cli.configs import shipped_configs
+from woof_lightning.cli.messages import INTERRUPTED, fixable, stopped, unknown
+from woof_lightning.errors import (
+    INTERRUPTED_EXIT_CODE,
+    NO_READER_EXIT_CODE,
+    NON_FINITE_EXIT_CODE,
+    USER_ERROR_EXIT_CODE,
+    NonFiniteLossError,
+    StoppedBySignal,
+    UserError,
+    user_message,
+)
+
+Verb = Callable[[Sequence[str]], None]
+# A verb is the function `run` of the module of its name. torch and Lightning take seconds to import, so a verb's
+# module is imported when it is called.
+VERBS = {
+    "fit": "Train, the Lightning way",
+    "lr-find": "Sweep the learning rate and suggest one",
+    "loop": "Train the same experiment under another loop",
+    "cost": "Measure what each way to train costs",
+    "compare": "Look at runs beside each other: table, settings that differ, figures, a page",
+    "validate": "Validate a run: top-1, top-5, per class, confusion matrix",
+    "predict": "Name the breed on images",
+    "data": "Get a data set, check it, say what is on disk",
+}
+
+
+def main(args: Sequence[str] | None = None) -> int:
+    """Runs `woof`.
+
+    Args:
+        args: The command line without the program's name; by default the process's.
+
+    Returns:
+        0, or 2 if the user can fix what was wrong, 3 if a loss is NaN or infinite, 128 plus the number of a signal
+        that stopped the run (130 after Ctrl-C), or 141 if the reader closed the pipe. Faults of the program itself
+        are raised.
+    """
+    if isinstance(sys.stdout, io.TextIOWrapper):  # A name that the terminal's encoding lacks is no fault.
+        sys.stdout.reconfigure(errors="backslashreplace")
+    arguments = list(sys.argv[1:] if args is None else args)
+    if not arguments or arguments[0] in ("-h", "--help"):
+        print(usage())
+        return 0
+    if arguments[0] == "--version":
+        print(metadata.version("woof-lightning"))
+        return 0
+    try:
+        find_verb(arguments[0])(arguments[1:])
+        sys.stdout.flush()
+    except BrokenPipeError:
+        if not reader_is_gone():
+            raise
+        return NO_READER_EXIT_CODE
+    except UserError as error:
+        return ended(f"error: {user_message(error)}", USER_ERROR_EXIT_CODE)
+    except NonFiniteLossError as error:
+        return ended(str(error), NON_FINITE_EXIT_CODE)
+    except StoppedBySignal as error:
+        print(file=sys.stderr)
+        return ended(stopped(error), error.exit_code)
+    except KeyboardInterrupt:
+        print(file=sys.stderr)
+        return ended(INTERRUPTED, INTERRUPTED_EXIT_CODE)
+    except (OSError, RuntimeError) as error:
+        problem = fixable(error)
+        if problem is None:
+            raise
+        return ended(f"error: {problem}", USER_ERROR_EXIT_CODE)
+    except SystemExit as error:  # argparse has printed its help or its complaint.
+        return error.code if isinstance(error.code, int) else USER_ERROR_EXIT_CODE
+    return 0
+
+
+def ended(message: str, exit_code: int) -> int:
+    """Prints why the command ended, and returns its exit code."""
+    print(f"woof: {message}", file=sys.stderr)
+    return exit_code
+
+
+def reader_is_gone() -> bool:
+    """Whether the output cannot be written because its reader has ended, as `head` does."""
+    poll = select.poll()
+    poll.register(sys.stdout.fileno(), 0)
+    if not poll.poll(0):
+        return False
+    # Python flushes once more when it ends, and would complain.
+    os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+    return True
+
+
+def find_verb(name: str) -> Verb:
+    """Returns the function of a verb.
+
+    Raises:
+        UserError: If there is no such verb.
+    """
+    if name not in VERBS:
+        raise UserError(unknown("verb", name, list(VERBS), "woof --help lists them"))
+    run: Verb = importlib.import_module(f"woof_lightning.cli.{name.replace('-', '_')}").run
+    return run
+
+
+def usage() -> str:
+    """The top-level help."""
+    verbs = "\n".join(f"  {name:<10}{summary}" for name, summary in VERBS.items())
+    return (
+        f"usage: woof VERB [options]\n\n{verbs}\n\n"
+        "woof VERB --help lists a verb's options, woof --version prints the version.\n"
+        f"Shipped configs, for --config NAME: {', '.join(shipped_configs())}.\n"
+        "Exit codes: 0 done, 2 something you can fix, 3 a loss that is NaN or infinite, 130 Ctrl-C, 143 SIGTERM,\n"
+        "138 SIGUSR1, 141 the reader closed the pipe, 1 a fault of the program."
+    )

@@ -1,0 +1,28 @@
+"""`woof compare`."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+
+from woof_lightning.cli.options import small_parser
+from woof_lightning.compare.comparison import compare
+
+
+def run(args: Sequence[str]) -> None:
+    """Shows runs beside each other.
+
+    Args:
+        args: The options.
+
+    Raises:
+        UserError: For everything that the user can fix.
+    """
+    parser = small_parser("compare", "Look at runs beside each other: table, settings that differ, figures, a page")
+    parser.add_argument("runs", metavar="RUN", nargs="+", type=Path, help="a run's folder, or one that holds runs")
+    parser.add_argument("--out", type=Path, help="folder for tables, figures and index.html")
+    options = parser.parse_args(args)
+    found = compare(options.runs, options.out)
+    print("\n\n".join(found.lines()))
+    if options.out is not None:
+        print(f"page, tables and figures: {options.out / 'index.html'}")

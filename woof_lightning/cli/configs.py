@@ -1,0 +1,52 @@
+"""The shipped configs, found by name."""
+
+from __future__ import annotations
+
+import difflib
+import re
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+
+from woof_lightning.errors import UserError
+
+PACKAGE = Path(__file__).parents[1]
+# In the wheel they lie in the package, in a checkout beside it.
+FOLDERS = (PACKAGE / "configs", PACKAGE.parent / "configs")
+OPTIONS = ("--config", "-c")
+# The parser takes settings themselves too, such as "model: {lr: 0.1}".
+YAML_TEXT = re.compile(r":\s|[{\n]")
+
+
+def shipped_configs() -> dict[str, Path]:
+    """The shipped configs by name."""
+    folder = next((folder for folder in FOLDERS if folder.is_dir()), FOLDERS[0])
+    return {file.stem: file for file in sorted(folder.glob("*.yaml"))}
+
+
+def config_file(name: str) -> str:
+    """The file that a person means with --config: a path that exists, or a shipped config's name.
+
+    Raises:
+        UserError: If it is neither.
+    """
+    shipped = shipped_configs()
+    if Path(name).is_file() or YAML_TEXT.search(name):
+        return name
+    if name in shipped:
+        return str(shipped[name])
+    near = difflib.get_close_matches(Path(name).stem, shipped, n=1)
+    hint = f"did you mean {near[0]}?" if near else f"the shipped ones are {', '.join(shipped)}"
+    raise UserError(f"--config is {name}: expected a YAML file or the name of a shipped config; {hint}")
+
+
+def with_config_files(args: Sequence[str]) -> Iterator[str]:
+    """Yields a command line in which every name of a shipped config is replaced by its file."""
+    words = iter(args)
+    for word in words:
+        option, equals, value = word.partition("=")
+        if equals and option in OPTIONS:
+            yield f"{option}={config_file(value)}"
+            continue
+        yield word
+        if word in OPTIONS and (following := next(words, None)) is not None:
+            yield config_file(following)

@@ -1,0 +1,88 @@
+"""`woof cost`."""
+
+from __future__ import annotations
+
+from argparse import Namespace
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+from woof_lightning.cli.options import both_given, small_parser
+from woof_lightning.cost.measurement import check_same_blocks, measure, planned, prepare, publish, summarised
+from woof_lightning.cost.plan import GROUPS
+from woof_lightning.cost.rows import RowsFile
+from woof_lightning.cost.summary import FEWEST_REPEATS, STEP
+from woof_lightning.errors import raise_together
+
+
+def run(args: Sequence[str]) -> None:
+    """Measures what each way to train costs.
+
+    Args:
+        args: The options.
+
+    Raises:
+        UserError: If an option cannot be used, or the machine was not free.
+    """
+    options = parse(args)
+    rows_file = RowsFile(options.out / "rows.csv")
+    if not options.summarise:
+        measurement = planned(options)
+        if options.resume:
+            check_same_blocks(measurement, rows_file)
+        prepare(options, rows_file)
+        measure(measurement, rows_file, options)
+    found = summarised(options.out)
+    print(table_of(found))
+    figures = publish(found, options.out, allow_busy=options.allow_busy)
+    print(f"rows, summary{' and figures' if figures else ''}: {options.out}")
+
+
+def parse(args: Sequence[str]) -> Namespace:
+    """The options, checked."""
+    parser = small_parser("cost", "Measure what each way to train costs.")
+    parser.add_argument("--out", type=Path, default=Path("cost"), help="folder for rows.csv and summary.json (cost)")
+    parser.add_argument("--quick", action="store_true", help="fixed cost, indirection and code only, 3 repeats")
+    parser.add_argument("--groups", nargs="+", choices=GROUPS, help="the timed groups (all)")
+    parser.add_argument("--repeats", type=int, help=f"fresh processes of each case ({FEWEST_REPEATS})")
+    parser.add_argument("--threads", type=int, default=1, help="threads of torch, each on a core of its own (1)")
+    parser.add_argument("--accelerator", choices=("cpu", "cuda"), default="cpu")
+    parser.add_argument("--environments", type=Path, help="where the start-up's environments are made and kept")
+    parser.add_argument("--resume", action="store_true", help="go on with the rows that are there")
+    parser.add_argument("--overwrite", action="store_true", help="replace the rows that are there")
+    parser.add_argument("--summarise", action="store_true", help="measure nothing: summary and figures from the rows")
+    parser.add_argument("--allow_busy", action="store_true", help="summarise even when the machine was not free")
+    options = parser.parse_args(list(args))
+    problems = both_given(options, "quick", "groups") + both_given(options, "resume", "overwrite")
+    if options.repeats is not None and options.repeats < 1:
+        problems.append(f"--repeats is {options.repeats}: expected at least 1")
+    if options.accelerator == "cuda" and not cuda_is_there():
+        problems.append("--accelerator is cuda, but this machine has none that torch can use: expected cpu")
+    raise_together(problems)
+    return options
+
+
+def table_of(found: dict[str, Any]) -> str:
+    """The timed estimates and the bounds, for a terminal."""
+    lines = []
+    for estimate in found["estimates"]:
+        if estimate["measure"] == STEP:
+            told = f"{estimate['way']:<30}{estimate['condition']:<18}{estimate['median']:9.4g} us"
+            over = estimate["over"]
+            if over is not None:
+                told += f"  {over['median']:+9.4g} ({over['low']:+.4g} to {over['high']:+.4g}) us: {over['verdict']}"
+                told += f", {over['way']} {over['condition']} taken off"
+            lines.append(told)
+    for bound in found["bounds"]:
+        value = bound["value"]
+        lines.append(
+            f"{bound['verdict']}: {bound['promise']}: {value['median']:.3g} ({value['low']:.3g} to {value['high']:.3g})"
+        )
+    return "\n".join([*lines, *(f"note: {note}" for note in found["notes"])])
+
+
+def cuda_is_there() -> bool:
+    """Whether torch can use a CUDA device."""
+    import torch
+
+    return torch.cuda.is_available()

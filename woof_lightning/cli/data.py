@@ -1,0 +1,60 @@
+"""`woof data`."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+
+from woof_lightning.cli.options import add_data_places, check_one_place, small_parser
+from woof_lightning.compare.tables import text_table
+from woof_lightning.data.config import VARIANTS, DataConfig
+from woof_lightning.data.images import check_images, class_counts
+from woof_lightning.data.imagewoof import data_folder, prepare_data
+from woof_lightning.errors import UserError
+
+
+def run(args: Sequence[str]) -> None:
+    """Gets a data set and checks it, or says what is on disk.
+
+    Args:
+        args: The options.
+
+    Raises:
+        UserError: For everything that the user can fix.
+    """
+    parser = small_parser("data", "Get a data set, check it, say what is on disk")
+    add_data_places(parser)
+    parser.add_argument("--variant", "--data.variant", help="full, 320px, 160px or synthetic: get and check it")
+    parser.add_argument("--noisy_labels", "--data.noisy_labels", type=int, default=0, help="percent of wrong labels")
+    parser.add_argument("--no_download", action="store_true", help="do not fetch an archive")
+    options = parser.parse_args(args)
+    check_one_place(options, "root", "archive", "variant")
+    root = options.root or Path("data")
+    if options.variant is None and options.folder is None:
+        if options.archive is not None:
+            raise UserError(f"--archive is {options.archive}: say which --variant it holds")
+        places = {variant: data_folder(DataConfig(root=root, variant=variant)) for variant in VARIANTS}
+        there = [(variant, str(place), "yes" if place.is_dir() else "no") for variant, place in places.items()]
+        print(text_table(("variant", "folder", "on disk"), there))
+        print("get one with: woof data --variant NAME [--archive FILE]")
+        return
+    index = prepare_data(
+        DataConfig(
+            root=root,
+            variant=options.variant or "synthetic",
+            folder=options.folder,
+            archive=options.archive,
+            download=not options.no_download,
+            noisy_labels=options.noisy_labels,
+        )
+    )
+    longest_side_px = check_images(index)
+    counts = {split: class_counts(getattr(index, split), index.classes) for split in ("train", "val")}
+    rows = [
+        (breed, name, str(counts["train"][name]), str(counts["val"][name]))
+        for breed, name in zip(index.breeds, index.classes, strict=True)
+    ]
+    rows.append(("all", "", str(len(index.train)), str(len(index.val))))
+    print(text_table(("breed", "class", "train", "val"), rows))
+    print(f"{index.root}: every image can be read, the longest side is {longest_side_px} px")
+    print(f"fingerprint {index.fingerprint}")

@@ -1,0 +1,23 @@
+"""`woof fit`."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from contextlib import ExitStack
+
+from woof_lightning.cli.lightning_cli import FIT, run_cli
+from woof_lightning.lit.quiet import quieten_libraries
+
+
+def run(args: Sequence[str]) -> None:
+    """Trains.
+
+    Args:
+        args: What follows `fit` on the command line.
+
+    Raises:
+        UserError: For everything that the user can fix.
+    """
+    quieten_libraries()
+    with ExitStack() as held:
+        run_cli(FIT, args, held)

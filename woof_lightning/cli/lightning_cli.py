@@ -1,0 +1,216 @@
+"""LightningCLI with the recipe's keys, a run folder, and errors for people."""
+
+from __future__ import annotations
+
+import argparse
+import inspect
+from collections.abc import Sequence
+from contextlib import ExitStack
+from pathlib import Path
+from typing import Any
+
+import yaml
+from jsonargparse import ArgumentError, Namespace
+from lightning.fabric.plugins.io import CheckpointIO
+from lightning.fabric.utilities.exceptions import MisconfigurationException
+from lightning.pytorch import Trainer
+from lightning.pytorch.cli import LightningArgumentParser, LightningCLI
+
+from woof_lightning.cli.configs import with_config_files
+from woof_lightning.cli.messages import readable
+from woof_lightning.cli.options import (
+    CALL_KEYS,
+    NOT_SAVED,
+    SEED_KEYS,
+    default_name,
+    dotted_keys,
+    experiment_problems,
+)
+from woof_lightning.data.config import DataConfig
+from woof_lightning.errors import UserError, raise_together
+from woof_lightning.lit.callbacks.checkpoints import DurableCheckpointIO
+from woof_lightning.lit.classifier import WoofClassifier
+from woof_lightning.lit.datamodule import ImagewoofDataModule
+from woof_lightning.lit.lr_finder import check_sweep
+from woof_lightning.lit.run import FitRun, as_list
+from woof_lightning.lit.trainer import TRAINER_DEFAULTS, WoofTrainer, check_accelerator, run_callbacks
+from woof_lightning.recipe.config import ModelConfig
+from woof_lightning.runs.folder import RunFolder, made_folder
+
+FIT, LR_FIND = "fit", "lr_find"
+SWEEP_KEYS = ("min_lr", "max_lr", "num_training", "early_stop_threshold")
+
+
+def run_cli(verb: str, args: Sequence[str], held: ExitStack) -> WoofCLI:
+    """Runs a verb of LightningCLI, and turns its parser's complaints into a UserError.
+
+    Args:
+        verb: The Trainer's method.
+        args: The verb's options.
+        held: Is given what has to be undone at the end: the lock on the run's folder, an empty folder of a failed
+            sweep.
+
+    Raises:
+        UserError: For everything that the user can fix.
+    """
+    options: dict[str, Any] = {"exit_on_error": False, "allow_abbrev": False}
+    shown = verb.replace("_", "-")
+    try:
+        return WoofCLI(
+            WoofClassifier,
+            ImagewoofDataModule,
+            held=held,
+            trainer_class=WoofTrainer,
+            trainer_defaults=TRAINER_DEFAULTS,
+            save_config_callback=None,
+            seed_everything_default=0,
+            parser_kwargs={**options, verb: {**options, "prog": f"woof {shown}"}},
+            load_from_checkpoint_support=False,
+            auto_configure_optimizers=False,
+            args=[verb, *with_config_files(args)],
+        )
+    except (ArgumentError, argparse.ArgumentError) as error:
+        raise UserError(readable(str(error), known_keys(verb), shown)) from error
+    except MisconfigurationException as error:
+        raise UserError(f"the trainer's settings (trainer.*) cannot be used: {error}") from error
+
+
+class WoofCLI(LightningCLI):
+    """LightningCLI with a run folder around `fit`."""
+
+    folder: RunFolder
+    fit_run: FitRun
+    settings: dict[str, Any]
+
+    def __init__(self, *args: Any, held: ExitStack, **kwargs: Any) -> None:
+        self.held = held
+        super().__init__(*args, **kwargs)
+
+    @staticmethod
+    def subcommands() -> dict[str, set[str]]:
+        """The verbs, and the arguments of their Trainer methods that are no options."""
+        return {
+            FIT: {"model", "train_dataloaders", "val_dataloaders", "datamodule", "ckpt_path", "weights_only"},
+            LR_FIND: {"model", "datamodule"},
+        }
+
+    def add_arguments_to_parser(self, parser: LightningArgumentParser) -> None:
+        """Adds the options of a run, and links the one seed to those who draw from it."""
+        parser.add_argument("--name", type=str | None, help="The run's name; by default the first config's stem.")
+        parser.add_argument("--runs_dir", type=Path, default=Path("runs"), help="Folder of all runs.")
+        if parser.prog == "woof lr-find":
+            parser.add_argument("--json", action="store_true", help="Print the result as JSON.")
+            parser.add_argument("--overwrite", action="store_true", help="Replace the sweep that is there.")
+        else:
+            parser.add_argument("--resume", action="store_true", help="Resume the run, or start it.")
+            parser.add_argument("--save_every", type=int | None, help="Save every so many steps, within epochs too.")
+            parser.add_argument("--allow_nan", action="store_true", help="Train on when the loss is NaN or infinite.")
+            parser.add_argument("--overwrite", action="store_true", help="Replace the run that is there.")
+        for key in SEED_KEYS:
+            parser.link_arguments("seed_everything", key)
+
+    @property
+    def options(self) -> Namespace:
+        """The verb's options."""
+        options: Namespace = self.config[self.config.subcommand]
+        return options
+
+    def parse_arguments(self, parser: LightningArgumentParser, args: Any) -> None:
+        """Parses, and checks all settings at once."""
+        super().parse_arguments(parser, args)
+        raise_together([*setting_problems(self.options), *experiment_problems(self.options)])
+
+    def before_instantiate_classes(self) -> None:
+        """Checks whether the run's folder can be taken."""
+        options = self.options
+        self.folder = RunFolder(options.runs_dir / (options.name or default_name(options.config)))
+        self.settings = self._settings()
+        if self.config.subcommand == LR_FIND:
+            check_sweep(options.min_lr, options.max_lr, options.num_training, options.early_stop_threshold)
+            if not options.overwrite:
+                self.folder.check_no_sweep()
+            return
+        self.fit_run = FitRun(
+            self.folder, self.settings, resume=options.resume, overwrite=options.overwrite, held=self.held
+        )
+        if not options.trainer.fast_dev_run:
+            self.fit_run.look()
+
+    def instantiate_trainer(self, **kwargs: Any) -> Trainer:
+        """Adds what every run has: its files, checkpoints and progress."""
+        try:
+            return self._run_trainer(**kwargs)
+        except ValueError as error:
+            raise UserError(f"the trainer's settings (trainer.*) cannot be used: {error}") from error
+
+    def _run_trainer(self, **kwargs: Any) -> Trainer:
+        call = self.config_init[self.config.subcommand]
+        options = call.trainer
+        if options.barebones or options.fast_dev_run:
+            return super().instantiate_trainer(**kwargs)
+        check_accelerator(options.accelerator, "trainer.accelerator")
+        if self.config.subcommand == LR_FIND:
+            # Now, not after a sweep of minutes.
+            self.held.enter_context(made_folder(self.folder.lr_find, "--runs_dir"))
+            unseen: dict[str, Any] = dict.fromkeys(("logger", "enable_checkpointing", "enable_progress_bar"), False)
+            return super().instantiate_trainer(**unseen, **kwargs)
+        plugins = as_list(options.plugins)
+        if not any(isinstance(plugin, CheckpointIO) for plugin in plugins):
+            plugins.append(DurableCheckpointIO())
+        trainer = super().instantiate_trainer(
+            callbacks=[
+                *as_list(options.callbacks),
+                *run_callbacks(
+                    self.folder,
+                    self.settings,
+                    progress=options.enable_progress_bar is not False,
+                    checkpoints=options.enable_checkpointing is not False,
+                    save_every=call.save_every,
+                    max_time=options.max_time,
+                    stop_on_nan=not call.allow_nan,
+                ),
+            ],
+            logger=self.fit_run.loggers(options.logger),
+            plugins=plugins,
+            **kwargs,
+        )
+        assert isinstance(trainer, WoofTrainer)
+        trainer.resume_from = self.fit_run.resume_from
+        return trainer
+
+    def before_fit(self) -> None:
+        """Prepares the data, and only then takes the run's folder."""
+        self.fit_run.take(self.trainer, self.model, self.datamodule)
+
+    def after_fit(self) -> None:
+        """Says what was learned and where it is."""
+        if summary := self.fit_run.summary(self.trainer, self.datamodule):
+            print(summary)
+
+    def _settings(self) -> dict[str, Any]:
+        text = self.parser.dump(self.config, skip_unset=False)
+        settings: dict[str, Any] = yaml.safe_load(text)[self.config.subcommand]
+        return {key: value for key, value in settings.items() if key not in NOT_SAVED}
+
+
+def setting_problems(options: Namespace) -> list[str]:
+    """What cannot be used in the settings that only LightningCLI's verbs take."""
+    problems = []
+    save_every = options.get("save_every")
+    if save_every is not None and save_every < 1:
+        problems.append(f"save_every is {save_every}: expected a number of steps, at least 1")
+    endless = options.trainer.max_epochs == -1 and options.trainer.max_steps == -1
+    if options.model.schedule == "onecycle" and endless:
+        problems.append(
+            "model.schedule is 'onecycle' with trainer.max_epochs -1: expected a finite number of steps; "
+            "set trainer.max_epochs or trainer.max_steps, or use model.schedule step"
+        )
+    return problems
+
+
+def known_keys(verb: str = FIT) -> list[str]:
+    """Every key that a verb takes, dotted."""
+    trainer = [f"trainer.{name}" for name in list(inspect.signature(Trainer.__init__).parameters)[1:]]
+    of_the_call = ["resume", "save_every", "allow_nan"] if verb == FIT else ["json", *SWEEP_KEYS]
+    nested = dotted_keys({"model": ModelConfig, "data": DataConfig})
+    return [*CALL_KEYS, *of_the_call, "seed_everything", *nested, *trainer]

@@ -1,0 +1,150 @@
+"""`woof loop NAME` and `woof loop --check`."""
+
+from __future__ import annotations
+
+import argparse
+import itertools
+from collections.abc import Mapping, Sequence
+from functools import partial
+from pathlib import Path
+from tempfile import TemporaryDirectory
+
+import yaml
+from jsonargparse import ActionConfigFile, ArgumentError, ArgumentParser, Namespace  # type: ignore[attr-defined]
+
+from woof_lightning.cli.configs import with_config_files
+from woof_lightning.cli.messages import readable
+from woof_lightning.cli.options import (
+    CALL_KEYS,
+    NOT_SAVED,
+    Parser,
+    default_name,
+    dotted_keys,
+    experiment_problems,
+)
+from woof_lightning.data.config import DataConfig
+from woof_lightning.errors import UserError, raise_together
+from woof_lightning.loops.experiment import TrainerConfig, trainer_problems
+from woof_lightning.loops.start import LoopCall, start
+from woof_lightning.loops.ways import LOOPS, REFERENCE, WAYS, WOOF_FIT, find_loop
+from woof_lightning.parity import EXPERIMENTS, Case, Verb, compare_ways, phrase, small_training
+from woof_lightning.recipe.config import ModelConfig
+from woof_lightning.runs.folder import RunFolder
+
+GROUPS: dict[str, type] = {"model": ModelConfig, "data": DataConfig, "trainer": TrainerConfig}
+
+
+def run(args: Sequence[str]) -> None:
+    """Trains with a loop, or compares all of them.
+
+    Args:
+        args: The loop's name and its options, or --check and its options.
+
+    Raises:
+        UserError: For everything that the user can fix.
+    """
+    if args and args[0] == "--check":
+        check(args[1:])
+        return
+    if args and args[0] in ("-h", "--help"):
+        print(f"usage: woof loop NAME [options]\n\nNAME is one of {', '.join(LOOPS)}.\n")
+        print("woof loop NAME --help lists the options, woof loop --check compares all ways to the bit.")
+        return
+    if not args or args[0].startswith("-"):
+        raise UserError(f"woof loop needs the name of a loop first: expected one of {', '.join(LOOPS)}")
+    find_loop(args[0])
+    print(start(parse(args[0], args[1:])))
+
+
+def parse(name: str, args: Sequence[str]) -> LoopCall:
+    """Parses the options of a loop, and checks all settings at once."""
+    parser = ArgumentParser(prog=f"woof loop {name}", exit_on_error=False, allow_abbrev=False)
+    parser.add_argument("-c", "--config", action=ActionConfigFile, help="A YAML file; later ones win.")
+    parser.add_argument("--name", type=str | None, help="The run's name; by default the first config's stem and NAME.")
+    parser.add_argument("--runs_dir", type=Path, default=Path("runs"), help="Folder of all runs.")
+    parser.add_argument("--resume", action="store_true", help="Resume the run, or start it.")
+    parser.add_argument("--overwrite", action="store_true", help="Replace the run that is there.")
+    parser.add_argument("--seed_everything", type=int, default=0, help="Seed of weights, order and augmentation.")
+    for group, settings_class in GROUPS.items():
+        parser.add_class_arguments(settings_class, group)
+    try:
+        options = parser.parse_args(list(with_config_files(args)))
+    except (ArgumentError, argparse.ArgumentError) as error:
+        raise UserError(_complaint(str(error), name)) from error
+    raise_together([*experiment_problems(options), *trainer_problems(options.trainer)])
+    return _call(name, parser, options)
+
+
+def known_keys() -> list[str]:
+    """Every key that `woof loop` takes, dotted."""
+    return [*CALL_KEYS, "resume", "seed_everything", *dotted_keys(GROUPS)]
+
+
+def _call(name: str, parser: ArgumentParser, options: Namespace) -> LoopCall:
+    settings = yaml.safe_load(parser.dump(options, skip_unset=False))
+    parts = parser.instantiate(options)
+    stem = options.name or (f"{default_name(options.config)}-{name}" if options.config else name)
+    return LoopCall(
+        loop=name,
+        folder=RunFolder(options.runs_dir / stem),
+        resume=options.resume,
+        overwrite=options.overwrite,
+        seed=options.seed_everything,
+        model=parts.model,
+        data=parts.data,
+        trainer=parts.trainer,
+        settings={key: value for key, value in settings.items() if key not in NOT_SAVED},
+    )
+
+
+def _complaint(text: str, name: str) -> str:
+    message = readable(text, known_keys(), f"loop {name}")
+    if message.startswith("trainer.") and "is no known setting" in message:
+        honoured = ", ".join(key.partition(".")[2] for key in dotted_keys({"trainer": TrainerConfig}))
+        return f"{message.split()[0]} is not honoured by woof loop: of trainer.* it takes {honoured}"
+    return message
+
+
+def verbs() -> Mapping[str, Verb]:
+    """The command that trains each way."""
+    from woof_lightning.cli.fit import run as fit
+
+    return {**{name: partial(_loop, name) for name in LOOPS}, WOOF_FIT: fit}
+
+
+def _loop(name: str, args: Sequence[str]) -> None:
+    run([name, *args])
+
+
+def check(args: Sequence[str]) -> None:
+    """Runs `woof loop --check`: every way's training, compared to the bit.
+
+    Args:
+        args: The options.
+
+    Raises:
+        UserError: If ways differ and the difference is not known.
+    """
+    parser = Parser(prog="woof loop --check", description="Train in every way and compare the results to the bit.")
+    # --arms: what --ways was called before.
+    parser.add_argument("--ways", "--arms", nargs="+", choices=WAYS, default=list(WAYS), help="the ways to compare")
+    parser.add_argument("--experiments", nargs="+", choices=EXPERIMENTS, default=list(EXPERIMENTS))
+    parser.add_argument("--precision", nargs="+", choices=("32-true", "bf16-mixed"), default=["32-true", "bf16-mixed"])
+    parser.add_argument("--arch", default="shufflenet_v2_x0_5", help="a torchvision classifier")
+    parser.add_argument("--image_size", type=int, default=32, help="px")
+    parser.add_argument("--data_root", type=Path, default=Path("data"), help="where the drawn images are or will be")
+    options = parser.parse_args(list(args))
+    shared = small_training(options.data_root, options.arch, options.image_size)
+    cases = [
+        Case(experiment, workers, precision, cut, shared)
+        for precision, experiment, (workers, cut) in itertools.product(
+            options.precision, options.experiments, ((0, None), (2, 1))
+        )
+    ]
+    differing = 0
+    with TemporaryDirectory(prefix="woof-parity-") as folder:
+        for verdict in compare_ways(cases, options.ways, Path(folder), verbs()):
+            differing += verdict.difference is not None and verdict.known is None
+            print(f"{verdict.way:<12}{verdict.case.name:<58}{phrase(verdict)}", flush=True)
+    if differing:
+        raise UserError(f"{differing} trainings differ from {REFERENCE}: see the table")

@@ -1,0 +1,81 @@
+"""The messages for people: how a run was stopped, what can be done about an error, complaints of a parser."""
+
+from __future__ import annotations
+
+import difflib
+import errno
+import os
+import re
+import signal
+from collections.abc import Sequence
+from pathlib import Path
+
+from woof_lightning.cli.options import SEED_KEYS
+from woof_lightning.errors import StoppedBySignal, UserError, is_disk_error
+
+INTERRUPTED = "interrupted; resume the run from its last checkpoint with --resume"
+
+
+def stopped(error: StoppedBySignal) -> str:
+    """How a signal ended a run, and how to resume it."""
+    name = signal.Signals(error.signum).name
+    if error.saved:
+        return f"stopped by {name} after a whole step, which is saved; resume with --resume"
+    return f"stopped by {name}; resume the run from its last checkpoint with --resume"
+
+
+def unknown(what: str, name: str, known: Sequence[str], otherwise: str, cutoff: float = 0.6) -> str:
+    """That a name is not known, with the nearest one that is."""
+    near = difflib.get_close_matches(name, known, n=1, cutoff=cutoff)
+    return f"{name} is no {what}; {f'did you mean {near[0]}?' if near else otherwise}"
+
+
+def fixable(error: OSError | RuntimeError) -> UserError | None:
+    """What the user can do about files, a full disk or loading processes; None for other errors."""
+    from woof_lightning.data.workers import worker_problem
+    from woof_lightning.runs.folder import exists, read_problem, write_problem
+
+    if isinstance(error, OSError):
+        file = Path(os.fsdecode(error.filename or "a file of the run"))
+        if error.errno == errno.EACCES and exists(file) and not os.access(file, os.R_OK):
+            return UserError(read_problem(file, error))
+        vanished = error.errno == errno.ENOENT and not file.parent.exists()
+        if vanished or is_disk_error(error):
+            return UserError(write_problem(file, error, "run the command again (a run resumes with --resume)"))
+    return worker_problem(error)
+
+
+def readable(complaint: str, known: Sequence[str], verb: str) -> str:
+    """A parser's complaint as one sentence with the key, its value, what was expected, and the way out.
+
+    jsonargparse 4.53 raises one error class, whose text alone says what is wrong.
+
+    Args:
+        complaint: jsonargparse's message.
+        known: Every key that the verb takes, dotted.
+        verb: The verb whose help to name.
+    """
+    strange = re.search(
+        r"unrecognized arguments: -*(\S+?)(?:=|\s|$)|does not accept (?:option|nested key) '(\S+)'", complaint
+    )
+    if strange:
+        return unknown("known setting", strange[1] or strange[2], known, f"see woof {verb} --help", cutoff=0.5)
+    wrong = re.match(r'Parser key "([^"]+)":\s*(.*)', complaint, re.DOTALL)
+    if wrong and "Expected a" in wrong[2]:
+        key, detail = wrong.groups()
+        key = "seed_everything" if key in SEED_KEYS else key
+        value = re.search(r"(?:Got value|Given value): (.*)", detail)
+        expected = dict.fromkeys(
+            _type_name(t) for t in re.findall(r"Expected an? (.*?)(?:\. Got value.*)?$", detail, re.M)
+        )
+        return f"{key} is {value[1] if value else 'of the wrong type'}: expected {' or '.join(expected)}"
+    return complaint.replace('Parser key "', "").replace('":', ":", 1)
+
+
+def _type_name(annotation: str) -> str:
+    literal = re.match(r"typing\.Literal\[(.*)\]", annotation)
+    if literal:
+        return literal[1].replace("'", "")
+    names = {"NoneType": "null", "float": "a number", "int": "a whole number", "bool": "true or false", "str": "text"}
+    bare = re.sub(r"<class '([^']+)'>", r"\1", annotation)
+    return names.get(bare, bare)

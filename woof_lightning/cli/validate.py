@@ -1,0 +1,55 @@
+"""`woof validate`."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Sequence
+from pathlib import Path
+
+from woof_lightning.cli.options import add_checkpoint, add_data_places, check_one_place, small_parser
+from woof_lightning.compare.draw import draw_confusion
+from woof_lightning.compare.tables import text_table
+from woof_lightning.lit.validate import validate
+from woof_lightning.runs.folder import checkpoint_file, made_folder, write_text_durably
+
+
+def run(args: Sequence[str]) -> None:
+    """Validates a checkpoint.
+
+    Args:
+        args: The options.
+
+    Raises:
+        UserError: For everything that the user can fix.
+    """
+    parser = small_parser("validate", "Validate a run: top-1, top-5, per class, confusion matrix")
+    add_checkpoint(parser)
+    add_data_places(parser)
+    parser.add_argument("--num_workers", "--data.num_workers", type=int, help="loading processes")
+    parser.add_argument("--accelerator", default="auto", help="Lightning's: auto, cpu, gpu, …")
+    parser.add_argument("--out", type=Path, help="folder for result.json and confusion.png (RUN/validate)")
+    parser.add_argument("--json", action="store_true", help="print JSON")
+    options = parser.parse_args(args)
+
+    check_one_place(options, "root", "archive")
+    file = checkpoint_file(options.ckpt)
+    data = {name: getattr(options, name) for name in ("root", "folder", "archive", "num_workers")}
+
+    out = options.out or (file.parent.parent if file.parent.name == "checkpoints" else file.parent) / "validate"
+    with made_folder(out, "--out"):
+        found = validate(file, options.accelerator, **{k: v for k, v in data.items() if v is not None})
+        text = json.dumps({"checkpoint": str(file), **found.as_dict()}, indent=2)
+        write_text_durably(out / "result.json", text + "\n")
+        draw_confusion(found.confusion, found.breeds, out / "confusion.png")
+    if options.json:
+        print(text)
+        return
+    print("  ".join(f"{name} {value:.6g}" for name, value in found.metrics.items()))
+    rows = [
+        (breed, name, str(sum(row)), f"{accuracy:.3f}")
+        for breed, name, row, accuracy in zip(
+            found.breeds, found.classes, found.confusion, found.class_accuracy(), strict=True
+        )
+    ]
+    print(text_table(("breed", "class", "images", "top-1"), rows))
+    print(f"confusion matrix: {out / 'confusion.png'}")

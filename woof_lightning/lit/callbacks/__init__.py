@@ -1,0 +1,1 @@
+"""Callbacks, and a checkpoint writer, that any Lightning project can use."""

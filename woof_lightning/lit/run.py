@@ -1,0 +1,129 @@
+"""The run folder around a fit: whether it may be taken, where the run goes on, what is written into it."""
+
+from __future__ import annotations
+
+from contextlib import ExitStack
+from pathlib import Path
+from typing import Any
+
+import yaml
+from lightning.pytorch import Trainer
+from lightning.pytorch.loggers import Logger
+from lightning.pytorch.utilities import rank_zero_only
+
+from woof_lightning.errors import UserError
+from woof_lightning.lit.classifier import WoofClassifier
+from woof_lightning.lit.datamodule import ImagewoofDataModule
+from woof_lightning.lit.recorder import MetricsLogger, Recorder
+from woof_lightning.lit.trainer import imitated_precision, run_loggers
+from woof_lightning.recipe.checkpoint import check_same_images, read_checkpoint, recipe_of
+from woof_lightning.runs.config import check_resumable
+from woof_lightning.runs.folder import RunFolder, write_text_durably
+from woof_lightning.runs.metrics import MetricsFile
+
+
+class FitRun:
+    """One run of `woof fit` in its folder.
+
+    Call `look` before the trainer is built, `take` once model and trainer exist, and then `trainer.fit`.
+
+    Args:
+        folder: The run's folder.
+        settings: The run's settings, for config.yaml.
+        resume: Whether to go on with the run that is there.
+        overwrite: Whether to replace it.
+        held: Holds the lock on the folder until it is closed.
+    """
+
+    def __init__(
+        self, folder: RunFolder, settings: dict[str, Any], *, resume: bool, overwrite: bool, held: ExitStack
+    ) -> None:
+        self.folder = folder
+        self.settings = settings
+        self.resume = resume
+        self.overwrite = overwrite
+        self.held = held
+        self.resume_from: Path | None = None
+        self._resume_step: int | None = None
+        self._fingerprint = ""
+        self._saved_at_ns = folder.saved_at_ns()
+
+    def look(self) -> None:
+        """Finds out whether the folder can be taken, and where the run goes on.
+
+        Raises:
+            UserError: If it holds another run, or one with settings that would change the result.
+        """
+        if self.resume and self.folder.config.exists():
+            check_resumable(self.folder.config, self.settings)
+            self._read_resume_point()
+        # Lightning starts the processes of further devices by this same command, when the first has taken the folder.
+        elif not self.overwrite and rank_zero_only.rank == 0:  # type: ignore[attr-defined]
+            self.folder.check_free()
+
+    def loggers(self, chosen: Logger | list[Logger] | bool | None) -> list[Logger]:
+        """The run's loggers: metrics.csv always; events too, unless others are chosen or `chosen` is False."""
+        default = run_loggers(self.folder, self._resume_step)
+        if chosen is None or chosen is True:
+            return default
+        others = [] if chosen is False else as_list(chosen)
+        return [*others, *(logger for logger in default if isinstance(logger, MetricsLogger))]
+
+    def take(self, trainer: Trainer, model: WoofClassifier, datamodule: ImagewoofDataModule) -> None:
+        """Prepares the data, and only then takes the folder.
+
+        Raises:
+            UserError: If the data cannot be used, or another process has the folder.
+        """
+        datamodule.prepare_data()
+        datamodule.setup("fit")
+        assert datamodule.index is not None
+        model.number_of_classes(datamodule.index)
+        if self.resume_from is not None:
+            check_same_images(self._fingerprint, datamodule.index, self.folder.path)
+        if trainer.fast_dev_run or not trainer.is_global_zero:  # type: ignore[attr-defined]
+            return
+        self.folder.create()
+        self.held.enter_context(self.folder.locked())
+        self._check_untouched()
+        self.folder.clear_leftovers()
+        if self._resume_step is not None:
+            lost = MetricsFile(self.folder.metrics).cut_after(self._resume_step)
+            print(f"resuming from {self.resume_from}", flush=True)
+            if lost:
+                print(f"note: {lost}", flush=True)
+        elif self.resume or self.overwrite:
+            self.folder.clear()
+        write_text_durably(self.folder.config, yaml.safe_dump(self.settings, sort_keys=False))
+        if hint := imitated_precision(trainer):
+            print(f"note: {hint}", flush=True)
+
+    def summary(self, trainer: Trainer, datamodule: ImagewoofDataModule) -> str | None:
+        """What was learned and where it is; None if nothing was recorded."""
+        recorder = next((c for c in getattr(trainer, "callbacks", []) if isinstance(c, Recorder)), None)
+        if recorder is None or not trainer.is_global_zero or not recorder.record.best:
+            return None
+        assert datamodule.index is not None
+        learned = f"learned to tell {len(datamodule.index.classes)} classes apart"
+        return f"{learned}: {recorder.record.summary(self.folder.path)}"
+
+    def _check_untouched(self) -> None:
+        """Raises a UserError if another process trained here between our first look and our lock."""
+        if self.folder.saved_at_ns() != self._saved_at_ns and not self.overwrite:
+            raise UserError(
+                f"another process has just trained in {self.folder.path}: look at it, and run the command again"
+            )
+
+    def _read_resume_point(self) -> None:
+        self.resume_from = self.folder.last_good_checkpoint()
+        if self.resume_from is not None:
+            checkpoint = read_checkpoint(self.resume_from)
+            self._resume_step = int(checkpoint["global_step"])
+            self._fingerprint = recipe_of(checkpoint).fingerprint
+
+
+def as_list(value: Any) -> list[Any]:
+    """One value, several or none, as a list."""
+    if value is None:
+        return []
+    return list(value) if isinstance(value, (list, tuple)) else [value]

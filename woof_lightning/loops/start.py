@@ -1,0 +1,85 @@
+"""Starts a loop: prepares the data, takes the run's folder, and trains."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+from typing import Any
+
+import yaml
+
+from woof_lightning.data.config import DataConfig
+from woof_lightning.data.imagewoof import prepare_checked_data
+from woof_lightning.data.loading import check_batch_size
+from woof_lightning.data.workers import check_shared_memory
+from woof_lightning.loops.experiment import Experiment, TrainerConfig
+from woof_lightning.loops.run import LoopRun
+from woof_lightning.loops.ways import find_loop
+from woof_lightning.recipe.config import ModelConfig
+from woof_lightning.recipe.model import check_arch, outputs_for
+from woof_lightning.recipe.optim import resolve_optimizer
+from woof_lightning.runs.config import check_resumable
+from woof_lightning.runs.folder import RunFolder, write_text_durably
+
+
+@dataclass(frozen=True)
+class LoopCall:
+    """What `woof loop NAME` is asked to do.
+
+    Args:
+        loop: The loop's name.
+        folder: The run's folder.
+        resume: Whether to go on with the run that is there.
+        overwrite: Whether to replace it.
+        seed: The one seed of weights, order and augmentation.
+        model: The model's settings.
+        data: The data's settings.
+        trainer: The trainer's settings.
+        settings: All settings as plain values, for config.yaml.
+    """
+
+    loop: str
+    folder: RunFolder
+    resume: bool
+    overwrite: bool
+    seed: int
+    model: ModelConfig
+    data: DataConfig
+    trainer: TrainerConfig
+    settings: dict[str, Any]
+
+
+def start(call: LoopCall) -> str:
+    """Trains with a loop.
+
+    Returns:
+        What was learned, and where it is.
+
+    Raises:
+        UserError: For everything that the user can fix.
+    """
+    train = find_loop(call.loop)
+    check_arch(call.model.arch)
+    resolve_optimizer(call.model.optimizer)
+    resuming = call.resume and call.folder.config.exists()
+    if resuming:
+        check_resumable(call.folder.config, call.settings)
+    elif not call.overwrite:
+        call.folder.check_free()
+    index = prepare_checked_data(call.data)
+    check_batch_size(call.data, index)
+    check_shared_memory(call.data)
+    model = replace(call.model, num_classes=outputs_for(call.model.num_classes, index))
+    experiment = Experiment(model, call.data, call.trainer, call.seed, index)
+    experiment.check_limits()
+    call.folder.create()
+    with call.folder.locked():
+        if not resuming and not call.overwrite:  # Another process may have trained here since our first look.
+            call.folder.check_free()
+        run = LoopRun(call.folder, call.loop, experiment, call.settings, resume=resuming)
+        if run.checkpoint is None:
+            call.folder.clear()
+        call.folder.clear_leftovers()
+        write_text_durably(call.folder.config, yaml.safe_dump(call.settings, sort_keys=False))
+        train(experiment, run)
+        run.finish()
+    return run.record.summary(call.folder.path)

@@ -1,0 +1,1 @@
+"""What every measurement shares: a clock, clean processes, intervals, and the counting of code."""

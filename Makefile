@@ -1,4 +1,4 @@
-# Two commands: `make demo` trains on drawn images, `make test` checks everything.
+# Three commands: `make demo` trains on drawn images, `make check` takes minutes, `make test` checks everything.
 PYTHON ?= python3
 VENV ?= .venv
 BIN := $(VENV)/bin
@@ -6,15 +6,21 @@ READY := $(VENV)/.ready
 # With the tools and the other frameworks.
 ALL_READY := $(VENV)/.all-ready
 
-.PHONY: demo test test-slow docs setup lock clean
+.PHONY: demo check lint test test-slow docs setup lock clean
 
 demo: $(READY)
 	$(BIN)/woof fit --config configs/adamw_onecycle.yaml --config configs/demo.yaml --name demo --resume
 
-test: $(ALL_READY)
+lint: $(ALL_READY)
 	$(BIN)/ruff format --check .
 	$(BIN)/ruff check .
 	$(BIN)/mypy
+
+# What takes minutes on two cores: the other frameworks, processes, the browser and the wheel are left to `make test`.
+check: lint
+	$(BIN)/pytest -n auto -m "not slow and not peer and not process and not browser and not wheel and not real_data"
+
+test: lint
 	$(BIN)/pytest -n auto -m "not slow" --durations=5
 
 test-slow: $(ALL_READY)
@@ -27,19 +33,19 @@ docs: $(ALL_READY)
 
 setup: $(ALL_READY)
 
-$(READY): pyproject.toml .ci/constraints.txt
+$(READY): pyproject.toml constraints.txt
 	$(PYTHON) -m venv $(VENV)
-	$(BIN)/pip install --quiet --constraint .ci/constraints.txt --editable .
+	$(BIN)/pip install --quiet --constraint constraints.txt --editable .
 	touch $(READY)
 
 $(ALL_READY): $(READY)
-	$(BIN)/pip install --quiet --constraint .ci/constraints.txt --editable '.[dev,peers]'
+	$(BIN)/pip install --quiet --constraint constraints.txt --editable '.[dev,peers]'
 	touch $(ALL_READY)
 
 # Pins every package, for all supported Pythons, from the bounds in pyproject.toml.
 lock: $(ALL_READY)
 	$(BIN)/pip install --quiet uv
-	$(BIN)/uv pip compile pyproject.toml --all-extras --universal --python-version 3.10 --no-header --no-annotate --output-file .ci/constraints.txt
+	$(BIN)/uv pip compile pyproject.toml --all-extras --universal --python-version 3.10 --no-header --no-annotate --output-file constraints.txt
 
 clean:
 	rm -rf $(VENV) .mypy_cache .ruff_cache .pytest_cache .hypothesis

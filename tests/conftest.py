@@ -11,6 +11,7 @@ from pathlib import Path
 import pytest
 import torch
 
+from tests.ways import skip_without
 from woof_lightning.cli import main
 from woof_lightning.data import synthetic
 from woof_lightning.data.config import DataConfig
@@ -32,6 +33,12 @@ class Outcome:
 Woof = Callable[..., Outcome]
 
 
+def pytest_runtest_setup(item: pytest.Item) -> None:
+    """Skips a test whose mark `peer` names a package that is not installed."""
+    for mark in item.iter_markers("peer"):
+        skip_without(*mark.args)
+
+
 @pytest.fixture(scope="session", autouse=True)
 def _own_cache(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
     with pytest.MonkeyPatch.context() as patch:
@@ -46,8 +53,9 @@ def _one_thread() -> None:
 
 @pytest.fixture(scope="session")
 def drawn_root(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A data.root that holds the synthetic set."""
-    root = tmp_path_factory.mktemp("data")
+    """A data.root that holds the synthetic set; the processes of pytest-xdist share one."""
+    base = tmp_path_factory.getbasetemp()
+    root = (base.parent if "PYTEST_XDIST_WORKER" in os.environ else base) / "drawn"
     synthetic.draw(root / "synthetic")
     return root
 

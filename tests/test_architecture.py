@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ast
+from graphlib import TopologicalSorter
 from pathlib import Path
 
 import pytest
@@ -32,8 +33,10 @@ MAY_IMPORT = {
     "cost": {"lit", "loops", *WAYS, *MEASURE},
     "cli": {"cost", "parity", "lit", "loops", *WAYS, *MEASURE},
     "__main__": {"cli"},
-    "__init__": set(),
+    # The public names.
+    "__init__": {"lit", "recipe"},
 }
+MOST_LINES = 350
 NO_TORCH = {"lightning", "torch", "torchvision"}
 NEVER_IN = {
     "data": {"lightning"},
@@ -47,6 +50,10 @@ NEVER_IN = {
 
 def modules() -> list[Path]:
     return sorted(PACKAGE.rglob("*.py"))
+
+
+def module_of(file: Path) -> str:
+    return ".".join(file.relative_to(PACKAGE.parent).with_suffix("").parts).removesuffix(".__init__")
 
 
 def room_of(file: Path) -> str:
@@ -70,6 +77,21 @@ def test_imports_run_one_way(file: Path) -> None:
     assert rooms <= MAY_IMPORT[room] | {room}
     libraries = {name.split(".")[0] for name in imported(file)}
     assert not libraries & NEVER_IN.get(room, set())
+
+
+def test_no_file_imports_itself_by_way_of_others() -> None:
+    own = {module_of(file) for file in modules()}
+    # A name that is imported is a module, or lies in one.
+    graph = {
+        module_of(file): {name if name in own else name.rpartition(".")[0] for name in imported(file)} & own
+        for file in modules()
+    }
+    assert len(graph["woof_lightning.loops.start"]) > 5
+    TopologicalSorter(graph).prepare()  # Raises a CycleError.
+
+
+def test_no_file_is_long() -> None:
+    assert not [file.name for file in modules() if len(file.read_text().splitlines()) > MOST_LINES]
 
 
 def test_every_room_is_known() -> None:

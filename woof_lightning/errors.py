@@ -1,4 +1,4 @@
-"""What the user did wrong: one clear message and an exit code, never a traceback."""
+"""Errors that end a command with one clear message and an exit code instead of a traceback."""
 
 from __future__ import annotations
 
@@ -8,32 +8,32 @@ from collections.abc import Sequence
 USER_ERROR_EXIT_CODE = 2
 NON_FINITE_EXIT_CODE = 3
 INTERRUPTED_EXIT_CODE = 130
-# What shells give where what reads the output has ended: 128 and SIGPIPE.
+# The exit code in shells if the reader closed the pipe: 128 plus the number of SIGPIPE.
 NO_READER_EXIT_CODE = 141
-# What shells add to a signal's number.
+# Shells add this to the number of the signal that ended a process.
 SIGNAL_EXIT_CODE = 128
-# A full disk, a quota, a file-size limit, a read-only file system, a folder that may not be written to.
+# A full disk, a quota, a file-size limit, a read-only file system, a folder without write permission.
 DISK_ERRNOS = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EROFS, errno.EACCES)
 
 
 class UserError(Exception):
-    """A mistake that the user can mend: bad input, missing data, a taken run folder.
+    """An error that the user can fix, such as a wrong setting, missing data, or a run folder that is in use.
 
-    The message names the argument, its value, what was expected and the way out.
-    `woof` prints it on stderr and ends with exit code 2.
+    The message names the argument, its value, what was expected and the way out. `woof` prints it on stderr and ends
+    with exit code 2.
     """
 
 
 class NonFiniteLossError(Exception):
-    """A training whose loss or weights are NaN or infinite; `woof` ends with exit code 3."""
+    """Raised if the loss or the weights become NaN or infinite. `woof` ends with exit code 3."""
 
 
-class StoppedBySignal(Exception):  # noqa: N818  Not an error: somebody wished it.
-    """A training that a signal ended.
+class StoppedBySignal(Exception):  # noqa: N818  It is no error: somebody sent the signal on purpose.
+    """Raised after a signal ended a training.
 
     Args:
-        signum: The signal; `woof` ends with 128 and its number, as shells have it.
-        saved: Whether the step was finished and saved first.
+        signum: The signal. `woof` ends with 128 plus its number, as shells do.
+        saved: Whether the current step was finished and saved first.
     """
 
     def __init__(self, signum: int, saved: bool = True) -> None:
@@ -43,28 +43,28 @@ class StoppedBySignal(Exception):  # noqa: N818  Not an error: somebody wished i
 
     @property
     def exit_code(self) -> int:
-        """143 for SIGTERM, 138 for SIGUSR1, 130 for Ctrl-C."""
+        """The exit code: 143 for SIGTERM, 138 for SIGUSR1, 130 for Ctrl-C."""
         return SIGNAL_EXIT_CODE + self.signum
 
 
 class UnreadableImageError(UserError):
-    """An image file that cannot be decoded; the message starts with its path."""
+    """Raised if an image file cannot be decoded. The message starts with its path."""
 
 
 def is_disk_error(error: BaseException) -> bool:
-    """Whether the place is at fault and not what was written: a full disk, or one that cannot be written."""
+    """Returns whether an error comes from the disk: it is full or cannot be written to."""
     return isinstance(error, OSError) and error.errno in DISK_ERRNOS
 
 
 def raise_together(problems: Sequence[str], what: str = "settings cannot be used") -> None:
-    """Raises all problems as one error, or returns when there is none.
+    """Raises all problems as one error; does nothing if there are none.
 
     Args:
-        problems: A sentence each.
-        what: What several of them have in common.
+        problems: One sentence per problem.
+        what: What the problems have in common, for the first line if there are several.
 
     Raises:
-        UserError: With one line per problem.
+        UserError: If there are problems. The message has one line per problem.
     """
     if len(problems) == 1:
         raise UserError(problems[0])
@@ -74,10 +74,10 @@ def raise_together(problems: Sequence[str], what: str = "settings cannot be used
 
 
 def user_message(error: UserError) -> str:
-    """The message as the user should read it.
+    """Returns the message of an error without a traceback.
 
-    A DataLoader re-raises a worker's error with the worker's traceback as its text;
-    what the user needs is the original message at its end.
+    A DataLoader re-raises an error of a worker with the worker's traceback as its text. The original message is at the
+    end of it.
     """
     text = str(error)
     if text.startswith("Caught ") and "Original Traceback" in text:

@@ -1,4 +1,4 @@
-"""A lock on a file, which the system gives back when its process ends, however that happens."""
+"""A file lock that the operating system releases when its process ends, even if the process is killed."""
 
 from __future__ import annotations
 
@@ -15,14 +15,14 @@ except ImportError:  # Windows
 
 @contextmanager
 def locked(file: Path, *, wait: bool) -> Iterator[None]:
-    """Inside, no other process holds this lock. Child processes do not inherit it.
+    """Holds a lock during the block, so that no other process holds it. Child processes do not inherit it.
 
     Args:
-        file: Made here, and removed at the end; its folder must exist.
-        wait: Whether to wait for another process to give it back.
+        file: The file to lock. It is created, and removed at the end; its folder must exist.
+        wait: Whether to wait until another process releases the lock.
 
     Raises:
-        OSError: When another process holds it and `wait` is off.
+        OSError: If another process holds the lock and `wait` is off.
     """
     if fcntl is None:
         yield
@@ -31,7 +31,7 @@ def locked(file: Path, *, wait: bool) -> Iterator[None]:
     while not taken:
         with file.open("a") as opened:
             fcntl.lockf(opened, fcntl.LOCK_EX | (0 if wait else fcntl.LOCK_NB))
-            # Its last holder may have removed the file between our opening and our locking it.
+            # The last holder may have removed the file after it was opened here and before it was locked.
             taken = file.exists() and os.path.samestat(os.fstat(opened.fileno()), file.stat())
             if taken:
                 try:
@@ -41,10 +41,10 @@ def locked(file: Path, *, wait: bool) -> Iterator[None]:
 
 
 def is_locked(file: Path) -> bool:
-    """Whether another process holds this lock now; False where that cannot be told."""
+    """Returns whether another process holds this lock; False if that cannot be found out."""
     if fcntl is None or not file.is_file() or not os.access(file, os.R_OK):
         return False
-    # Only read: one that looks must not make the file again that its last holder has removed.
+    # Opened for reading, which does not create the file again if the last holder has just removed it.
     with suppress(FileNotFoundError), file.open() as opened:
         try:
             fcntl.lockf(opened, fcntl.LOCK_SH | fcntl.LOCK_NB)

@@ -1,6 +1,6 @@
-"""Parity: after the same training every way holds the same bits as `bare`.
+"""Checks parity: after the same training, every way has the same bits as `bare`.
 
-Each way trains through its own command into a run folder of its own. What is compared is what lies there: weights and
+Each way trains with its own command into its own run folder. The files in these folders are compared: weights,
 BatchNorm buffers, optimizer state, schedule state, and the metrics of every reported step.
 """
 
@@ -24,7 +24,7 @@ from woof_lightning.recipe.checkpoint import read_checkpoint
 from woof_lightning.runs.folder import RunFolder
 from woof_lightning.runs.metrics import read_metrics
 
-# A verb of the command, which takes its options: every way is trained by the command that people use.
+# A verb of the command, called with its options. Every way is trained by the command that people use.
 Verb = Callable[[Sequence[str]], None]
 STEPS_PER_EPOCH = 10
 # The four experiments of configs/.
@@ -34,38 +34,40 @@ EXPERIMENTS: dict[str, dict[str, str | float]] = {
     "sgd_onecycle": {"optimizer": "sgd", "schedule": "onecycle", "lr": 0.02},
     "adamw_onecycle": {"optimizer": "adamw", "schedule": "onecycle", "lr": 0.02},
 }
-# What is known to differ, and why; a difference here is stated, any other is a fault.
+# The known differences and their reasons, by (way, straight or resumed, schedule). Any other difference is a fault.
 KNOWN = {
     ("hand_rolled", "resumed", "step"): (
         "schedule",
-        "the post saves before an epoch-stepped schedule steps, so a resumed one is an epoch late",
+        "the post saves before an epoch-stepped schedule steps, so the resumed schedule is an epoch late",
     ),
     **{
         ("lightning", "resumed", schedule): (
             "weights",
-            "with workers Lightning fetches a resumed run's batches before it knows the epoch, so in epoch 0's order",
+            "Lightning's workers fetch the batches of a resumed run before it knows the epoch, in the order of epoch 0",
         )
         for schedule in ("step", "onecycle")
     },
 }
-# Its logger writes events instead.
+# Lightning's logger writes TensorBoard events instead of metrics.csv.
 WITHOUT_METRICS_FILE = ("lightning",)
+# The reason in the verdict of a way that refuses a case, as fastai does with bf16.
+NOT_OFFERED = "not offered"
 
 
 class CutError(Exception):
-    """Ends a training where it is to be cut."""
+    """Raised by `cut_after` to interrupt a training."""
 
 
 @dataclass(frozen=True)
 class Case:
-    """One training that is done in every way.
+    """A training that every way does.
 
     Args:
-        experiment: Its name.
-        workers: Loading processes.
+        experiment: Its name in EXPERIMENTS.
+        workers: Number of loading processes.
         precision: 32-true or bf16-mixed.
-        cut_before: The epoch before which the run is cut and then resumed; None trains in one go.
-        options: Further options of all verbs.
+        cut_before: The epoch before which the run is interrupted and then resumed. None trains without interruption.
+        options: Further options, which all verbs get.
     """
 
     experiment: str
@@ -76,26 +78,26 @@ class Case:
 
     @property
     def name(self) -> str:
-        """What the table calls it."""
+        """Its name in the table."""
         cut = "" if self.cut_before is None else f", resumed at epoch {self.cut_before}"
         return f"{self.experiment}, {self.precision}, {self.workers} workers{cut}"
 
     @property
     def arguments(self) -> list[str]:
-        """The options of a verb."""
+        """All options that a verb gets."""
         model = [part for key, value in EXPERIMENTS[self.experiment].items() for part in (f"--model.{key}", str(value))]
         return [*model, f"--data.num_workers={self.workers}", f"--trainer.precision={self.precision}", *self.options]
 
 
 @dataclass(frozen=True)
 class Verdict:
-    """Whether a way's run equals the reference's.
+    """The result of one comparison with the reference.
 
     Args:
-        way: Its name.
+        way: The way's name.
         case: The training.
-        difference: The first thing that differs; None if nothing does.
-        known: Why it is known to differ.
+        difference: The first difference; None if there is none.
+        known: The reason if this difference is a known one; NOT_OFFERED if the way refuses the case.
     """
 
     way: str
@@ -107,13 +109,15 @@ class Verdict:
 def compare_ways(
     cases: Sequence[Case], ways: Sequence[str], folder: Path, verbs: Mapping[str, Verb]
 ) -> Iterator[Verdict]:
-    """Trains each case in every way and compares with the reference, trained in one go without workers.
+    """Trains each case in every way and yields how each run compares with the reference.
+
+    The reference is trained by `bare`, without workers and without interruption.
 
     Args:
         cases: The trainings.
         ways: The ways to compare.
-        folder: Where the runs go.
-        verbs: The command that trains each way.
+        folder: The folder for the runs.
+        verbs: The command that trains each way, by the way's name.
     """
     for number, case in enumerate(cases):
         straight = replace(case, workers=0, cut_before=None)
@@ -122,14 +126,14 @@ def compare_ways(
             try:
                 run = trained(case, folder / f"{number}-{way}", verbs[way])
             except UserError as error:
-                yield Verdict(way, case, f"not offered: {str(error).split(';')[0]}", "not offered")
+                yield Verdict(way, case, f"{NOT_OFFERED}: {str(error).split(';')[0]}", NOT_OFFERED)
                 continue
             difference = first_difference(reference, run, with_metrics=way not in WITHOUT_METRICS_FILE)
             yield Verdict(way, case, difference, known_reason(way, case, difference))
 
 
 def trained(case: Case, folder: Path, verb: Verb) -> RunFolder:
-    """A run of a verb; cut and resumed if the case says so."""
+    """Trains a case with a verb and returns the run. Interrupts and resumes it if the case says so."""
     args = [*case.arguments, "--runs_dir", str(folder.parent), "--name", folder.name]
     with contextlib.redirect_stdout(io.StringIO()), contextlib.redirect_stderr(io.StringIO()):
         if case.cut_before is not None:
@@ -141,7 +145,7 @@ def trained(case: Case, folder: Path, verb: Verb) -> RunFolder:
 
 @contextlib.contextmanager
 def cut_after(steps: int) -> Iterator[None]:
-    """Inside, a training ends when its optimizer would make one step more than these, whichever way trains."""
+    """Raises a CutError during the block when an optimizer would take one more step than `steps`."""
     done = itertools.count()
 
     def cut(*_: Any) -> None:
@@ -156,11 +160,11 @@ def cut_after(steps: int) -> Iterator[None]:
 
 
 def first_difference(reference: RunFolder, other: RunFolder, *, with_metrics: bool = True) -> str | None:
-    """The first thing in which two runs differ, as `part: what`; None if they are equal to the bit.
+    """Returns the first difference between two runs, as `part: what`; None if they are equal to the bit.
 
     Args:
-        reference: A run.
-        other: The run that is compared with it.
+        reference: The run that is right.
+        other: The run to compare with it.
         with_metrics: Whether to compare metrics.csv too.
     """
     for name in ("last", "best"):
@@ -189,7 +193,7 @@ def first_difference(reference: RunFolder, other: RunFolder, *, with_metrics: bo
 
 
 def differing(one: Any, two: Any, place: str) -> str | None:
-    """Where two nested values differ first, and how; None if they do not."""
+    """Returns where two nested values first differ, and how; None if they are equal."""
     if isinstance(one, Tensor):
         if torch.equal(one, two):
             return None
@@ -210,45 +214,41 @@ def differing(one: Any, two: Any, place: str) -> str | None:
 
 
 def units_in_the_last_place(one: Tensor, two: Tensor) -> int:
-    """The largest distance between two float tensors, counted in representable numbers."""
+    """Returns the largest distance between two tensors, counted in representable numbers.
+
+    For other types than float32 it returns the largest difference, rounded up.
+    """
     if one.dtype != torch.float32 or two.dtype != torch.float32:
         return int((one.double() - two.double()).abs().max().ceil())
     ordered = []
     for values in (one, two):
         bits = values.contiguous().view(torch.int32).long()
-        # The bits of negative floats count down: turned round they are in one order with the positive ones.
+        # The bits of negative floats are in reverse order. Negated, they are in one order with the positive ones.
         ordered.append(torch.where(bits < 0, -(bits & 0x7FFFFFFF), bits))
     return int((ordered[0] - ordered[1]).abs().max())
 
 
 def known_reason(way: str, case: Case, difference: str | None) -> str | None:
-    """Why this difference is known; None if it is not."""
+    """Returns the reason for a known difference; None if it is not known."""
     how = "straight" if case.cut_before is None else "resumed"
     part, reason = KNOWN.get((way, how, str(EXPERIMENTS[case.experiment]["schedule"])), ("", ""))
     return reason if part and difference is not None and difference.startswith(part) else None
 
 
 def phrase(verdict: Verdict) -> str:
-    """A verdict as one phrase."""
+    """Returns a verdict as text for the table."""
     if verdict.difference is None:
         return "equal"
-    if verdict.known in (None, "not offered"):
-        return verdict.difference if verdict.known else f"DIFFERS: {verdict.difference}"
-    return f"known: {verdict.difference} ({verdict.known})"
+    if verdict.known is None:
+        return f"DIFFERS: {verdict.difference}"
+    return verdict.difference if verdict.known == NOT_OFFERED else f"known: {verdict.difference} ({verdict.known})"
 
 
 def small_training(root: Path, arch: str, image_size: int) -> tuple[str, ...]:
-    """Options of a training of two epochs of ten steps, each validated, on the drawn images."""
+    """Returns the options of a short training: two epochs of ten steps, each validated, on the drawn images."""
     return (
         *("--data.root", str(root), "--data.variant", "synthetic", "--data.image_size", str(image_size)),
         *("--data.batch_size", "16", "--model.arch", arch, "--trainer.accelerator", "cpu"),
-        *(
-            "--trainer.limit_train_batches",
-            str(STEPS_PER_EPOCH),
-            "--trainer.limit_val_batches",
-            "2",
-            "--trainer.max_epochs",
-            "2",
-        ),
-        *("--trainer.log_every_n_steps", "1"),
+        *("--trainer.limit_train_batches", str(STEPS_PER_EPOCH), "--trainer.limit_val_batches", "2"),
+        *("--trainer.max_epochs", "2", "--trainer.log_every_n_steps", "1"),
     )

@@ -1,4 +1,4 @@
-"""The page of `woof compare` in a real browser, opened from the disk."""
+"""Tests of the page of `woof compare`, opened from the disk in a real browser."""
 
 from __future__ import annotations
 
@@ -13,10 +13,10 @@ from typing import Any
 
 import pytest
 
-from tests.compare.test_compare import write_events, write_run
+from tests.compare.runs import write_events, write_run
 from woof_lightning.compare.comparison import compare
 
-# Clicks and looks as a person would, and leaves what it saw in the page.
+# Clicks like a user, and writes what it found into the page.
 LOOK = """<script>
 const errors = [];
 addEventListener("error", event => errors.push(event.message));
@@ -47,7 +47,7 @@ addEventListener("load", () => {
 
 @pytest.fixture(scope="module")
 def chromium() -> str:
-    """The browser, where there is one; where WOOF_BROWSER is set there must be."""
+    """The browser; the test is skipped if there is none, unless WOOF_BROWSER requires one."""
     found = shutil.which(os.environ.get("WOOF_BROWSER", "chromium"))
     if found is None:
         assert "WOOF_BROWSER" not in os.environ, "WOOF_BROWSER names no program"
@@ -56,7 +56,7 @@ def chromium() -> str:
 
 
 def seen_by(chromium: str, page: Path, width_px: int, profile: Path) -> tuple[dict[str, Any], str]:
-    """What LOOK finds in a page, and what the browser's console says."""
+    """Returns what LOOK found in a page, and the messages of the browser's console."""
     looked = page.with_name("looked.html")
     looked.write_text(page.read_text().replace("<head>", f"<head>{LOOK}"))
     done = subprocess.run(
@@ -75,6 +75,8 @@ def seen_by(chromium: str, page: Path, width_px: int, profile: Path) -> tuple[di
     return dict(json.loads(html.unescape(found))), done.stderr
 
 
+@pytest.mark.browser
+@pytest.mark.process
 @pytest.mark.parametrize("width_px", [1300, 500])
 def test_the_page_works_in_a_browser(chromium: str, width_px: int, tmp_path: Path) -> None:
     for name, top1, lr in (("<b>b", [0.61], 0.5), ("a", [0.3, 0.4], 0.25)):
@@ -86,7 +88,7 @@ def test_the_page_works_in_a_browser(chromium: str, width_px: int, tmp_path: Pat
     compare([tmp_path / "runs"], tmp_path / "out")
     found, console = seen_by(chromium, tmp_path / "out" / "index.html", width_px, tmp_path / "profile")
     assert found["runs"] == ["<b>b", "a", "c"]
-    # Cells without a value come last both ways.
+    # Empty cells come last in both directions.
     assert found["rising"] == ["0.400", "0.610", ""]
     assert found["falling"] == ["0.610", "0.400", ""]
     assert found["marked"] == 1
@@ -99,7 +101,7 @@ def test_the_page_works_in_a_browser(chromium: str, width_px: int, tmp_path: Pat
     assert "CONSOLE" not in console
 
 
-def test_the_page_needs_nothing_else(tmp_path: Path) -> None:
+def test_the_page_is_self_contained(tmp_path: Path) -> None:
     write_run(tmp_path / "a", [0.3, 0.4])
     compare([tmp_path / "a"], tmp_path / "out")
     page = tmp_path / "out" / "index.html"

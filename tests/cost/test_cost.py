@@ -155,6 +155,7 @@ def test_few_repeats_are_noted() -> None:
     assert "3 repeats: at least 10 are published" in found_in(few)["notes"]
 
 
+@pytest.mark.process
 def test_workers_take_turns() -> None:
     job = Job(way="bare", warmup=2, steps=3, slices=4, lead=1)
     told: list[str] = []
@@ -166,6 +167,7 @@ def test_workers_take_turns() -> None:
     assert "block_s" in {row.measure for row in rows if row.way == "all"}
 
 
+@pytest.mark.process
 def test_a_worker_that_fails_ends_the_others() -> None:
     job = Job(way="bare", warmup=2, steps=3, slices=2)
     cases = [Case("bare", "off", job), Case("bear", "off", replace(job, way="bear"))]
@@ -299,7 +301,7 @@ def test_a_quick_measurement_does_not_go_on_as_a_full_one(woof: Woof) -> None:
         (("--accelerator", "cuda"), "--accelerator is cuda, but this machine has none"),
         (("--groups", "speed"), "invalid choice: 'speed'"),
         (("--threads", "0"), "--threads is 0: expected at least 1"),
-        (("--threads", "4096"), "--threads is 4096: this process may use"),
+        (("--threads", "4096"), "--threads is 4096: expected at most"),
         (("--summarise", "--out", "nowhere"), "nowhere has no rows.csv"),
         (("--repeat", "3"), "unrecognized arguments: --repeat"),
     ],
@@ -345,6 +347,7 @@ def test_an_environment_s_size_leaves_out_its_tools(tmp_path: Path) -> None:
     assert installed_mb == pytest.approx(0.001)
 
 
+@pytest.mark.process
 def test_an_environment_with_other_versions_is_made_anew(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     made: list[Path] = []
     monkeypatch.setattr("venv.create", lambda place, **_: made.append(place))
@@ -358,6 +361,7 @@ def test_an_environment_with_other_versions_is_made_anew(tmp_path: Path, monkeyp
 
 
 @pytest.mark.slow
+@pytest.mark.process
 def test_environments_hold_one_framework_each(tmp_path: Path) -> None:
     """Installs from the package index, torch included."""
     made = environments.make_environments(tmp_path, ("bare", "ignite"), print)

@@ -10,6 +10,7 @@ import pytest
 import torch
 from torch.optim.optimizer import register_optimizer_step_post_hook
 
+from tests.ways import each
 from woof_lightning.cost.features import FEATURE_WAYS, way_named
 from woof_lightning.cost.job import Job
 from woof_lightning.cost.plan import Case
@@ -26,7 +27,7 @@ from woof_lightning.runs.folder import RunFolder
 STEPS = 12
 
 
-@pytest.mark.parametrize("name", [*MEASURED, *FEATURE_WAYS])
+@pytest.mark.parametrize("name", each([*MEASURED, *FEATURE_WAYS]))
 def test_every_way_takes_each_step(name: str, tmp_path: Path) -> None:
     run = RunFolder(tmp_path / "run")
     run.create()
@@ -75,6 +76,7 @@ def test_each_step_searches_for_a_driver_where_the_cost_page_says_so(
     assert np.diff(after_each_step).tolist() == [a_step] * (STEPS - 1)
 
 
+@pytest.mark.process
 def test_a_worker_measures_in_a_process_of_its_own() -> None:
     values, used_s = worker_of(Case("bare", "off", Job(way="bare", warmup=2, steps=5), terminal=True)).finish()
     assert values["step_us"] > 0
@@ -82,6 +84,7 @@ def test_a_worker_measures_in_a_process_of_its_own() -> None:
     assert used_s > 0
 
 
+@pytest.mark.process
 def test_a_worker_that_fails_tells_why() -> None:
     with pytest.raises(RuntimeError, match="no_such_way is no way"):
         worker_of(Case("no_such_way", "off", Job(way="no_such_way"))).finish()

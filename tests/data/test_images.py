@@ -23,7 +23,7 @@ def test_index_is_sorted_and_labels_follow_the_folders(small_folder: Path) -> No
     assert all(index.classes[s.label] == s.path.split("/")[1] for s in index.train)
 
 
-def test_hidden_folders_and_other_files_are_passed_over(small_folder: Path) -> None:
+def test_hidden_folders_and_other_files_are_skipped(small_folder: Path) -> None:
     before = index_folder(small_folder)
     (small_folder / "train" / ".ipynb_checkpoints").mkdir()
     (small_folder / "train" / before.classes[0] / "notes.txt").write_text("x")
@@ -31,7 +31,7 @@ def test_hidden_folders_and_other_files_are_passed_over(small_folder: Path) -> N
     assert index_folder(small_folder) == before
 
 
-def test_fingerprint_is_of_the_content_and_not_of_the_place(small_folder: Path, tmp_path: Path) -> None:
+def test_fingerprint_depends_on_the_content_and_not_on_the_place(small_folder: Path, tmp_path: Path) -> None:
     moved = tmp_path / "elsewhere"
     shutil.copytree(small_folder, moved)
     before = index_folder(small_folder).fingerprint
@@ -54,7 +54,7 @@ def test_empty_class_is_named(small_folder: Path) -> None:
         index_folder(small_folder)
 
 
-def test_classes_that_differ_are_named(small_folder: Path) -> None:
+def test_differing_classes_are_named(small_folder: Path) -> None:
     (small_folder / "val" / "cat").mkdir()
     with pytest.raises(UserError, match="only in train: none; only in val: cat"):
         index_folder(small_folder)
@@ -85,7 +85,9 @@ def test_unreadable_image_is_named_before_training(small_folder: Path, tmp_path:
         check_images(index_folder(small_folder), tmp_path)
 
 
-def test_images_are_checked_once_per_state(small_folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_images_are_checked_again_only_after_a_change(
+    small_folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     assert check_images(index_folder(small_folder), tmp_path) == 128
     monkeypatch.setattr(images, "read_image", lambda path: pytest.fail(f"{path} was read again"))
     assert check_images(index_folder(small_folder), tmp_path) == 128
@@ -94,7 +96,7 @@ def test_images_are_checked_once_per_state(small_folder: Path, tmp_path: Path, m
         check_images(index_folder(small_folder), tmp_path)
 
 
-def test_of_many_files_only_headers_are_read(
+def test_only_the_headers_of_many_files_are_read(
     small_folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(images, "DECODE_ALL_UP_TO_FILES", 1)
@@ -106,14 +108,14 @@ def test_of_many_files_only_headers_are_read(
         check_images(index_folder(small_folder), tmp_path)
 
 
-def test_a_cache_that_cannot_be_written_does_no_harm(small_folder: Path, tmp_path: Path) -> None:
+def test_a_cache_that_cannot_be_written_is_no_error(small_folder: Path, tmp_path: Path) -> None:
     blocked = tmp_path / "file"
     blocked.write_text("")
     assert check_images(index_folder(small_folder), blocked / "cache") == 128
 
 
 def png_that_claims(width: int, height: int) -> bytes:
-    """The head of a PNG of a few bytes, of whatever size."""
+    """Returns a PNG of a few bytes whose header claims a size."""
     header = b"IHDR" + struct.pack(">IIBBBBB", width, height, 8, 2, 0, 0, 0)
     data = b"IDAT" + zlib.compress(b"")
     chunks = (struct.pack(">I", len(c) - 4) + c + struct.pack(">I", zlib.crc32(c)) for c in (header, data, b"IEND"))

@@ -17,10 +17,11 @@ from typing import Any
 
 import pytest
 
-from woof_lightning.data import imagewoof
+from woof_lightning.data import archives, imagewoof
+from woof_lightning.data.archives import MIB, Archive, download
 from woof_lightning.data.config import DataConfig
 from woof_lightning.data.images import index_folder
-from woof_lightning.data.imagewoof import MIB, Archive, Breed, download, open_data, prepare_data, unpack
+from woof_lightning.data.imagewoof import Breed, open_data, prepare_data, unpack
 from woof_lightning.errors import UserError
 
 TOP = "imagewoof2-160"
@@ -28,7 +29,7 @@ TOP = "imagewoof2-160"
 
 @pytest.fixture
 def small_woof(small_folder: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    """A folder whose counts are made the official ones."""
+    """A small data set. The official numbers of images are patched to match it."""
     index = index_folder(small_folder)
     monkeypatch.setattr(imagewoof, "BREEDS", {name: Breed(f"breed of {name}", 8, 4) for name in index.classes})
     with (small_folder / imagewoof.NOISY_LABELS_FILE).open("w", newline="") as file:
@@ -75,7 +76,7 @@ def test_archive_with_missing_images_is_refused(small_woof: Path, tmp_path: Path
     assert not list((tmp_path / "root").iterdir())
 
 
-def test_half_a_data_set_on_disk_is_refused(small_woof: Path, tmp_path: Path) -> None:
+def test_an_incomplete_data_set_on_disk_is_refused(small_woof: Path, tmp_path: Path) -> None:
     shutil.copytree(small_woof, tmp_path / "root" / TOP)
     next((tmp_path / "root" / TOP / "val").rglob("*.JPEG")).unlink()
     with pytest.raises(UserError, match="3 images, expected 4"):
@@ -93,7 +94,7 @@ def test_damaged_archive_is_refused_and_leaves_nothing(small_woof: Path, tmp_pat
 
 
 @pytest.mark.parametrize("root_is_there", [True, False])
-def test_a_full_disk_is_no_damaged_archive(
+def test_a_full_disk_is_not_reported_as_a_damaged_archive(
     small_woof: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, root_is_there: bool
 ) -> None:
     monkeypatch.setattr(shutil, "copyfileobj", no_space_left)
@@ -107,15 +108,15 @@ def test_a_full_disk_is_no_damaged_archive(
     )
 
 
-def test_a_download_outlasts_a_full_disk(
+def test_a_full_disk_keeps_the_download(
     serve: Any,
     small_woof: Path,
     tmp_path: Path,
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     content = packed(small_woof, tmp_path / "mine.tgz").read_bytes()
-    monkeypatch.setattr(imagewoof, "BASE_URL", serve(content).removesuffix("x.tgz"))
-    monkeypatch.setitem(imagewoof.ARCHIVES, "160px", Archive(TOP, len(content), hashlib.md5(content).hexdigest()))
+    monkeypatch.setattr(archives, "BASE_URL", serve(content).removesuffix("x.tgz"))
+    monkeypatch.setitem(archives.ARCHIVES, "160px", Archive(TOP, len(content), hashlib.md5(content).hexdigest()))
     config = DataConfig(root=tmp_path / "root", variant="160px")
     with monkeypatch.context() as patched:
         patched.setattr(shutil, "copyfileobj", no_space_left)
@@ -129,7 +130,7 @@ def no_space_left(*_: object) -> None:
     raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
 
 
-def test_archive_of_another_folder_is_refused(small_woof: Path, tmp_path: Path) -> None:
+def test_archive_with_another_folder_is_refused(small_woof: Path, tmp_path: Path) -> None:
     archive = packed(small_woof, tmp_path / "mine.tgz", top="imagenette2-160")
     with pytest.raises(UserError, match=f"holds no folder {TOP}/"):
         unpack(archive, tmp_path / "root" / TOP)
@@ -160,18 +161,16 @@ def test_archive_bomb_is_refused(tmp_path: Path) -> None:
     assert not list((tmp_path / "root").iterdir())
 
 
-def test_leftovers_of_a_killed_unpacking_go(small_woof: Path, tmp_path: Path) -> None:
+def test_leftovers_of_a_killed_unpacking_are_removed(small_woof: Path, tmp_path: Path) -> None:
     leftover = tmp_path / "root" / f".{TOP}.unpacking-dead"
     leftover.mkdir(parents=True)
     unpack(packed(small_woof, tmp_path / "mine.tgz"), tmp_path / "root" / TOP)
     assert not leftover.exists()
 
 
-def test_an_archive_of_somebody_else_is_named(
-    small_woof: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_an_unreadable_archive_is_named(small_woof: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     archive = packed(small_woof, tmp_path / "mine.tgz")
-    monkeypatch.setattr(os, "access", lambda path, mode: Path(path) != archive)  # root may read everything.
+    monkeypatch.setattr(os, "access", lambda path, mode: Path(path) != archive)  # The root user may read everything.
     with pytest.raises(UserError, match=r"data.archive is .*mine.tgz: it cannot be read"):
         prepare_data(DataConfig(root=tmp_path / "root", variant="160px", archive=archive))
 
@@ -188,7 +187,7 @@ def test_missing_data_names_every_way_out(tmp_path: Path) -> None:
         assert way_out in str(caught.value)
 
 
-def test_noisy_labels_are_the_table_s(small_woof: Path, tmp_path: Path) -> None:
+def test_noisy_labels_come_from_the_table(small_woof: Path, tmp_path: Path) -> None:
     config = DataConfig(root=tmp_path / "root", variant="160px", archive=packed(small_woof, tmp_path / "a.tgz"))
     clean = prepare_data(config)
     noisy = prepare_data(replace(config, noisy_labels=50))
@@ -203,7 +202,7 @@ def test_noisy_labels_of_other_images_are_refused(small_folder: Path) -> None:
 
 
 class Server(BaseHTTPRequestHandler):
-    """Serves some bytes, with ranges or without, all of them or only some."""
+    """Serves bytes, with or without support for ranges, all of them or only up to a cut."""
 
     def __init__(self, content: bytes, ranges: bool, cut_at: int | None, *args: object) -> None:
         self.content, self.ranges, self.cut_at = content, ranges, cut_at
@@ -255,7 +254,7 @@ def test_download_is_checked_and_moved_into_place(serve, content: bytes, archive
 
 
 @pytest.mark.parametrize("ranges", [True, False])
-def test_cut_download_goes_on(serve, content: bytes, archive: Archive, tmp_path: Path, ranges: bool) -> None:  # type: ignore[no-untyped-def]
+def test_interrupted_download_resumes(serve, content: bytes, archive: Archive, tmp_path: Path, ranges: bool) -> None:  # type: ignore[no-untyped-def]
     with pytest.raises(UserError, match="could not be downloaded"):
         download(serve(content, ranges, cut_at=700_000), tmp_path / "x.tgz", archive)
     assert not (tmp_path / "x.tgz").exists()
@@ -272,8 +271,8 @@ def test_wrong_download_is_refused_and_removed(serve, content: bytes, archive: A
 
 def test_a_download_that_cannot_be_unpacked_is_not_kept(serve, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:  # type: ignore[no-untyped-def]
     content = b"no archive"
-    monkeypatch.setattr(imagewoof, "BASE_URL", serve(content).removesuffix("x.tgz"))
-    monkeypatch.setitem(imagewoof.ARCHIVES, "160px", Archive(TOP, len(content), hashlib.md5(content).hexdigest()))
+    monkeypatch.setattr(archives, "BASE_URL", serve(content).removesuffix("x.tgz"))
+    monkeypatch.setitem(archives.ARCHIVES, "160px", Archive(TOP, len(content), hashlib.md5(content).hexdigest()))
     with pytest.raises(UserError, match="cannot be unpacked"):
         prepare_data(DataConfig(root=tmp_path / "root", variant="160px"))
     assert not (tmp_path / "root").exists()
@@ -287,7 +286,7 @@ def test_no_network_names_every_way_out(archive: Archive, tmp_path: Path) -> Non
 
 
 @pytest.mark.real_data
-def test_real_archive_is_whole(real_root: Path) -> None:
+def test_real_archive_is_complete(real_root: Path) -> None:
     index = open_data(DataConfig(root=real_root, variant="160px"))
     assert index.counts() == {"train": 9025, "val": 3929}
     assert index.breeds[-1] == "dingo"

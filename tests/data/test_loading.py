@@ -32,11 +32,12 @@ def assert_same(first: list[Batch], second: list[Batch]) -> None:
         assert torch.equal(labels, other_labels)
 
 
+@pytest.mark.process
 @pytest.mark.parametrize("workers", [1, 4])
 def test_batches_do_not_depend_on_the_number_of_workers(drawn_index: ImageIndex, workers: int) -> None:
     alone = train_loader(drawn_index, CONFIG, seed=3)
     helped = train_loader(drawn_index, DataConfig(**{**vars(CONFIG), "num_workers": workers}), seed=3)
-    for epoch in (0, 1):  # Persistent workers must hear of the second epoch too.
+    for epoch in (0, 1):  # The second epoch must also reach persistent workers.
         assert_same(epoch_of(alone, epoch), epoch_of(helped, epoch))
 
 
@@ -63,8 +64,8 @@ def test_augmentation_of_an_image_differs_between_epochs(drawn_index: ImageIndex
     assert torch.equal(dataset[(1, 5)][0], dataset[(1, 5)][0])
 
 
-@pytest.mark.parametrize("workers", [0, 2])
-def test_global_random_state_is_left_as_found(drawn_index: ImageIndex, workers: int) -> None:
+@pytest.mark.parametrize("workers", [0, pytest.param(2, marks=pytest.mark.process)])
+def test_the_global_random_state_does_not_change(drawn_index: ImageIndex, workers: int) -> None:
     config = DataConfig(**{**vars(CONFIG), "num_workers": workers})
     before = torch.get_rng_state()
     epoch_of(train_loader(drawn_index, config, seed=0), 0)
@@ -90,7 +91,7 @@ def test_validation_keeps_its_order(drawn_index: ImageIndex) -> None:
     epoch=st.integers(0, 1000),
     world_size=st.sampled_from([1, 2, 4]),
 )
-def test_order_is_a_permutation_shared_by_the_devices(size: int, seed: int, epoch: int, world_size: int) -> None:
+def test_order_is_a_permutation_divided_among_the_devices(size: int, seed: int, epoch: int, world_size: int) -> None:
     orders = []
     for rank in range(world_size):
         sampler = EpochSampler(size, seed, rank=rank, world_size=world_size)
@@ -110,12 +111,12 @@ def test_batch_larger_than_the_data_is_refused(drawn_index: ImageIndex) -> None:
         train_loader(drawn_index, DataConfig(variant="synthetic", batch_size=481))
 
 
-def test_batch_that_devices_cannot_share_is_refused(drawn_index: ImageIndex) -> None:
+def test_batch_that_cannot_be_divided_among_the_devices_is_refused(drawn_index: ImageIndex) -> None:
     with pytest.raises(UserError, match="expected a multiple of 3"):
         train_loader(drawn_index, CONFIG, world_size=3)
 
 
-@pytest.mark.parametrize("workers", [0, 2])
+@pytest.mark.parametrize("workers", [0, pytest.param(2, marks=pytest.mark.process)])
 def test_a_decode_error_names_its_file(small_folder: Path, workers: int) -> None:
     victim = sorted((small_folder / "train").rglob("*.JPEG"))[3]
     index = index_folder(small_folder)
@@ -127,6 +128,7 @@ def test_a_decode_error_names_its_file(small_folder: Path, workers: int) -> None
     assert "Traceback" not in user_message(caught.value)
 
 
+@pytest.mark.process
 def test_a_worker_that_hangs_ends_with_its_process() -> None:
     script = (
         "import time\n"
@@ -162,13 +164,13 @@ def test_too_little_shared_memory_is_refused(tmp_path: Path, monkeypatch: pytest
     epoch=st.integers(0, 50),
     seed=st.integers(0, 9),
 )
-def test_a_cut_epoch_and_its_rest_are_the_whole(
+def test_an_interrupted_epoch_and_its_rest_are_the_whole_epoch(
     size: int, batch_size: int, world_size: int, cut: int, epoch: int, seed: int
 ) -> None:
     for rank in range(world_size):
         whole, rest = (EpochSampler(size, seed, rank=rank, world_size=world_size) for _ in range(2))
         place = min(cut, len(whole) // batch_size) * batch_size
-        rest.go_on_at(epoch, place)
+        rest.resume_at(epoch, place)
         for sampler in (whole, rest):
             sampler.set_epoch(epoch)
         assert list(whole)[:place] + list(rest) == list(whole)

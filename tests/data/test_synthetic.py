@@ -23,14 +23,14 @@ def test_drawing_is_the_same_every_time(drawn_root: Path, tmp_path: Path) -> Non
     assert len(first) == 640
 
 
-def test_it_is_drawn_once(drawn_root: Path) -> None:
+def test_an_existing_drawing_is_kept(drawn_root: Path) -> None:
     file = next((drawn_root / "synthetic").rglob("*.JPEG"))
     before = file.stat().st_mtime_ns
     synthetic.draw(drawn_root / "synthetic")
     assert file.stat().st_mtime_ns == before
 
 
-def test_a_folder_of_an_older_drawing_is_drawn_anew(tmp_path: Path) -> None:
+def test_a_folder_of_an_older_drawing_is_drawn_again(tmp_path: Path) -> None:
     old = tmp_path / "synthetic"
     (old / "train").mkdir(parents=True)
     (old / synthetic.VERSION_FILE).write_text("0")
@@ -38,16 +38,17 @@ def test_a_folder_of_an_older_drawing_is_drawn_anew(tmp_path: Path) -> None:
     assert len(list(old.rglob("*.JPEG"))) == 640
 
 
-def test_somebody_s_own_folder_is_left_alone(tmp_path: Path) -> None:
+def test_a_folder_with_other_files_is_left_alone(tmp_path: Path) -> None:
     own = tmp_path / "synthetic" / "mine.txt"
     own.parent.mkdir()
     own.write_text("work of years")
-    with pytest.raises(UserError, match="is not what this project draws"):
+    with pytest.raises(UserError, match="exists and was not drawn by woof"):
         synthetic.draw(own.parent)
     assert own.read_text() == "work of years"
     assert [place.name for place in tmp_path.iterdir()] == ["synthetic"]
 
 
+@pytest.mark.process
 def test_two_processes_that_start_at_once_share_one_drawing(tmp_path: Path) -> None:
     code = "import pathlib, sys, woof_lightning.data.synthetic as s; s.draw(pathlib.Path(sys.argv[1]))"
     both = [subprocess.Popen([sys.executable, "-c", code, tmp_path / "drawn"]) for _ in range(2)]
@@ -56,7 +57,7 @@ def test_two_processes_that_start_at_once_share_one_drawing(tmp_path: Path) -> N
     assert len(list(tmp_path.rglob("*.JPEG"))) == 640
 
 
-def test_mean_colour_does_not_give_the_breed_away(drawn_index: ImageIndex) -> None:
+def test_the_mean_colour_does_not_reveal_the_breed(drawn_index: ImageIndex) -> None:
     def features(samples: tuple[Sample, ...]) -> tuple[torch.Tensor, torch.Tensor]:
         colours = [read_image(drawn_index.root / s.path).float().mean((1, 2)) / 255 for s in samples]
         return torch.stack(colours), torch.tensor([s.label for s in samples])

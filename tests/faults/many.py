@@ -20,7 +20,7 @@ import torch
 
 from tests.faults.harness import Ended, Process, killed_until_done, woof
 from tests.faults.test_faults import CONFIGS, EPOCHS, EXPERIMENTS, STEPS
-from tests.same import difference, same
+from woof_lightning.parity import differing, first_difference
 from woof_lightning.runs.folder import RunFolder
 from woof_lightning.runs.metrics import read_metrics
 
@@ -97,7 +97,7 @@ def judged(way: str, run: RunFolder, unbroken: RunFolder, ended: Ended) -> tuple
     """How a chain came out."""
     if ended.code != 0:
         return "failed", (ended.err.strip().splitlines() or ["no message"])[-1][:200]
-    found = differs_plain(run, unbroken) if way == "plain Lightning" else difference(run, unbroken)
+    found = differs_plain(run, unbroken) if way == "plain Lightning" else first_difference(unbroken, run)
     return ("differs", found) if found else ("equal", "")
 
 
@@ -105,7 +105,7 @@ def differs_plain(run: RunFolder, unbroken: RunFolder) -> str:
     """What differs between two runs of plain Lightning: the final weights, or the steps that were logged."""
     one, two = (torch.load(r.path / "final.ckpt", weights_only=True)["state_dict"] for r in (run, unbroken))
     steps = [{row["step"] for row in read_metrics(r.metrics)} for r in (run, unbroken)]
-    told = [] if same(one, two) else ["final weights"]
+    told = ["final weights"] if differing(two, one, "state_dict") else []
     return ", ".join(told + ([] if steps[0] == steps[1] else [f"{len(steps[1] - steps[0])} steps not in metrics.csv"]))
 
 

@@ -15,11 +15,13 @@ from pathlib import Path
 import pytest
 
 from tests.faults.harness import PATIENCE_S, Ended, Process, killed_until_done, last_step, woof
-from tests.same import difference
+from tests.ways import needs
+from woof_lightning.parity import first_difference
 from woof_lightning.recipe.checkpoint import read_checkpoint
 from woof_lightning.runs.folder import RunFolder, zip_problem
 from woof_lightning.runs.metrics import read_metrics
 
+pytestmark = pytest.mark.process
 STEPS, EPOCHS = 6, 3
 CONFIGS = Path(__file__).parents[2] / "configs"
 EXPERIMENTS = ("sgd_step", "sgd_step_found_lr", "sgd_onecycle", "adamw_onecycle")
@@ -83,7 +85,7 @@ def killed_run_ends_as_an_unbroken_one(options: list[str], place: Path, seed: in
     )
     assert ended.code == 0, ended.err
     assert killed > 0
-    assert difference(run_of(place), reference) == ""
+    assert first_difference(reference, run_of(place)) is None
     assert steps_in_tensorboard(run_of(place)) == list(range(1, STEPS * EPOCHS + 1))
 
 
@@ -121,19 +123,20 @@ def test_a_signal_saves_and_tells_how_to_go_on(
     process.send_to_all(signum)  # As a terminal or a scheduler may.
     ended = process.wait()
     assert ended.code == code, ended.err
-    assert "saved; go on with --resume" in ended.err
+    assert "saved; resume with --resume" in ended.err
     assert "Traceback" not in ended.err
     assert_whole(run_of(place))
     step = read_checkpoint(run_of(place).last)["global_step"]
     out = resumed(options, place).out
-    assert "going on from" in out
+    assert "resuming from" in out
     assert [int(row["step"]) for row in read_metrics(run_of(place).metrics)] == list(range(1, STEPS * EPOCHS + 1))
     assert steps_in_tensorboard(run_of(place)) == list(range(1, STEPS * EPOCHS + 1))
     assert 2 <= step <= STEPS * EPOCHS
-    assert difference(run_of(place), reference) == ""
+    assert first_difference(reference, run_of(place)) is None
 
 
 @pytest.mark.slow
+@needs("hand_rolled")
 def test_the_post_s_loop_ends_at_once_on_sigterm(options: list[str], place: Path) -> None:
     process = woof("loop", ["hand_rolled", *options, "--trainer.max_epochs", 50, "--name", "run"], place)
     assert process.wait_until(lambda: last_step(run_of(place)) >= STEPS + 1)
@@ -144,6 +147,7 @@ def test_the_post_s_loop_ends_at_once_on_sigterm(options: list[str], place: Path
 
 
 @pytest.mark.slow
+@needs("hand_rolled")
 def test_the_post_s_loop_trains_on_after_nan(options: list[str], place: Path) -> None:
     ended = woof("loop", ["hand_rolled", *options, "--model.lr", "1e30", "--name", "run"], place).wait()
     assert ended.code == 0, ended.err
@@ -156,7 +160,7 @@ def test_a_second_process_is_refused_and_a_killed_one_leaves_no_lock(options: li
         second = woof("fit", [*options, "--trainer.max_epochs", 50, "--name", "run", more], place).wait()
         assert second.code == 2
         assert "is in use: another process trains in it" in second.err
-    assert "going on, " in woof("compare", ["runs/run"], place).wait().out
+    assert "running, " in woof("compare", ["runs/run"], place).wait().out
     process.send(signal.SIGKILL)
     process.wait()
     resumed([*options, "--trainer.max_epochs", "50"], place, "--trainer.max_time", "00:00:00:01")
@@ -174,7 +178,7 @@ def test_a_damaged_checkpoint_is_named_and_the_other_one_taken(
     assert ended.code == 0, ended.err
     assert "last.ckpt cannot be used: it is damaged" in ended.err
     assert "checkpoints/best.ckpt" in ended.out
-    assert difference(run_of(place), reference) == ""
+    assert first_difference(reference, run_of(place)) is None
 
 
 def limited(options: list[str], place: Path, most_bytes: int) -> Ended:

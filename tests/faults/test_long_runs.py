@@ -33,7 +33,7 @@ class Look(Callback):
             self.seen.append((pages * os.sysconf("SC_PAGE_SIZE") / 1e6, files, time.perf_counter() - self.start_s))
 
 torch.set_num_threads(1)
-look, real = Look(), arms.lightning
+look, real = Look(), ways.woof_fit
 import woof_lightning.lit.trainer as lit_trainer
 given = lit_trainer.run_callbacks
 lit_trainer.run_callbacks = lambda *args, **options: [*given(*args, save_every=1000, **options), look]
@@ -45,6 +45,7 @@ print(json.dumps(look.seen))
 
 
 @pytest.mark.slow
+@pytest.mark.process
 def test_fifty_thousand_steps_neither_grow_nor_slow_down(tmp_path: Path) -> None:
     done = subprocess.run(
         [sys.executable, "-c", CODE, str(tmp_path / "run")], capture_output=True, text=True, check=False

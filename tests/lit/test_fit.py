@@ -20,12 +20,12 @@ from lightning.pytorch.loggers import CSVLogger
 from torch.utils.data import DataLoader, TensorDataset
 
 from tests.conftest import Outcome, Woof
-from tests.same import checkpoint_difference
 from woof_lightning.errors import UserError
 from woof_lightning.lit.callbacks.checkpoints import DurableCheckpointIO
 from woof_lightning.lit.classifier import WoofClassifier
 from woof_lightning.lit.datamodule import ImagewoofDataModule
 from woof_lightning.lit.trainer import NVML_CHECK, no_search_for_a_driver
+from woof_lightning.parity import first_difference
 from woof_lightning.recipe.checkpoint import load_net, read_checkpoint, recipe_of
 from woof_lightning.recipe.metrics import training_report
 from woof_lightning.runs.folder import RunFolder
@@ -93,6 +93,7 @@ def test_a_run_holds_what_the_docs_say(woof: Woof, small_fit: list[str]) -> None
     assert "tensorboard --logdir runs/adamw_onecycle" in outcome.out
 
 
+@pytest.mark.process
 def test_output_is_free_of_advertisement_and_library_warnings(small_fit: list[str], tmp_path: Path) -> None:
     done = subprocess.run(
         [sys.executable, "-m", "woof_lightning", "fit", *small_fit],
@@ -191,7 +192,7 @@ def test_a_saved_config_runs_again_to_the_same_weights(woof: Woof, small_fit: li
     assert saved.keys() == {"seed_everything", "trainer", "model", "data"}
     assert "seed" not in {**saved["model"], **saved["data"]}
     fitted(woof, "--config", RUN.config, "--name", "again")
-    assert checkpoint_difference(RUN.last, RunFolder(Path("runs/again")).last) == ""
+    assert first_difference(RUN, RunFolder(Path("runs/again"))) is None
 
 
 def test_seed_zero_is_a_seed_and_seeds_differ(woof: Woof, small_fit: list[str]) -> None:
@@ -202,6 +203,7 @@ def test_seed_zero_is_a_seed_and_seeds_differ(woof: Woof, small_fit: list[str]) 
     assert any(not torch.equal(first[name], other[name]) for name in first)
 
 
+@pytest.mark.process
 @pytest.mark.parametrize("workers", [0, 2])
 @pytest.mark.parametrize("schedule", ["onecycle", "step"])
 def test_a_killed_run_ends_as_an_unbroken_one(woof: Woof, small_fit: list[str], workers: int, schedule: str) -> None:
@@ -214,9 +216,8 @@ def test_a_killed_run_ends_as_an_unbroken_one(woof: Woof, small_fit: list[str], 
     broken.path.rename(moved)
     broken = RunFolder(moved)
     outcome = fitted(woof, *options, "--name", "moved", "--resume")
-    assert "going on from runs/moved/checkpoints/last.ckpt" in outcome.out
-    assert checkpoint_difference(broken.last, unbroken.last) == ""
-    assert checkpoint_difference(broken.best, unbroken.best) == ""
+    assert "resuming from runs/moved/checkpoints/last.ckpt" in outcome.out
+    assert first_difference(unbroken, broken) is None
     assert broken.metrics.read_text() == unbroken.metrics.read_text()
     mine, theirs = (json.loads(run.result.read_text()) for run in (broken, unbroken))
     assert (mine["best"], mine["final"], mine["epochs"]) == (theirs["best"], theirs["final"], theirs["epochs"])
@@ -279,7 +280,7 @@ def test_resume_takes_the_best_where_the_last_is_damaged(woof: Woof, small_fit: 
     content = bytearray(RUN.last.read_bytes())
     content[len(content) // 2] ^= 255
     RUN.last.write_bytes(content)
-    assert "going on from runs/adamw_onecycle/checkpoints/best.ckpt" in fitted(woof, *small_fit, "--resume").out
+    assert "resuming from runs/adamw_onecycle/checkpoints/best.ckpt" in fitted(woof, *small_fit, "--resume").out
 
 
 def test_ctrl_c_ends_with_130_and_keeps_the_last_checkpoint(
@@ -473,6 +474,7 @@ def test_without_a_datamodule_the_number_of_classes_must_be_given() -> None:
 
 
 @pytest.mark.real_data
+@pytest.mark.process
 def test_real_images_train_validate_and_are_named(woof: Woof, small_fit: list[str], real_root: Path) -> None:
     real = ["--data.root", real_root, "--data.variant", "160px", "--data.num_workers", "2"]
     fitted(woof, *small_fit, *real)

@@ -138,6 +138,7 @@ def test_no_suggestion_without_a_descent(rule: Callable[[LRCurve], float | None]
     assert rule(curve(losses)) is None
 
 
+@pytest.mark.peer("fastai")
 @settings(deadline=None)  # The first example imports fastai.
 @given(st.lists(st.floats(0, 10, allow_nan=False), min_size=14, max_size=60))
 def test_valley_is_fastai_s(losses: list[float]) -> None:

@@ -10,10 +10,10 @@ from typing import Any
 import matplotlib as mpl
 import pytest
 import torch
-import torch_lr_finder
 from lightning.pytorch import Trainer
 from torch import Tensor, nn
 
+from tests.ways import NEEDS_PEERS
 from woof_lightning.data.config import DataConfig
 from woof_lightning.data.images import ImageIndex
 from woof_lightning.data.loading import train_loader
@@ -27,6 +27,8 @@ from woof_lightning.recipe.model import build_net
 from woof_lightning.recipe.optim import build_optimizer
 from woof_lightning.runs.lr_curve import LRCurve
 
+torch_lr_finder = pytest.importorskip("torch_lr_finder", reason=NEEDS_PEERS)
+pytestmark = pytest.mark.peer
 ARCH, STEPS = "shufflenet_v2_x0_5", 30
 DATA: dict[str, Any] = {"variant": "synthetic", "image_size": 32, "batch_size": 16, "num_workers": 0}
 

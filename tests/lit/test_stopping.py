@@ -19,7 +19,6 @@ from torch.utils.data import DataLoader, TensorDataset
 from tests.conftest import Woof
 from tests.faults.harness import last_step
 from tests.faults.harness import woof as start_woof
-from tests.same import difference
 from woof_lightning.data.config import DataConfig
 from woof_lightning.data.images import ImageIndex
 from woof_lightning.data.loading import EpochSampler, train_loader
@@ -34,6 +33,7 @@ from woof_lightning.lit.callbacks.stopping import (
 )
 from woof_lightning.lit.classifier import WoofClassifier
 from woof_lightning.lit.datamodule import ImagewoofDataModule
+from woof_lightning.parity import first_difference
 from woof_lightning.recipe.checkpoint import read_checkpoint
 from woof_lightning.runs.folder import RunFolder
 from woof_lightning.runs.metrics import read_metrics
@@ -209,7 +209,7 @@ def test_a_cut_epoch_goes_on_at_its_next_image(drawn_index: ImageIndex) -> None:
 
     type(dataset).__getitem__ = noted
     try:
-        cut.sampler.go_on_at(2, 3 * 7)
+        cut.sampler.resume_at(2, 3 * 7)
         for sampler in (whole.sampler, cut.sampler):
             sampler.set_epoch(2)
         assert len(cut) == len(whole)
@@ -255,6 +255,7 @@ def test_nan_ends_with_3_and_keeps_the_last_good_checkpoint(
     assert woof("fit", *small_fit, "--overwrite", "--allow_nan").code == 0
 
 
+@pytest.mark.process
 @pytest.mark.parametrize("workers", [0, 2])
 def test_a_run_that_saves_within_epochs_goes_on_within_them(woof: Woof, small_fit: list[str], workers: int) -> None:
     options = [*small_fit, "--data.num_workers", workers, "--trainer.limit_train_batches", "6"]
@@ -270,7 +271,7 @@ def test_a_run_that_saves_within_epochs_goes_on_within_them(woof: Woof, small_fi
     assert read_checkpoint(run.last)["global_step"] % 6 != 0
     outcome = woof("fit", *options)
     assert outcome.code == 0, outcome.err
-    assert difference(run, RunFolder(Path("runs/unbroken"))) == ""
+    assert first_difference(RunFolder(Path("runs/unbroken")), run) is None
 
 
 def test_max_time_ends_after_a_whole_epoch_and_the_run_goes_on(
@@ -291,7 +292,7 @@ def test_max_time_ends_after_a_whole_epoch_and_the_run_goes_on(
     assert read_metrics(RUN.metrics)[-1].keys() >= {"val/acc1"}
     assert woof("fit", *small_fit, "--resume").code == 0
     assert json.loads(RUN.result.read_text())["status"] == "finished"
-    assert difference(RUN, RunFolder(Path("runs/unbroken"))) == ""
+    assert first_difference(RunFolder(Path("runs/unbroken")), RUN) is None
 
 
 def test_sigterm_without_checkpoints_is_no_ctrl_c(
@@ -325,9 +326,10 @@ def test_a_run_that_another_process_has_just_trained_is_not_written_over(
     outcome = woof("fit", *small_fit)
     assert outcome.code == 2
     assert "another process has just trained in runs/adamw_onecycle" in outcome.err
-    assert difference(RUN, RunFolder(Path("runs/other"))) == ""
+    assert first_difference(RunFolder(Path("runs/other")), RUN) is None
 
 
+@pytest.mark.process
 def test_two_devices_train_one_run(small_fit: list[str], tmp_path: Path) -> None:
     """As two processes on the CPU, which Lightning starts by the same command line."""
     ended = start_woof("fit", [*small_fit, "--trainer.devices", 2], tmp_path).wait()

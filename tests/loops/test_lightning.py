@@ -29,7 +29,8 @@ def trained(woof: Woof, small_fit: list[str]) -> Woof:
     return woof
 
 
-def test_it_leaves_config_events_and_checkpoints(trained: Woof) -> None:
+@pytest.mark.usefixtures("trained")
+def test_it_leaves_config_events_and_checkpoints() -> None:
     names = {file.name for file in RUN.path.rglob("*") if file.is_file() and "tfevents" not in file.name}
     assert names == {"best.ckpt", "last.ckpt", "config.yaml", "hparams.yaml"}
     assert yaml.safe_load(RUN.config.read_text())["model"]["arch"] == "shufflenet_v2_x0_5"
@@ -51,6 +52,13 @@ def test_validate_and_compare_agree_on_its_top1(trained: Woof) -> None:
     assert (row["state"], row["final top-1"]) == ("finished", f"{top1:.3f}")
 
 
+def test_compare_says_how_far_an_unfinished_run_got(trained: Woof) -> None:
+    RUN.config.write_text(RUN.config.read_text().replace("max_epochs: 2", "max_epochs: 5"))
+    assert trained("compare", RUN.path, "--out", "out").code == 0
+    (row,) = csv.DictReader(Path("out/results.csv").read_text().splitlines())
+    assert row["state"] == "unfinished, 2 of 5 epochs"
+
+
 def test_predict_takes_its_run(trained: Woof, drawn_root: Path) -> None:
     image = next((drawn_root / "synthetic" / "val").glob("*/*"))
     assert trained("predict", "--ckpt", RUN.path, image).code == 0
@@ -64,9 +72,10 @@ def test_a_finished_run_that_is_resumed_keeps_its_weights(trained: Woof, small_f
     assert not list(RUN.checkpoints.glob("*-v1.ckpt"))
 
 
+@pytest.mark.process
 @pytest.mark.parametrize("loop", LOOPS)
 def test_a_loop_run_as_a_script_names_its_command(loop: str, tmp_path: Path) -> None:
     file = Path(ways.__file__).with_name(f"{loop}.py")
     done = subprocess.run([sys.executable, file], capture_output=True, text=True, cwd=tmp_path, check=False)
     assert done.returncode == 1
-    assert done.stderr == f"this file is no script; run it with: woof loop {loop}\n"
+    assert done.stderr == f"this file is not a script; run it with: woof loop {loop}\n"

@@ -11,6 +11,7 @@ import torch
 import yaml
 
 from tests.conftest import CONFIGS, Woof
+from tests.ways import each, needs
 from woof_lightning.loops.experiment import TrainerConfig, limited
 from woof_lightning.loops.ways import LOOPS, WAYS
 from woof_lightning.recipe.checkpoint import load_net
@@ -19,7 +20,7 @@ from woof_lightning.runs.folder import RunFolder
 from woof_lightning.runs.metrics import read_metrics
 
 # Those that leave metrics.csv and result.json.
-RECORDING = [loop for loop in LOOPS if loop != "lightning"]
+RECORDING = each(loop for loop in LOOPS if loop != "lightning")
 
 
 @pytest.fixture
@@ -89,7 +90,7 @@ def test_a_run_is_resumed_or_replaced_as_told(woof: Woof, small_loop: list[str])
     other_settings = woof("loop", "bare", *small_loop, "--resume", "--model.lr", "0.5")
     assert other_settings.code == 2
     assert "model.lr" in other_settings.err
-    other_loop = woof("loop", "ignite", *small_loop, "--resume", "--name", "adamw_onecycle-bare")
+    other_loop = woof("loop", "fabric", *small_loop, "--resume", "--name", "adamw_onecycle-bare")
     assert other_loop.code == 2
     assert "trained by bare" in other_loop.err
     assert woof("loop", "bare", *small_loop, "--overwrite", "--model.lr", "0.5").code == 0
@@ -109,6 +110,7 @@ def test_resuming_a_finished_run_changes_nothing(woof: Woof, small_loop: list[st
     }
 
 
+@needs("hand_rolled")
 def test_the_post_s_loop_keeps_its_record_when_it_is_resumed_twice(woof: Woof, small_loop: list[str]) -> None:
     """It goes on after the last epoch that it saved, which the record's last and best epochs need not be."""
     options = [*small_loop, "--trainer.max_epochs", "5"]
@@ -142,7 +144,7 @@ def test_the_post_s_loop_keeps_its_record_when_it_is_resumed_twice(woof: Woof, s
         (["bare", "--trainer.limit_val_batches", "0"], ["limit_val_batches is 0"]),
         (["bare", "--trainer.limit_train_batches", "0.001"], ["trainer.limit_train_batches is 0.001", "at least one"]),
         (["bare", "--model.num_classes", "5"], ["model.num_classes is 5", "10 classes"]),
-        (["fastai", "--trainer.precision", "bf16-mixed"], ["fastai", "32-true"]),
+        pytest.param(["fastai", "--trainer.precision", "bf16-mixed"], ["fastai", "32-true"], marks=needs("fastai")),
         (["bare", "--data.folder", "nowhere"], ["nowhere"]),
         (["bare", "--data.image_size", "9999"], ["data.image_size is 9999", "at most"]),
     ],
@@ -195,6 +197,7 @@ def test_means_over_images_and_over_batches_differ_where_the_last_batch_is_small
     assert means.over_batches()["val/acc1"] == 0.5
 
 
+@pytest.mark.process
 def test_configs_are_taken_as_they_are(woof: Woof, drawn_root: Path) -> None:
     for config in ("sgd_step", "sgd_step_found_lr", "sgd_onecycle", "adamw_onecycle"):
         outcome = woof(

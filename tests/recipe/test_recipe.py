@@ -1,4 +1,4 @@
-"""Model, optimizer, schedule, transforms, metrics, settings."""
+"""Tests of the model, optimizer, schedule, transforms, metrics and settings."""
 
 from __future__ import annotations
 
@@ -62,7 +62,7 @@ def test_unknown_classifier_names_the_nearest() -> None:
         build_net("resnet81", 10)
 
 
-def test_channels_last_keeps_weights_and_batches_so() -> None:
+def test_channels_last_applies_to_weights_and_batches() -> None:
     net = build_net("resnet18", 10, channels_last=True)
     assert net.conv1.weight.is_contiguous(memory_format=torch.channels_last)  # type: ignore[union-attr, operator]
     batch = normalise(torch.zeros(2, 3, 8, 8, dtype=torch.uint8), channels_last=True)
@@ -74,7 +74,7 @@ def test_step_divides_by_ten_after_thirty_epochs() -> None:
     assert seen == pytest.approx([0.1] * 60 + [0.01] * 20)
 
 
-def test_onecycle_is_torch_s_over_all_steps() -> None:
+def test_onecycle_spans_all_steps() -> None:
     seen = lrs(ModelConfig(lr=0.02), epochs=5, steps_per_epoch=20)
     assert seen[0] == pytest.approx(0.02 / 25)
     assert max(seen) == pytest.approx(0.02)
@@ -89,7 +89,7 @@ def test_onecycle_without_a_number_of_steps_is_refused(total: float) -> None:
         build_schedule(build_optimizer(NET.parameters(), config), config, total)
 
 
-def test_optimizers_get_the_recipe_s_values() -> None:
+def test_optimizers_get_the_values_of_the_settings() -> None:
     sgd = build_optimizer(NET.parameters(), ModelConfig(optimizer="sgd"))
     adamw = build_optimizer(NET.parameters(), ModelConfig(optimizer="adamw"))
     assert isinstance(sgd, SGD)
@@ -108,7 +108,7 @@ def test_optimizer_by_class_path() -> None:
 
 
 @pytest.mark.parametrize("choice", ["adam", "torch.optim.Nope", "torch.nn.Linear", "no.such.module", {"init_args": {}}])
-def test_what_is_no_optimizer_is_refused(choice: str) -> None:
+def test_anything_but_an_optimizer_is_refused(choice: str) -> None:
     with pytest.raises(UserError, match="model.optimizer is"):
         build_optimizer(NET.parameters(), ModelConfig(optimizer=choice))
 
@@ -137,7 +137,7 @@ def test_training_crop_is_uint8_of_the_right_size() -> None:
     assert (out.dtype, tuple(out.shape)) == (torch.uint8, (3, 64, 64))
 
 
-def test_normalise_is_imagenet_s() -> None:
+def test_normalise_uses_imagenet_s_mean_and_std() -> None:
     images = torch.randint(0, 256, (4, 3, 5, 6), dtype=torch.uint8)
     mean, std = (torch.tensor(v).view(1, 3, 1, 1) for v in (IMAGENET_MEAN, IMAGENET_STD))
     torch.testing.assert_close(normalise(images), (images / 255 - mean) / std, rtol=1e-5, atol=1e-5)
@@ -152,7 +152,7 @@ def test_metrics_of_known_logits() -> None:
 
 
 @given(st.integers(2, 12), st.integers(1, 20), st.integers(0, 1000))
-def test_reports_are_means_and_top_five_holds_top_one(classes: int, images: int, seed: int) -> None:
+def test_reports_are_means_and_top_five_includes_top_one(classes: int, images: int, seed: int) -> None:
     generator = torch.Generator().manual_seed(seed)
     logits = torch.randn(images, classes, generator=generator)
     labels = torch.randint(0, classes, (images,), generator=generator)
@@ -203,7 +203,7 @@ def test_all_problems_come_in_one_error() -> None:
     assert "data.batch_size" in str(caught.value)
 
 
-def test_null_workers_are_the_cores() -> None:
+def test_null_workers_means_one_per_core() -> None:
     assert DataConfig().worker_count == usable_cores()
     assert DataConfig(num_workers=0).worker_count == 0
 
@@ -216,7 +216,7 @@ def test_null_workers_are_the_cores() -> None:
     lr=st.floats(1e-5, 1.0),
 )
 @settings(deadline=None)
-def test_a_restored_schedule_goes_on_as_if_never_cut(
+def test_a_restored_schedule_continues_as_if_never_interrupted(
     schedule: str, optimizer: str, steps: int, cut: int, lr: float
 ) -> None:
     config = ModelConfig(schedule=schedule, optimizer=optimizer, lr=lr)
@@ -235,7 +235,7 @@ def test_a_restored_schedule_goes_on_as_if_never_cut(
         return seen, (used.state_dict(), built.scheduler.state_dict())
 
     cut = min(cut, steps - 1)
-    # One-cycle knows no step after its last.
+    # One-cycle cannot step after its last step.
     whole, _ = train(0, steps - 1, None)
     before, state = train(0, cut, None)
     after, _ = train(cut, steps - 1, copy.deepcopy(state))

@@ -1,4 +1,4 @@
-"""The run's folder, its metrics.csv, its record, and which settings a resume may change."""
+"""Tests of the run's folder, metrics.csv, the record, and the settings that a resume may change."""
 
 from __future__ import annotations
 
@@ -37,7 +37,7 @@ def flip_a_byte(file: Path) -> None:
     file.write_bytes(content)
 
 
-def test_an_empty_folder_is_free_and_a_run_is_not(run: RunFolder) -> None:
+def test_a_folder_is_free_until_it_holds_a_run(run: RunFolder) -> None:
     run.check_free()
     (run.path / "notes.txt").write_text("mine")
     run.check_free()
@@ -48,12 +48,12 @@ def test_an_empty_folder_is_free_and_a_run_is_not(run: RunFolder) -> None:
         assert way_out in str(caught.value)
 
 
-def test_a_folder_whose_first_file_was_never_finished_is_free(run: RunFolder) -> None:
+def test_a_folder_with_only_an_unfinished_file_is_free(run: RunFolder) -> None:
     (run.path / ".writing-1-config.yaml").write_text("half")
     run.check_free()
 
 
-def test_a_file_in_the_folder_s_place_is_named(tmp_path: Path) -> None:
+def test_a_file_instead_of_the_folder_is_named(tmp_path: Path) -> None:
     (tmp_path / "run").write_text("")
     with pytest.raises(UserError, match="is a file"):
         RunFolder(tmp_path / "run").check_free()
@@ -61,7 +61,7 @@ def test_a_file_in_the_folder_s_place_is_named(tmp_path: Path) -> None:
         RunFolder(tmp_path / "run" / "inner").create()
 
 
-def test_clearing_takes_only_what_a_run_wrote(run: RunFolder) -> None:
+def test_clearing_removes_only_what_a_run_wrote(run: RunFolder) -> None:
     (run.path / "notes.txt").write_text("mine")
     for file in (run.config, run.metrics, run.result, run.best, run.path / "events.out.tfevents.1"):
         file.write_text("")
@@ -79,7 +79,7 @@ def test_a_failing_write_leaves_the_old_file(tmp_path: Path) -> None:
     assert [p.name for p in tmp_path.iterdir()] == ["file"]
 
 
-def test_last_good_checkpoint_passes_a_damaged_one_over(run: RunFolder) -> None:
+def test_last_good_checkpoint_skips_a_damaged_one(run: RunFolder) -> None:
     assert run.last_good_checkpoint() is None
     a_checkpoint(run.best)
     a_checkpoint(run.last)
@@ -87,7 +87,7 @@ def test_last_good_checkpoint_passes_a_damaged_one_over(run: RunFolder) -> None:
     flip_a_byte(run.last)
     assert run.last_good_checkpoint() == run.best
     run.best.write_bytes(b"")
-    with pytest.raises(UserError, match="no checkpoint of this run is whole"):
+    with pytest.raises(UserError, match="no checkpoint of this run is intact"):
         run.last_good_checkpoint()
 
 
@@ -119,7 +119,7 @@ def test_values_of_a_step_share_a_row(tmp_path: Path) -> None:
 
 
 def test_rows_after_a_damaged_one_are_cut(tmp_path: Path) -> None:
-    """A power cut can leave zeros where the last rows were; what a checkpoint stands for was flushed before it."""
+    """A power cut can leave zeros in place of the last rows. Rows up to a checkpoint were flushed before it."""
     metrics = MetricsFile(tmp_path / "metrics.csv")
     for step in (1, 2):
         metrics.log({"train/loss": 1.0, "epoch": 0}, step)
@@ -135,18 +135,16 @@ def test_rows_after_a_damaged_one_are_cut(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize(
     ("readable", "step", "lost"),
-    [(3, 2, None), (2, 2, None), (1, 2, "what it had of steps 2 to 2"), (0, 2, "what it had of steps 1 to 2")],
+    [(3, 2, None), (2, 2, None), (1, 2, "its rows of steps 2 to 2"), (0, 2, "its rows of steps 1 to 2")],
 )
-def test_what_a_damage_takes_from_a_resumed_run_is_told(
-    tmp_path: Path, readable: int, step: int, lost: str | None
-) -> None:
+def test_rows_that_a_resumed_run_lost_are_reported(tmp_path: Path, readable: int, step: int, lost: str | None) -> None:
     metrics = MetricsFile(tmp_path / "metrics.csv")
     for at in range(1, readable + 1):
         metrics.log({"lr": 1.0, "epoch": 0}, at)
     metrics.flush()
     metrics.path.write_text((metrics.path.read_text() if readable else ",".join(COLUMNS) + "\n") + "0,?\n0,9\n")
-    told = metrics.cut_after(step)
-    assert told is None if lost is None else told == f"row {readable + 1} of metrics.csv cannot be read; {lost} is lost"
+    expected = None if lost is None else f"row {readable + 1} of metrics.csv cannot be read; {lost} are lost"
+    assert metrics.cut_after(step) == expected
     assert [row["step"] for row in read_metrics(metrics.path)] == list(range(1, min(readable, step) + 1))
 
 
@@ -162,7 +160,7 @@ def test_a_new_metric_gets_a_column(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("header", [b"\xff\xfe\0\0", b"\0" * 40, b"a,b,c", b""])
-def test_a_damaged_header_is_written_anew(tmp_path: Path, header: bytes) -> None:
+def test_a_damaged_header_is_written_again(tmp_path: Path, header: bytes) -> None:
     path = tmp_path / "metrics.csv"
     path.write_bytes(header + b"\n0,1,1.0\n")
     lost = MetricsFile(path).cut_after(1)
@@ -175,7 +173,7 @@ def test_a_damaged_header_is_written_anew(tmp_path: Path, header: bytes) -> None
 
 
 def test_a_file_that_was_removed_leaves_no_columns(tmp_path: Path) -> None:
-    """As --overwrite does, after the file was named and before its first row."""
+    """--overwrite removes the old file after the object was created and before the first row is written."""
     path = tmp_path / "metrics.csv"
     path.write_text(",".join((*COLUMNS, "lr/head")) + "\n")
     file = MetricsFile(path)
@@ -185,7 +183,7 @@ def test_a_file_that_was_removed_leaves_no_columns(tmp_path: Path) -> None:
     assert path.read_text().splitlines()[0] == ",".join(COLUMNS)
 
 
-def test_cutting_drops_later_steps_and_a_torn_row(tmp_path: Path) -> None:
+def test_cutting_drops_later_steps_and_an_incomplete_row(tmp_path: Path) -> None:
     file = MetricsFile(tmp_path / "metrics.csv")
     for step in (1, 2, 3):
         file.log({"lr": float(step), "epoch": 0}, step)
@@ -196,7 +194,7 @@ def test_cutting_drops_later_steps_and_a_torn_row(tmp_path: Path) -> None:
     assert (tmp_path / "metrics.csv").read_text() == "".join(whole.splitlines(keepends=True)[:3])
 
 
-def test_a_processor_is_named_with_its_family_where_linux_knows_it() -> None:
+def test_a_processor_is_named_with_its_family_if_linux_knows_it() -> None:
     intel_or_amd = "processor\t: 0\ncpu family\t: 25\nmodel\t\t: 17\nmodel name\t: AMD EPYC\n\n"
     assert processor_in(2 * intel_or_amd) == "AMD EPYC (family 25, model 17)"
     assert processor_in("processor\t: 0\nmodel name\t: ARMv7\n") == "ARMv7"
@@ -204,7 +202,7 @@ def test_a_processor_is_named_with_its_family_where_linux_knows_it() -> None:
     assert machine(2)["processor"]
 
 
-def test_a_record_is_cut_to_the_epochs_that_stay() -> None:
+def test_a_record_can_be_cut_to_its_first_epochs() -> None:
     record = RunRecord()
     for epoch, accuracy in enumerate((0.1, 0.5, 0.4, 0.6)):
         record.validated(epoch, {"val/acc1": accuracy})
@@ -217,7 +215,7 @@ def test_a_record_is_cut_to_the_epochs_that_stay() -> None:
     assert record.best == record.final == {"epoch": 3, "val/acc1": 0.2}
 
 
-def test_record_keeps_the_earlier_of_equal_bests_and_travels() -> None:
+def test_record_keeps_the_earlier_of_equal_bests_and_can_be_saved() -> None:
     record = RunRecord()
     for epoch, accuracy in enumerate((0.1, 0.5, 0.5, 0.4)):
         record.validated(epoch, {"val/acc1": accuracy})
@@ -244,11 +242,11 @@ def saved(tmp_path: Path, **changes: object) -> tuple[Path, dict[str, object]]:
     return tmp_path / "config.yaml", settings
 
 
-def test_resume_takes_other_workers_and_places(tmp_path: Path) -> None:
+def test_resume_accepts_other_workers_and_folders(tmp_path: Path) -> None:
     check_resumable(*saved(tmp_path, data__num_workers=0, data__root="elsewhere"))
 
 
-def test_settings_that_may_differ_may_be_mappings(tmp_path: Path) -> None:
+def test_mappings_are_accepted_for_settings_that_may_differ(tmp_path: Path) -> None:
     check_resumable(
         *saved(tmp_path, trainer__max_time={"hours": 1}, trainer__logger={"class_path": "x", "init_args": {}})
     )
@@ -256,14 +254,14 @@ def test_settings_that_may_differ_may_be_mappings(tmp_path: Path) -> None:
         check_resumable(*saved(tmp_path, trainer__max_timely=1))
 
 
-def test_resume_refuses_and_names_what_changes_the_result(tmp_path: Path) -> None:
+def test_resume_refuses_and_names_settings_that_change_the_result(tmp_path: Path) -> None:
     with pytest.raises(UserError) as caught:
         check_resumable(*saved(tmp_path, model__lr=0.2, seed_everything=1))
     assert "model.lr was 0.1, now 0.2" in str(caught.value)
     assert "seed_everything was 0, now 1" in str(caught.value)
 
 
-def test_more_epochs_are_a_matter_of_the_schedule(tmp_path: Path) -> None:
+def test_more_epochs_are_accepted_only_with_the_step_schedule(tmp_path: Path) -> None:
     with pytest.raises(UserError, match="trainer.max_epochs was 4, now 8"):
         check_resumable(*saved(tmp_path, trainer__max_epochs=8))
     file, settings = saved(tmp_path, model__schedule="step")

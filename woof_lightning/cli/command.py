@@ -1,4 +1,4 @@
-"""`woof VERB`: finds the verb, runs it, and turns what it raises into a message and an exit code."""
+"""`woof VERB`: finds the verb, runs it, and turns errors into a message and an exit code."""
 
 from __future__ import annotations
 
@@ -24,17 +24,17 @@ from woof_lightning.errors import (
 )
 
 Verb = Callable[[Sequence[str]], None]
-# A verb is the function `run` of the module of its name. torch and Lightning take seconds to import, so a verb's
-# module is imported when it is called.
+# A verb is the function `run` of the module with its name. The module is imported when the verb is called, because
+# torch and Lightning take seconds to import.
 VERBS = {
-    "fit": "Train, the Lightning way",
+    "fit": "Train with Lightning",
     "lr-find": "Sweep the learning rate and suggest one",
     "loop": "Train the same experiment under another loop",
     "cost": "Measure what each way to train costs",
-    "compare": "Look at runs beside each other: table, settings that differ, figures, a page",
+    "compare": "Compare runs: a table, the settings that differ, figures, a page",
     "validate": "Validate a run: top-1, top-5, per class, confusion matrix",
-    "predict": "Name the breed on images",
-    "data": "Get a data set, check it, say what is on disk",
+    "predict": "Name the breed in images",
+    "data": "Get and check a data set, or show what is on disk",
 }
 
 
@@ -42,14 +42,14 @@ def main(args: Sequence[str] | None = None) -> int:
     """Runs `woof`.
 
     Args:
-        args: The command line without the program's name; by default the process's.
+        args: The command line without the program's name; by default that of the process.
 
     Returns:
-        0, or 2 if the user can fix what was wrong, 3 if a loss is NaN or infinite, 128 plus the number of a signal
-        that stopped the run (130 after Ctrl-C), or 141 if the reader closed the pipe. Faults of the program itself
-        are raised.
+        The exit code: 0, or 2 for an error that the user can fix, 3 if a loss is NaN or infinite, 128 plus the number
+        of the signal that stopped the run (130 after Ctrl-C), or 141 if the reader closed the pipe. Faults of the
+        program itself are raised.
     """
-    if isinstance(sys.stdout, io.TextIOWrapper):  # A name that the terminal's encoding lacks is no fault.
+    if isinstance(sys.stdout, io.TextIOWrapper):  # A name may have characters that the terminal cannot show.
         sys.stdout.reconfigure(errors="backslashreplace")
     arguments = list(sys.argv[1:] if args is None else args)
     if not arguments or arguments[0] in ("-h", "--help"):
@@ -80,24 +80,24 @@ def main(args: Sequence[str] | None = None) -> int:
         if problem is None:
             raise
         return ended(f"error: {problem}", USER_ERROR_EXIT_CODE)
-    except SystemExit as error:  # argparse has printed its help or its complaint.
+    except SystemExit as error:  # argparse has printed its help or an error.
         return error.code if isinstance(error.code, int) else USER_ERROR_EXIT_CODE
     return 0
 
 
 def ended(message: str, exit_code: int) -> int:
-    """Prints why the command ended, and returns its exit code."""
+    """Prints on stderr why the command ended, and returns its exit code."""
     print(f"woof: {message}", file=sys.stderr)
     return exit_code
 
 
 def reader_is_gone() -> bool:
-    """Whether the output cannot be written because its reader has ended, as `head` does."""
+    """Returns whether stdout has no reader any more, as after `head` has ended."""
     poll = select.poll()
     poll.register(sys.stdout.fileno(), 0)
     if not poll.poll(0):
         return False
-    # Python flushes once more when it ends, and would complain.
+    # Python flushes stdout again when it ends, which would print an error.
     os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
     return True
 
@@ -115,7 +115,7 @@ def find_verb(name: str) -> Verb:
 
 
 def usage() -> str:
-    """The top-level help."""
+    """Returns the help of `woof`."""
     verbs = "\n".join(f"  {name:<10}{summary}" for name, summary in VERBS.items())
     return (
         f"usage: woof VERB [options]\n\n{verbs}\n\n"

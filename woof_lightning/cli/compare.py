@@ -10,7 +10,7 @@ from woof_lightning.compare.comparison import compare
 
 
 def run(args: Sequence[str]) -> None:
-    """Shows runs beside each other.
+    """Compares runs.
 
     Args:
         args: The options.
@@ -18,8 +18,10 @@ def run(args: Sequence[str]) -> None:
     Raises:
         UserError: For everything that the user can fix.
     """
-    parser = small_parser("compare", "Look at runs beside each other: table, settings that differ, figures, a page")
-    parser.add_argument("runs", metavar="RUN", nargs="+", type=Path, help="a run's folder, or one that holds runs")
+    parser = small_parser("compare", "Compare runs: a table, the settings that differ, figures, a page")
+    parser.add_argument(
+        "runs", metavar="RUN", nargs="+", type=Path, help="the folder of a run, or one that contains runs"
+    )
     parser.add_argument("--out", type=Path, help="folder for tables, figures and index.html")
     options = parser.parse_args(args)
     found = compare(options.runs, options.out)

@@ -10,21 +10,21 @@ from pathlib import Path
 from woof_lightning.errors import UserError
 
 PACKAGE = Path(__file__).parents[1]
-# In the wheel they lie in the package, in a checkout beside it.
+# In the wheel they are inside the package, in a checkout next to it.
 FOLDERS = (PACKAGE / "configs", PACKAGE.parent / "configs")
 OPTIONS = ("--config", "-c")
-# The parser takes settings themselves too, such as "model: {lr: 0.1}".
+# --config also takes YAML text, such as "model: {lr: 0.1}".
 YAML_TEXT = re.compile(r":\s|[{\n]")
 
 
 def shipped_configs() -> dict[str, Path]:
-    """The shipped configs by name."""
+    """Returns the files of the shipped configs, by name."""
     folder = next((folder for folder in FOLDERS if folder.is_dir()), FOLDERS[0])
     return {file.stem: file for file in sorted(folder.glob("*.yaml"))}
 
 
 def config_file(name: str) -> str:
-    """The file that a person means with --config: a path that exists, or a shipped config's name.
+    """Returns the file for a value of --config: an existing file, or the one of a shipped config. Keeps YAML text.
 
     Raises:
         UserError: If it is neither.
@@ -40,7 +40,7 @@ def config_file(name: str) -> str:
 
 
 def with_config_files(args: Sequence[str]) -> Iterator[str]:
-    """Yields a command line in which every name of a shipped config is replaced by its file."""
+    """Yields the words of a command line, with the names of shipped configs replaced by their files."""
     words = iter(args)
     for word in words:
         option, equals, value = word.partition("=")

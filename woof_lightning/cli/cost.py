@@ -22,7 +22,7 @@ def run(args: Sequence[str]) -> None:
         args: The options.
 
     Raises:
-        UserError: If an option cannot be used, or the machine was not free.
+        UserError: If an option cannot be used, or the machine is busy.
     """
     options = parse(args)
     rows_file = RowsFile(options.out / "rows.csv")
@@ -39,19 +39,25 @@ def run(args: Sequence[str]) -> None:
 
 
 def parse(args: Sequence[str]) -> Namespace:
-    """The options, checked."""
+    """Returns the options after checking them all.
+
+    Raises:
+        UserError: If options cannot be used. The error lists all of them.
+    """
     parser = small_parser("cost", "Measure what each way to train costs.")
     parser.add_argument("--out", type=Path, default=Path("cost"), help="folder for rows.csv and summary.json (cost)")
-    parser.add_argument("--quick", action="store_true", help="fixed cost, indirection and code only, 3 repeats")
+    parser.add_argument("--quick", action="store_true", help="only fixed cost, indirection and code, 3 repeats")
     parser.add_argument("--groups", nargs="+", choices=GROUPS, help="the timed groups (all)")
-    parser.add_argument("--repeats", type=int, help=f"fresh processes of each case ({FEWEST_REPEATS})")
-    parser.add_argument("--threads", type=int, default=1, help="threads of torch, each on a core of its own (1)")
+    parser.add_argument("--repeats", type=int, help=f"fresh processes per case ({FEWEST_REPEATS})")
+    parser.add_argument("--threads", type=int, default=1, help="threads of torch, each on its own core (1)")
     parser.add_argument("--accelerator", choices=("cpu", "cuda"), default="cpu")
-    parser.add_argument("--environments", type=Path, help="where the start-up's environments are made and kept")
-    parser.add_argument("--resume", action="store_true", help="go on with the rows that are there")
-    parser.add_argument("--overwrite", action="store_true", help="replace the rows that are there")
-    parser.add_argument("--summarise", action="store_true", help="measure nothing: summary and figures from the rows")
-    parser.add_argument("--allow_busy", action="store_true", help="summarise even when the machine was not free")
+    parser.add_argument("--environments", type=Path, help="folder for the environments of the group start, kept")
+    parser.add_argument("--resume", action="store_true", help="continue the measurement in --out")
+    parser.add_argument("--overwrite", action="store_true", help="replace the measurement in --out")
+    parser.add_argument(
+        "--summarise", action="store_true", help="measure nothing, make summary and figures from the rows"
+    )
+    parser.add_argument("--allow_busy", action="store_true", help="measure and summarise even if the machine is busy")
     options = parser.parse_args(list(args))
     problems = both_given(options, "quick", "groups") + both_given(options, "resume", "overwrite")
     if options.repeats is not None and options.repeats < 1:
@@ -63,16 +69,16 @@ def parse(args: Sequence[str]) -> Namespace:
 
 
 def table_of(found: dict[str, Any]) -> str:
-    """The timed estimates and the bounds, for a terminal."""
+    """Returns the step times, the bounds and the notes of a summary as text for the terminal."""
     lines = []
     for estimate in found["estimates"]:
         if estimate["measure"] == STEP:
-            told = f"{estimate['way']:<30}{estimate['condition']:<18}{estimate['median']:9.4g} us"
+            line = f"{estimate['way']:<30}{estimate['condition']:<18}{estimate['median']:9.4g} us"
             over = estimate["over"]
             if over is not None:
-                told += f"  {over['median']:+9.4g} ({over['low']:+.4g} to {over['high']:+.4g}) us: {over['verdict']}"
-                told += f", {over['way']} {over['condition']} taken off"
-            lines.append(told)
+                line += f"  {over['median']:+9.4g} ({over['low']:+.4g} to {over['high']:+.4g}) us"
+                line += f" over {over['way']} {over['condition']}: {over['verdict']}"
+            lines.append(line)
     for bound in found["bounds"]:
         value = bound["value"]
         lines.append(
@@ -82,7 +88,7 @@ def table_of(found: dict[str, Any]) -> str:
 
 
 def cuda_is_there() -> bool:
-    """Whether torch can use a CUDA device."""
+    """Returns whether torch can use a CUDA device."""
     import torch
 
     return torch.cuda.is_available()

@@ -14,7 +14,7 @@ from woof_lightning.errors import UserError
 
 
 def run(args: Sequence[str]) -> None:
-    """Gets a data set and checks it, or says what is on disk.
+    """Gets and checks a data set, or shows what is on disk.
 
     Args:
         args: The options.
@@ -22,17 +22,21 @@ def run(args: Sequence[str]) -> None:
     Raises:
         UserError: For everything that the user can fix.
     """
-    parser = small_parser("data", "Get a data set, check it, say what is on disk")
+    parser = small_parser("data", "Get and check a data set, or show what is on disk")
     add_data_places(parser)
-    parser.add_argument("--variant", "--data.variant", help="full, 320px, 160px or synthetic: get and check it")
-    parser.add_argument("--noisy_labels", "--data.noisy_labels", type=int, default=0, help="percent of wrong labels")
-    parser.add_argument("--no_download", action="store_true", help="do not fetch an archive")
+    parser.add_argument(
+        "--variant", "--data.variant", help="the data set to get and check: full, 320px, 160px or synthetic"
+    )
+    parser.add_argument(
+        "--noisy_labels", "--data.noisy_labels", type=int, default=0, help="percentage of wrong labels (0)"
+    )
+    parser.add_argument("--no_download", action="store_true", help="do not download an archive")
     options = parser.parse_args(args)
     check_one_place(options, "root", "archive", "variant")
     root = options.root or Path("data")
     if options.variant is None and options.folder is None:
         if options.archive is not None:
-            raise UserError(f"--archive is {options.archive}: say which --variant it holds")
+            raise UserError(f"--archive is {options.archive}: expected --variant too, the data set that it contains")
         places = {variant: data_folder(DataConfig(root=root, variant=variant)) for variant in VARIANTS}
         there = [(variant, str(place), "yes" if place.is_dir() else "no") for variant, place in places.items()]
         print(text_table(("variant", "folder", "on disk"), there))

@@ -10,10 +10,10 @@ from woof_lightning.lit.quiet import quieten_libraries
 
 
 def run(args: Sequence[str]) -> None:
-    """Trains.
+    """Trains with Lightning.
 
     Args:
-        args: What follows `fit` on the command line.
+        args: The options.
 
     Raises:
         UserError: For everything that the user can fix.

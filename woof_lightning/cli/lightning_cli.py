@@ -1,4 +1,4 @@
-"""LightningCLI with the recipe's keys, a run folder, and errors for people."""
+"""LightningCLI with the keys of the recipe, a run folder, and messages for users."""
 
 from __future__ import annotations
 
@@ -42,13 +42,12 @@ SWEEP_KEYS = ("min_lr", "max_lr", "num_training", "early_stop_threshold")
 
 
 def run_cli(verb: str, args: Sequence[str], held: ExitStack) -> WoofCLI:
-    """Runs a verb of LightningCLI, and turns its parser's complaints into a UserError.
+    """Runs a verb of LightningCLI and returns the CLI. Turns errors of its parser into a UserError.
 
     Args:
-        verb: The Trainer's method.
-        args: The verb's options.
-        held: Is given what has to be undone at the end: the lock on the run's folder, an empty folder of a failed
-            sweep.
+        verb: The name of the Trainer's method.
+        args: The options.
+        held: Takes what must be undone at the end: the lock on the run's folder, the empty folder of a failed sweep.
 
     Raises:
         UserError: For everything that the user can fix.
@@ -76,7 +75,11 @@ def run_cli(verb: str, args: Sequence[str], held: ExitStack) -> WoofCLI:
 
 
 class WoofCLI(LightningCLI):
-    """LightningCLI with a run folder around `fit`."""
+    """LightningCLI with a run folder.
+
+    Args:
+        held: Takes what must be undone at the end.
+    """
 
     folder: RunFolder
     fit_run: FitRun
@@ -88,14 +91,14 @@ class WoofCLI(LightningCLI):
 
     @staticmethod
     def subcommands() -> dict[str, set[str]]:
-        """The verbs, and the arguments of their Trainer methods that are no options."""
+        """Returns the verbs, each with the arguments of its Trainer method that are not options."""
         return {
             FIT: {"model", "train_dataloaders", "val_dataloaders", "datamodule", "ckpt_path", "weights_only"},
             LR_FIND: {"model", "datamodule"},
         }
 
     def add_arguments_to_parser(self, parser: LightningArgumentParser) -> None:
-        """Adds the options of a run, and links the one seed to those who draw from it."""
+        """Adds the options of a run, and links seed_everything to the seeds of model and data."""
         parser.add_argument("--name", type=str | None, help="The run's name; by default the first config's stem.")
         parser.add_argument("--runs_dir", type=Path, default=Path("runs"), help="Folder of all runs.")
         if parser.prog == "woof lr-find":
@@ -103,8 +106,8 @@ class WoofCLI(LightningCLI):
             parser.add_argument("--overwrite", action="store_true", help="Replace the sweep that is there.")
         else:
             parser.add_argument("--resume", action="store_true", help="Resume the run, or start it.")
-            parser.add_argument("--save_every", type=int | None, help="Save every so many steps, within epochs too.")
-            parser.add_argument("--allow_nan", action="store_true", help="Train on when the loss is NaN or infinite.")
+            parser.add_argument("--save_every", type=int | None, help="Steps between checkpoints within an epoch.")
+            parser.add_argument("--allow_nan", action="store_true", help="Continue if the loss is NaN or infinite.")
             parser.add_argument("--overwrite", action="store_true", help="Replace the run that is there.")
         for key in SEED_KEYS:
             parser.link_arguments("seed_everything", key)
@@ -116,12 +119,20 @@ class WoofCLI(LightningCLI):
         return options
 
     def parse_arguments(self, parser: LightningArgumentParser, args: Any) -> None:
-        """Parses, and checks all settings at once."""
+        """Parses the options and checks all settings.
+
+        Raises:
+            UserError: If settings cannot be used. The error lists all of them.
+        """
         super().parse_arguments(parser, args)
         raise_together([*setting_problems(self.options), *experiment_problems(self.options)])
 
     def before_instantiate_classes(self) -> None:
-        """Checks whether the run's folder can be taken."""
+        """Checks the run's folder, before anything is built.
+
+        Raises:
+            UserError: If it cannot be used.
+        """
         options = self.options
         self.folder = RunFolder(options.runs_dir / (options.name or default_name(options.config)))
         self.settings = self._settings()
@@ -137,7 +148,7 @@ class WoofCLI(LightningCLI):
             self.fit_run.look()
 
     def instantiate_trainer(self, **kwargs: Any) -> Trainer:
-        """Adds what every run has: its files, checkpoints and progress."""
+        """Returns the Trainer, with the loggers, callbacks and plugins of a run."""
         try:
             return self._run_trainer(**kwargs)
         except ValueError as error:
@@ -150,7 +161,7 @@ class WoofCLI(LightningCLI):
             return super().instantiate_trainer(**kwargs)
         check_accelerator(options.accelerator, "trainer.accelerator")
         if self.config.subcommand == LR_FIND:
-            # Now, not after a sweep of minutes.
+            # Made now: an error should not come after a sweep that takes minutes.
             self.held.enter_context(made_folder(self.folder.lr_find, "--runs_dir"))
             unseen: dict[str, Any] = dict.fromkeys(("logger", "enable_checkpointing", "enable_progress_bar"), False)
             return super().instantiate_trainer(**unseen, **kwargs)
@@ -179,11 +190,11 @@ class WoofCLI(LightningCLI):
         return trainer
 
     def before_fit(self) -> None:
-        """Prepares the data, and only then takes the run's folder."""
+        """Prepares the data, then locks the run's folder."""
         self.fit_run.take(self.trainer, self.model, self.datamodule)
 
     def after_fit(self) -> None:
-        """Says what was learned and where it is."""
+        """Prints the summary of the run."""
         if summary := self.fit_run.summary(self.trainer, self.datamodule):
             print(summary)
 
@@ -194,7 +205,7 @@ class WoofCLI(LightningCLI):
 
 
 def setting_problems(options: Namespace) -> list[str]:
-    """What cannot be used in the settings that only LightningCLI's verbs take."""
+    """Returns one sentence for each setting that cannot be used, among those that only LightningCLI's verbs take."""
     problems = []
     save_every = options.get("save_every")
     if save_every is not None and save_every < 1:
@@ -209,7 +220,7 @@ def setting_problems(options: Namespace) -> list[str]:
 
 
 def known_keys(verb: str = FIT) -> list[str]:
-    """Every key that a verb takes, dotted."""
+    """Returns all keys that a verb takes, dotted."""
     trainer = [f"trainer.{name}" for name in list(inspect.signature(Trainer.__init__).parameters)[1:]]
     of_the_call = ["resume", "save_every", "allow_nan"] if verb == FIT else ["json", *SWEEP_KEYS]
     nested = dotted_keys({"model": ModelConfig, "data": DataConfig})

@@ -25,8 +25,9 @@ from woof_lightning.cli.options import (
 from woof_lightning.data.config import DataConfig
 from woof_lightning.errors import UserError, raise_together
 from woof_lightning.loops.experiment import TrainerConfig, trainer_problems
+from woof_lightning.loops.find import find_loop
 from woof_lightning.loops.start import LoopCall, start
-from woof_lightning.loops.ways import LOOPS, REFERENCE, WAYS, WOOF_FIT, find_loop
+from woof_lightning.loops.ways import LOOPS, REFERENCE, WAYS, WOOF_FIT
 from woof_lightning.parity import EXPERIMENTS, Case, Verb, compare_ways, phrase, small_training
 from woof_lightning.recipe.config import ModelConfig
 from woof_lightning.runs.folder import RunFolder
@@ -35,7 +36,7 @@ GROUPS: dict[str, type] = {"model": ModelConfig, "data": DataConfig, "trainer": 
 
 
 def run(args: Sequence[str]) -> None:
-    """Trains with a loop, or compares all of them.
+    """Trains with a loop, or compares all ways to train.
 
     Args:
         args: The loop's name and its options, or --check and its options.
@@ -48,7 +49,7 @@ def run(args: Sequence[str]) -> None:
         return
     if args and args[0] in ("-h", "--help"):
         print(f"usage: woof loop NAME [options]\n\nNAME is one of {', '.join(LOOPS)}.\n")
-        print("woof loop NAME --help lists the options, woof loop --check compares all ways to the bit.")
+        print("woof loop NAME --help lists the options, woof loop --check compares all ways bit for bit.")
         return
     if not args or args[0].startswith("-"):
         raise UserError(f"woof loop needs the name of a loop first: expected one of {', '.join(LOOPS)}")
@@ -57,9 +58,19 @@ def run(args: Sequence[str]) -> None:
 
 
 def parse(name: str, args: Sequence[str]) -> LoopCall:
-    """Parses the options of a loop, and checks all settings at once."""
+    """Returns the options of a loop after checking all settings.
+
+    Args:
+        name: The loop's name.
+        args: Its options.
+
+    Raises:
+        UserError: If settings cannot be used. The error lists all of them.
+    """
     parser = ArgumentParser(prog=f"woof loop {name}", exit_on_error=False, allow_abbrev=False)
-    parser.add_argument("-c", "--config", action=ActionConfigFile, help="A YAML file; later ones win.")
+    parser.add_argument(
+        "-c", "--config", action=ActionConfigFile, help="A YAML file. Later ones override earlier ones."
+    )
     parser.add_argument("--name", type=str | None, help="The run's name; by default the first config's stem and NAME.")
     parser.add_argument("--runs_dir", type=Path, default=Path("runs"), help="Folder of all runs.")
     parser.add_argument("--resume", action="store_true", help="Resume the run, or start it.")
@@ -76,7 +87,7 @@ def parse(name: str, args: Sequence[str]) -> LoopCall:
 
 
 def known_keys() -> list[str]:
-    """Every key that `woof loop` takes, dotted."""
+    """Returns all keys that `woof loop` takes, dotted."""
     return [*CALL_KEYS, "resume", "seed_everything", *dotted_keys(GROUPS)]
 
 
@@ -106,7 +117,7 @@ def _complaint(text: str, name: str) -> str:
 
 
 def verbs() -> Mapping[str, Verb]:
-    """The command that trains each way."""
+    """Returns the command that trains each way, by the way's name."""
     from woof_lightning.cli.fit import run as fit
 
     return {**{name: partial(_loop, name) for name in LOOPS}, WOOF_FIT: fit}
@@ -117,22 +128,24 @@ def _loop(name: str, args: Sequence[str]) -> None:
 
 
 def check(args: Sequence[str]) -> None:
-    """Runs `woof loop --check`: every way's training, compared to the bit.
+    """Runs `woof loop --check`: trains in every way and compares the results bit for bit.
 
     Args:
         args: The options.
 
     Raises:
-        UserError: If ways differ and the difference is not known.
+        UserError: If there is a difference that is not known.
     """
-    parser = Parser(prog="woof loop --check", description="Train in every way and compare the results to the bit.")
-    # --arms: what --ways was called before.
+    parser = Parser(prog="woof loop --check", description="Train in every way and compare the results bit for bit.")
+    # --arms is the former name of --ways.
     parser.add_argument("--ways", "--arms", nargs="+", choices=WAYS, default=list(WAYS), help="the ways to compare")
     parser.add_argument("--experiments", nargs="+", choices=EXPERIMENTS, default=list(EXPERIMENTS))
     parser.add_argument("--precision", nargs="+", choices=("32-true", "bf16-mixed"), default=["32-true", "bf16-mixed"])
     parser.add_argument("--arch", default="shufflenet_v2_x0_5", help="a torchvision classifier")
     parser.add_argument("--image_size", type=int, default=32, help="px")
-    parser.add_argument("--data_root", type=Path, default=Path("data"), help="where the drawn images are or will be")
+    parser.add_argument(
+        "--data_root", type=Path, default=Path("data"), help="folder of the drawn images, made if needed"
+    )
     options = parser.parse_args(list(args))
     shared = small_training(options.data_root, options.arch, options.image_size)
     cases = [
@@ -147,4 +160,4 @@ def check(args: Sequence[str]) -> None:
             differing += verdict.difference is not None and verdict.known is None
             print(f"{verdict.way:<12}{verdict.case.name:<58}{phrase(verdict)}", flush=True)
     if differing:
-        raise UserError(f"{differing} trainings differ from {REFERENCE}: see the table")
+        raise UserError(f"{differing} trainings differ from {REFERENCE}: expected equal bits; see the table above")

@@ -24,21 +24,21 @@ from woof_lightning.runs.record import machine, versions
 
 
 def run(args: Sequence[str]) -> None:
-    """Sweeps the learning rate.
+    """Sweeps the learning rate and suggests one.
 
     Args:
-        args: What follows `lr-find` on the command line.
+        args: The options.
 
     Raises:
         UserError: For everything that the user can fix, including a curve without a suggestion.
     """
     quieten_libraries()
-    # The scratch folder is for the sweep's temporary checkpoint.
+    # Lightning writes the temporary checkpoint of the sweep into the scratch folder.
     with TemporaryDirectory(prefix="woof-lr-find-") as scratch, ExitStack() as held:
         cli = run_cli(LR_FIND, [*args, "--trainer.default_root_dir", scratch], held)
         assert isinstance(cli.trainer, WoofTrainer)
         found, folder = cli.trainer.lr_found, cli.folder.lr_find
-        assert found is not None, "the verb has run"
+        assert found is not None, "run_cli has swept"
         write_sweep(found, folder, {**sweep_record(cli), **found.as_dict()})
     if found.problem:
         raise UserError(f"{found.problem} (the curve is in {folder})")
@@ -56,9 +56,9 @@ def run(args: Sequence[str]) -> None:
 
 
 def sweep_record(cli: WoofCLI) -> dict[str, Any]:
-    """What a sweep was made with, for its result.json."""
+    """Returns the conditions of a sweep for its result.json: settings, seed, data, versions and machine."""
     settings = {key: value for key, value in cli.settings.items() if key not in SWEEP_KEYS}
-    # A folder of this call alone.
+    # The scratch folder of this call is gone afterwards.
     settings["trainer"]["default_root_dir"] = None
     index = cli.datamodule.index
     return {
@@ -72,7 +72,13 @@ def sweep_record(cli: WoofCLI) -> dict[str, Any]:
 
 
 def write_sweep(found: LRFound, folder: Path, record: dict[str, Any]) -> None:
-    """Writes curve.csv, plot.png, result.json, and lr.yaml if there is a suggestion."""
+    """Writes curve.csv, plot.png and result.json, and lr.yaml if there is a suggestion.
+
+    Args:
+        found: The sweep.
+        folder: The folder for the files.
+        record: The content of result.json.
+    """
     found.curve.write(folder / "curve.csv")
     draw_lr_curve(found.curve, {label: lr for label, lr in found.marks().items() if lr}, folder / "plot.png")
     (folder / "lr.yaml").unlink(missing_ok=True)
@@ -82,11 +88,11 @@ def write_sweep(found: LRFound, folder: Path, record: dict[str, Any]) -> None:
 
 
 def fit_options(args: Sequence[str], name: str) -> str:
-    """A sweep's options without those that `woof fit` does not take, to show them in a command.
+    """Returns the options of a sweep that `woof fit` takes as well, as text for a command.
 
     Args:
-        args: The sweep's options.
-        name: The run's name, which is added if the options do not lead to it.
+        args: The options of the sweep.
+        name: The run's name. It is added if no option determines it.
     """
     kept, words = [], iter(args)
     for word in words:

@@ -1,4 +1,4 @@
-"""The messages for people: how a run was stopped, what can be done about an error, complaints of a parser."""
+"""Messages for users: how a run was stopped, what to do about an error, what a parser found wrong."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ INTERRUPTED = "interrupted; resume the run from its last checkpoint with --resum
 
 
 def stopped(error: StoppedBySignal) -> str:
-    """How a signal ended a run, and how to resume it."""
+    """Returns how a signal ended a run, and how to resume it."""
     name = signal.Signals(error.signum).name
     if error.saved:
         return f"stopped by {name} after a whole step, which is saved; resume with --resume"
@@ -25,13 +25,21 @@ def stopped(error: StoppedBySignal) -> str:
 
 
 def unknown(what: str, name: str, known: Sequence[str], otherwise: str, cutoff: float = 0.6) -> str:
-    """That a name is not known, with the nearest one that is."""
+    """Returns a message about an unknown name, with the nearest known one.
+
+    Args:
+        what: What the name should be, such as a verb.
+        name: The name.
+        known: The known names.
+        otherwise: The way out if no known name is near.
+        cutoff: The least similarity of a near name, from 0 to 1.
+    """
     near = difflib.get_close_matches(name, known, n=1, cutoff=cutoff)
     return f"{name} is no {what}; {f'did you mean {near[0]}?' if near else otherwise}"
 
 
 def fixable(error: OSError | RuntimeError) -> UserError | None:
-    """What the user can do about files, a full disk or loading processes; None for other errors."""
+    """Returns what the user can do about an error of files, the disk or loading processes; None for other errors."""
     from woof_lightning.data.workers import worker_problem
     from woof_lightning.runs.folder import exists, read_problem, write_problem
 
@@ -46,14 +54,14 @@ def fixable(error: OSError | RuntimeError) -> UserError | None:
 
 
 def readable(complaint: str, known: Sequence[str], verb: str) -> str:
-    """A parser's complaint as one sentence with the key, its value, what was expected, and the way out.
+    """Returns a parser's error as one sentence: the key, its value, what was expected, and the way out.
 
-    jsonargparse 4.53 raises one error class, whose text alone says what is wrong.
+    jsonargparse 4.53 raises a single error class, so only the text says what is wrong.
 
     Args:
-        complaint: jsonargparse's message.
-        known: Every key that the verb takes, dotted.
-        verb: The verb whose help to name.
+        complaint: The message of jsonargparse.
+        known: All keys that the verb takes, dotted.
+        verb: The verb whose help the message points to.
     """
     strange = re.search(
         r"unrecognized arguments: -*(\S+?)(?:=|\s|$)|does not accept (?:option|nested key) '(\S+)'", complaint

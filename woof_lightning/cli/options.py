@@ -1,4 +1,4 @@
-"""What the verbs' command lines share: parsers, keys of one call, a run's default name, checks."""
+"""What the command lines of the verbs share: parsers, options, default names, checks."""
 
 from __future__ import annotations
 
@@ -12,28 +12,28 @@ from woof_lightning.data.config import data_problems
 from woof_lightning.errors import UserError
 from woof_lightning.recipe.config import model_problems
 
-SEED_KEYS = ("model.seed", "data.seed")  # Linked to seed_everything; nobody sets them.
-# Keys of one call, not of the experiment: a config.yaml that held them would collide or resume by itself.
+SEED_KEYS = ("model.seed", "data.seed")  # Linked to seed_everything; users do not set them.
+# Keys of a call, not of the experiment. A config.yaml with these keys would reuse the name or resume by itself.
 CALL_KEYS = ("config", "name", "runs_dir", "overwrite")
 NOT_SAVED = (*CALL_KEYS, "resume", "json", "save_every", "allow_nan")
 MOST_SEED = 2**32 - 1  # NumPy's bound, and so Lightning's.
 DATA_PLACES = {
-    "root": "folder in which data sets lie",
-    "folder": "a folder with train/ and val/, instead of a data set in root",
+    "root": "folder that contains the data sets",
+    "folder": "a folder with train/ and val/, used instead of a data set in root",
     "archive": "a local archive to unpack into root",
 }
 
 
 class Parser(argparse.ArgumentParser):
-    """An argument parser that raises its complaints as a UserError."""
+    """An argument parser that raises its errors as a UserError."""
 
     def error(self, message: str) -> NoReturn:
-        """Raises a UserError that names the help."""
+        """Raises the message as a UserError that points to --help."""
         raise UserError(f"{message}; see {self.prog} --help")
 
 
 def small_parser(verb: str, description: str) -> Parser:
-    """The parser of a verb with few options."""
+    """Returns a parser for a verb without settings."""
     return Parser(prog=f"woof {verb}", description=description, allow_abbrev=False)
 
 
@@ -45,27 +45,32 @@ def add_checkpoint(parser: Parser) -> None:
 
 
 def add_data_places(parser: Parser) -> None:
-    """Adds --root, --folder and --archive, which `woof fit` calls --data.root and so on."""
+    """Adds --root, --folder and --archive, which can also be written as in `woof fit`: --data.root and so on."""
     for name, text in DATA_PLACES.items():
         parser.add_argument(f"--{name}", f"--data.{name}", type=Path, help=text)
 
 
 def check_one_place(options: argparse.Namespace, *others: str) -> None:
-    """Raises a UserError if --folder was given together with another place of data."""
+    """Raises a UserError if --folder was given together with another option for the place of the data.
+
+    Args:
+        options: The parsed options.
+        others: The names of the other options.
+    """
     given = [name for name in others if getattr(options, name) is not None]
     if options.folder is not None and given:
         raise UserError(f"--folder is {options.folder}, and --{given[0]} was given too: expected one of them")
 
 
 def both_given(options: Any, one: str, other: str) -> list[str]:
-    """A sentence if two options that exclude each other were given; nothing if not."""
+    """Returns one sentence if two options that exclude each other were both given; otherwise nothing."""
     if getattr(options, one, None) and getattr(options, other, None):
         return [f"--{one} and --{other} were both given: expected one of them"]
     return []
 
 
 def default_name(configs: Sequence[Any] | None) -> str:
-    """The first config's stem; for a run's own config.yaml the run's name."""
+    """Returns the default name of a run: the first config's stem, or for the config.yaml of a run that run's name."""
     if not configs:
         return "fit"
     first = Path(str(configs[0]))
@@ -73,7 +78,7 @@ def default_name(configs: Sequence[Any] | None) -> str:
 
 
 def experiment_problems(options: Any) -> list[str]:
-    """What cannot be used in the settings that `fit`, `lr-find` and `loop` share, one sentence each."""
+    """Returns one sentence for each setting that cannot be used, among those that `fit`, `lr-find` and `loop` share."""
     seed = options.seed_everything
     problems = []
     if isinstance(seed, bool) or not 0 <= seed <= MOST_SEED:
@@ -83,5 +88,9 @@ def experiment_problems(options: Any) -> list[str]:
 
 
 def dotted_keys(groups: Mapping[str, type]) -> list[str]:
-    """The keys of settings classes, such as model.lr."""
+    """Returns the dotted keys of settings classes, such as model.lr.
+
+    Args:
+        groups: The classes by the first part of their keys.
+    """
     return [f"{group}.{field.name}" for group, settings in groups.items() for field in fields(settings)]

@@ -15,7 +15,7 @@ from woof_lightning.runs.folder import checkpoint_file
 
 
 def run(args: Sequence[str]) -> None:
-    """Names the breed on images.
+    """Names the breed in images.
 
     Args:
         args: The options.
@@ -23,10 +23,10 @@ def run(args: Sequence[str]) -> None:
     Raises:
         UserError: For everything that the user can fix.
     """
-    parser = small_parser("predict", "Name the breed on images")
+    parser = small_parser("predict", "Name the breed in images")
     add_checkpoint(parser)
     parser.add_argument("images", metavar="IMAGE", nargs="+", type=Path)
-    parser.add_argument("--top", type=int, default=3, help="how many breeds to name (3)")
+    parser.add_argument("--top", type=int, default=3, help="number of breeds to name (3)")
     parser.add_argument("--json", action="store_true", help="print JSON")
     options = parser.parse_args(args)
     if options.top < 1:

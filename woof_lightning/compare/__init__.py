@@ -1,1 +1,1 @@
-"""Runs beside each other: reads the logs of any run and shows tables, curves and a page."""
+"""Comparison of runs: reads the logs of any run, and shows tables, curves and a page."""

@@ -1,4 +1,4 @@
-"""`woof compare`: runs beside each other, as tables, figures and a page."""
+"""`woof compare`: compares runs in tables, figures and an HTML page."""
 
 from __future__ import annotations
 
@@ -29,13 +29,13 @@ WRITTEN = (RESULTS, SETTINGS, "results.md", "index.html", *(f"{figure.name}.png"
 
 @dataclass(frozen=True)
 class Table:
-    """A table, a row a run.
+    """A table with one row per run.
 
     Args:
         title: What it shows.
-        file_name: Its CSV file's name.
-        header: Its columns' names.
-        rows: Its cells.
+        file_name: The name of its CSV file.
+        header: The names of its columns.
+        rows: Its cells, row by row.
     """
 
     title: str
@@ -44,16 +44,16 @@ class Table:
     rows: list[list[str]]
 
     def as_text(self) -> str:
-        """For a terminal."""
+        """Returns the table for a terminal."""
         return text_table(self.header, self.rows)
 
     def as_markdown(self) -> str:
-        """For a page, where no name is Markdown or HTML."""
+        """Returns the table in Markdown. Markdown and HTML in the cells are escaped."""
         header, *rows = ([no_markdown(cell) for cell in line] for line in [self.header, *self.rows])
         return markdown_table(header, rows)
 
     def as_csv(self) -> str:
-        """For a spreadsheet."""
+        """Returns the table as CSV."""
         out = io.StringIO()
         csv.writer(out, lineterminator="\n").writerows([self.header, *self.rows])
         return out.getvalue()
@@ -61,41 +61,43 @@ class Table:
 
 @dataclass(frozen=True)
 class Comparison:
-    """Runs beside each other.
+    """The result of comparing runs.
 
     Args:
-        tables: What they reached, and the settings in which they differ.
-        notes: What a reader should know of some of them.
+        tables: The runs' results, and the settings in which they differ.
+        notes: Remarks on single runs, such as damaged files.
     """
 
     tables: list[Table]
     notes: list[str]
 
     def lines(self) -> list[str]:
-        """For a terminal."""
+        """Returns the tables and notes for a terminal."""
         return [*(table.as_text() for table in self.tables), *(f"note: {note}" for note in self.notes)]
 
     def as_markdown(self) -> str:
-        """The tables, and the notes below them."""
+        """Returns the tables in Markdown, with the notes below them."""
         notes = "".join(f"- {no_markdown(note)}\n" for note in self.notes)
         parts = [f"## {table.title}\n\n{table.as_markdown()}" for table in self.tables]
         return "\n".join([*parts, *([notes] if notes else [])])
 
 
 def compare(folders: Sequence[Path], out: Path | None) -> Comparison:
-    """Compares runs, and writes tables, figures and a page where a folder for them is given.
+    """Compares runs. If a folder for the results is given, writes tables, figures and a page there.
 
     Args:
-        folders: The runs' folders, or folders that hold runs.
-        out: Gets results.md, results.csv, settings.csv, one PNG a figure, and index.html.
+        folders: Folders of runs, or folders that contain runs.
+        out: The folder for results.md, results.csv, settings.csv, index.html and one PNG per figure; None writes
+            nothing.
 
     Raises:
-        UserError: When a folder holds nothing that can be compared, or `out` what no comparison wrote.
+        UserError: If a folder contains nothing that can be compared, or `out` contains files of the same names that
+            `woof compare` did not write.
     """
     if out is not None:
         _check_out(out)
     runs, problems = read_runs(find_runs(folders))
-    # Among the runs of a folder one that has just begun, or is none, hides no other; one that was named is missed.
+    # A folder that the user named must be a run. Among the runs found below a folder, others are only noted.
     raise_together([text for place, text in problems.items() if place in folders or not runs], NOT_COMPARED)
     found = Comparison(tables_of(runs), [*notes_of(runs), *problems.values()])
     if out is not None:
@@ -105,7 +107,7 @@ def compare(folders: Sequence[Path], out: Path | None) -> Comparison:
 
 
 def _check_out(out: Path) -> None:
-    """Raises a UserError where files would be replaced that no comparison wrote."""
+    """Raises a UserError if a file would be replaced that `woof compare` did not write."""
     there = [name for name in WRITTEN if exists(out / name)]
     if there and read_columns(out / RESULTS)[: len(COLUMNS)] != list(COLUMNS):
         raise UserError(f"--out is {out}: {there[0]} in it was not written by woof compare; choose another folder")
@@ -114,7 +116,7 @@ def _check_out(out: Path) -> None:
 def _write(found: Comparison, runs: Sequence[Run], out: Path) -> None:
     for table in found.tables:
         write_text_durably(out / table.file_name, table.as_csv())
-    if len(found.tables) == 1:  # There are no differences now.
+    if len(found.tables) == 1:  # An earlier comparison had differing settings, this one has none.
         (out / SETTINGS).unlink(missing_ok=True)
     write_text_durably(out / "results.md", found.as_markdown())
     contents = [(table.title, table.header, table.rows) for table in found.tables]
@@ -122,7 +124,7 @@ def _write(found: Comparison, runs: Sequence[Run], out: Path) -> None:
 
 
 def tables_of(runs: Sequence[Run]) -> list[Table]:
-    """The runs' results, and the settings in which they differ, where any do."""
+    """Returns the table of the runs' results and, if settings differ, a table of those."""
     tables = [Table("Results", RESULTS, COLUMNS, [result_row(run) for run in runs])]
     differing = differences(runs)
     if differing:
@@ -132,17 +134,17 @@ def tables_of(runs: Sequence[Run]) -> list[Table]:
 
 
 def result_row(run: Run) -> list[str]:
-    """A run's best and last validation, its time and its speed."""
+    """Returns a run's cells of the results table."""
     top1, top5 = run.series.get(TOP1), run.series.get(TOP5)
     cells = [MISSING] * 5
     if top1 is not None:
         epochs = run.epochs(TOP1)
-        # The first of equals, as in the run itself.
+        # The first of several equal values, as in the run's own result.json.
         best = max(range(len(top1.value)), key=lambda place: (math.isfinite(top1.value[place]), top1.value[place]))
         of_step = {} if top5 is None else dict(zip(top5.step, top5.value, strict=True))
         cells = [
             accuracy(top1.value[best]),
-            # A validation within an epoch belongs to that one.
+            # A validation in the middle of an epoch belongs to that epoch.
             MISSING if epochs is None else f"{math.ceil(round(epochs[best], 6))}",
             accuracy(of_step.get(top1.step[best])),
             accuracy(top1.value[-1]),
@@ -158,15 +160,15 @@ def result_row(run: Run) -> list[str]:
 
 
 def accuracy(fraction: float | None) -> str:
-    """An accuracy as a fraction, three digits."""
+    """Returns an accuracy as a fraction with three digits; empty if there is none."""
     return MISSING if fraction is None else f"{fraction:.3f}"
 
 
 def plain_three_digits(value: float) -> str:
-    """Three significant digits, without an exponent."""
+    """Returns a number with three significant digits and without an exponent."""
     return f"{float(f'{value:.3g}'):.12g}"
 
 
 def notes_of(runs: Sequence[Run]) -> list[str]:
-    """What a reader should know of some runs."""
+    """Returns the notes on all runs, each with the name of its run."""
     return [f"{run.name}: {note}" for run in runs for note in run.notes]

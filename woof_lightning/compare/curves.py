@@ -1,4 +1,4 @@
-"""Figures of `woof compare`: a run has one colour and line style in all of them."""
+"""The figures of `woof compare`. Each run has the same colour and line style in all of them."""
 
 from __future__ import annotations
 
@@ -21,14 +21,16 @@ if TYPE_CHECKING:
     from matplotlib.axes import Axes
 
 Style = dict[str, Any]
+# Draws a run in a style, over epochs (True) or steps (False), and returns whether the run has anything to draw.
 Draw = Callable[[bool, "Axes", Run, Style], bool]
 LINE_STYLES = ("-", "--", ":", "-.")
-# So many runs can be told apart by colour and style; with more, a legend would hide the curves.
+# More runs cannot be distinguished by colour and style, and a longer legend would hide the curves.
 MOST_IN_LEGEND = len(COLOURS) * len(LINE_STYLES)
-# Over so much the loss is smoothed: in epochs, so that runs that report at other rates lag alike, or in reports.
+# The scale of the smoothing of the loss: in epochs, so that it does not depend on how often a run reports; in reports
+# if the epochs are unknown.
 SMOOTHED_EPOCHS, SMOOTHED_REPORTS = 1.0, 10.0
 MOST_IN_LABEL = 40
-# The first line's width and the last one's where lines lie on each other: the thin one lies on the thick one.
+# If several runs often have the same line, each line is thinner than the one below it, so that all can be seen.
 WIDEST, THINNEST = 8.0, 1.2
 
 
@@ -37,7 +39,7 @@ class Drawn:
     """A figure on the disk.
 
     Args:
-        file: The PNG.
+        file: The PNG file.
         title: What it shows.
     """
 
@@ -46,37 +48,48 @@ class Drawn:
 
 
 def style_of(place: int) -> Style:
-    """The colour and the line style of a run."""
+    """Returns the colour and the line style of the run at a place in the list."""
     return {"color": COLOURS[place % len(COLOURS)], "linestyle": LINE_STYLES[place // len(COLOURS) % len(LINE_STYLES)]}
 
 
 def draw_metric(name: str, by_epoch: bool, axes: Axes, run: Run, style: Style) -> bool:
-    """Draws a metric over epochs or steps; tells whether the run has it."""
+    """Draws a metric over epochs or steps.
+
+    Args:
+        name: The metric.
+        by_epoch: Whether to draw over epochs instead of steps.
+        axes: The axes to draw into.
+        run: The run.
+        style: The colour, line style and line width of the run.
+
+    Returns:
+        Whether the run has the metric, and its epochs or steps are known.
+    """
     if name not in run.series:
         return False
-    across, values = places(run, name, by_epoch), run.series[name].value
-    if across is None:
+    x, values = x_values(run, name, by_epoch), run.series[name].value
+    if x is None:
         return False
-    axes.plot(across, values, label=label_of(run), marker=marker_of(values), **style)
+    axes.plot(x, values, label=label_of(run), marker=marker_of(values), **style)
     return True
 
 
 def draw_loss(by_epoch: bool, axes: Axes, run: Run, style: Style) -> bool:
-    """Draws the training loss, each report pale and smoothed strong; over epochs or steps."""
+    """Draws the training loss over epochs or steps: the single reports pale, the smoothed loss strong."""
     if "train/loss" not in run.series:
         return False
-    across, values = places(run, "train/loss", by_epoch), run.series["train/loss"].value
-    if across is None:
+    x, values = x_values(run, "train/loss", by_epoch), run.series["train/loss"].value
+    if x is None:
         return False
-    axes.plot(across, values, color=style["color"], alpha=0.25, linewidth=0.7)
+    axes.plot(x, values, color=style["color"], alpha=0.25, linewidth=0.7)
     over = SMOOTHED_EPOCHS if by_epoch else SMOOTHED_REPORTS
-    smooth = smoothed(values, across if by_epoch else range(len(values)), over)
-    axes.plot(across, smooth, label=label_of(run), marker=marker_of(values), **style)
+    smooth = smoothed(values, x if by_epoch else range(len(values)), over)
+    axes.plot(x, smooth, label=label_of(run), marker=marker_of(values), **style)
     return True
 
 
 def draw_over_time(_: bool, axes: Axes, run: Run, style: Style) -> bool:
-    """Draws top-1 over the time spent."""
+    """Draws top-1 over the time of training and validation."""
     series = run.series.get(TOP1)
     if series is None or not series.elapsed_s:
         return False
@@ -87,7 +100,7 @@ def draw_over_time(_: bool, axes: Axes, run: Run, style: Style) -> bool:
 
 
 def draw_sweep(_: bool, axes: Axes, run: Run, style: Style) -> bool:
-    """Draws the loss of a learning-rate sweep, up to where it explodes."""
+    """Draws the loss of a learning-rate sweep until it diverges."""
     curve = None if run.sweep is None else run.sweep.finite()
     if curve is None or not curve.loss:
         return False
@@ -99,26 +112,28 @@ def draw_sweep(_: bool, axes: Axes, run: Run, style: Style) -> bool:
     return True
 
 
-def places(run: Run, name: str, by_epoch: bool) -> list[float] | None:
-    """Where a metric's values lie across; None where they count epochs and it cannot be told of how many steps."""
+def x_values(run: Run, name: str, by_epoch: bool) -> list[float] | None:
+    """Returns the epochs or the steps of a metric's values; None if they are unknown."""
     return run.epochs(name) if by_epoch else run.steps(name)
 
 
 def marker_of(values: Sequence[float]) -> str:
-    """A dot where there is no line: that needs two values side by side."""
+    """Returns a dot if the values give no line, which needs two finite neighbours; otherwise no marker."""
     return "" if any(math.isfinite(one) and math.isfinite(other) for one, other in pairwise(values)) else "."
 
 
-def smoothed(values: Sequence[float], across: Sequence[float], over: float) -> list[float]:
-    """Exponential means, without the bias of starting at 0; a value that is not finite counts for nothing.
+def smoothed(values: Sequence[float], x: Sequence[float], over: float) -> list[float]:
+    """Returns exponential moving averages, corrected for the bias of starting at 0.
+
+    Values that are NaN or infinite are kept and do not affect the others.
 
     Args:
-        values: What is smoothed.
-        across: Where each value lies, rising.
-        over: The distance at which a value counts for 1/e of a new one.
+        values: The values to smooth.
+        x: The position of each value, increasing.
+        over: The distance in x at which the weight of a value falls to 1/e.
     """
     mean, weight, found = 0.0, 0.0, []
-    gaps = [later - earlier for earlier, later in pairwise(across)]
+    gaps = [later - earlier for earlier, later in pairwise(x)]
     for value, gap in zip(values, [*(gaps[:1] or [over]), *gaps], strict=False):
         if not math.isfinite(value):
             found.append(value)
@@ -131,33 +146,34 @@ def smoothed(values: Sequence[float], across: Sequence[float], over: float) -> l
 
 
 def label_of(run: Run) -> str:
-    """A run's name for matplotlib: a dollar begins no formula, an underscore hides nothing, a long one is cut."""
+    """Returns a run's name as a matplotlib label, shortened if it is long."""
     name, half = run.name, MOST_IN_LABEL // 2
     if len(name) > MOST_IN_LABEL:
         name = f"{name[:half]}…{name[-half:]}"
+    # matplotlib hides labels that start with an underscore, and reads dollars as formulas.
     return f"{' ' if name.startswith('_') else ''}{name}".replace("$", r"\$")
 
 
 @dataclass(frozen=True)
 class Figure:
-    """What a figure shows.
+    """The description of a figure.
 
     Args:
-        name: Its file's name without the ending.
-        title: What stands above it.
-        across: What lies across; by default epochs, or steps where one of its runs cannot count epochs.
-        up: What goes up, with its unit.
-        draw: Draws a run; tells whether the run has anything to draw.
+        name: The name of its file without the ending.
+        title: The title above it.
+        y_label: The label of the y axis, with its unit.
+        draw: The function that draws a run.
         metric: The metric that decides on epochs or steps.
-        same_lines: Whether several runs often have the very same line.
+        x_label: The label of the x axis; by default epochs, or steps if the epochs of a run are unknown.
+        same_lines: Whether several runs often have the same line.
     """
 
     name: str
     title: str
-    up: str
+    y_label: str
     draw: Draw
     metric: str = ""
-    across: str = ""
+    x_label: str = ""
     same_lines: bool = False
 
 
@@ -172,18 +188,20 @@ FIGURES = (
     ),
     Figure(
         "top1_over_time", "Validation top-1 over time", "fraction of the images", draw_over_time,
-        across="minutes of training and validation",
+        x_label="minutes of training and validation",
     ),
-    Figure("lr_find", "Learning-rate sweep, smoothed", "training loss (nats)", draw_sweep, across="learning rate"),
+    Figure("lr_find", "Learning-rate sweep, smoothed", "training loss (nats)", draw_sweep, x_label="learning rate"),
 )  # fmt: skip
 
 
 def draw_curves(runs: Sequence[Run], out: Path) -> list[Drawn]:
-    """Draws each figure for which at least one run has values; each file carries the fingerprint of what it shows.
+    """Draws each figure that at least one run has values for, and returns the figures.
+
+    Each PNG file contains a fingerprint of what it shows, as its description.
 
     Args:
-        runs: The runs; their place decides on their colour.
-        out: The folder for the PNG files. A figure of an earlier comparison for which there are no values is removed.
+        runs: The runs. Their order decides on their colours.
+        out: The folder for the PNG files. Figures that no run has values for are removed from it.
     """
     import matplotlib.figure
 
@@ -202,28 +220,29 @@ def draw_curves(runs: Sequence[Run], out: Path) -> list[Drawn]:
             target.unlink(missing_ok=True)
             continue
         axes.set_title(shown.title)
-        axes.set_xlabel(shown.across or ("epochs" if by_epoch else "optimizer steps"))
-        axes.set_ylabel(shown.up)
+        axes.set_xlabel(shown.x_label or ("epochs" if by_epoch else "optimizer steps"))
+        axes.set_ylabel(shown.y_label)
         axes.grid(alpha=0.3)
         if shown.metric == "train/loss":
             cut_spikes(axes)
         add_legend(axes, count, len(runs))
         with writing_durably(target) as file, warnings.catch_warnings():
-            warnings.filterwarnings("ignore", "Glyph")  # The font has not every script's; the tables have the name.
+            # The font does not have the characters of every script. The tables show such names.
+            warnings.filterwarnings("ignore", "Glyph")
             figure.savefig(file, format="png", dpi=110, metadata={"Description": fingerprint(axes)})
         drawn.append(Drawn(target, shown.title))
     return drawn
 
 
 def widths_of(count: int) -> list[float | None]:
-    """The widths of so many lines, each thinner than the one below it by the same factor; one alone is as others."""
+    """Returns the widths of overlapping lines, each thinner than the one below it; a single line has the default."""
     if count == 1:
         return [None]
     return [WIDEST * (THINNEST / WIDEST) ** (place / (count - 1)) for place in range(count)]
 
 
 def cut_spikes(axes: Axes) -> None:
-    """Lets the highest values leave the figure where they would flatten all others."""
+    """Cuts off the highest values if they would flatten all others."""
     import numpy as np
 
     values = np.concatenate([np.asarray(line.get_ydata(), dtype=float) for line in axes.lines])
@@ -234,7 +253,7 @@ def cut_spikes(axes: Axes) -> None:
 
 
 def fingerprint(axes: Axes) -> str:
-    """A hash of words, scales, and the lines' names, looks and points: the same whatever version draws them."""
+    """Returns a hash of titles, labels, scales and lines, which does not depend on the version of matplotlib."""
     import numpy as np
 
     lines = [
@@ -250,7 +269,13 @@ def fingerprint(axes: Axes) -> str:
 
 
 def add_legend(axes: Axes, shown: int, runs: int) -> None:
-    """Names the runs, beside the curves where they are many, as long as they can be told apart."""
+    """Adds a legend: beside the curves if there are many runs, none if they cannot be distinguished any more.
+
+    Args:
+        axes: The axes.
+        shown: The number of runs in this figure.
+        runs: The number of runs compared.
+    """
     if shown <= len(COLOURS):
         axes.legend(fontsize=9)
     elif shown <= MOST_IN_LEGEND:

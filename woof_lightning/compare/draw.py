@@ -1,4 +1,4 @@
-"""Figures of runs, as PNG."""
+"""Figures of a single run as PNG: confusion matrix and learning-rate sweep."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from pathlib import Path
 from woof_lightning.runs.folder import writing_durably
 from woof_lightning.runs.lr_curve import LRCurve
 
-# Okabe and Ito's palette, which colour-blind readers can tell apart.
+# Okabe and Ito's palette for colour-blind readers: https://jfly.uni-koeln.de/color/
 COLOURS = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9", "#000000")
 
 
@@ -16,11 +16,11 @@ def draw_confusion(confusion: Sequence[Sequence[int]], breeds: Sequence[str], ta
     """Draws a confusion matrix.
 
     Args:
-        confusion: confusion[i][j] images of class i were taken for class j.
-        breeds: The classes' names; a further column is named "none of them".
+        confusion: confusion[i][j] is the number of images of class i that were classified as class j.
+        breeds: The names of the classes. A further column of the matrix is labelled "none of them".
         target: The PNG file.
     """
-    # Imported here: matplotlib takes longer to import than the rest of this module to run.
+    # Imported here because importing matplotlib takes longer than drawing.
     from matplotlib.figure import Figure
 
     columns = [*breeds, "none of them"][: len(confusion[0])]
@@ -42,7 +42,7 @@ def draw_confusion(confusion: Sequence[Sequence[int]], breeds: Sequence[str], ta
 
 
 def part_that_matters(losses: Sequence[float]) -> tuple[float, float]:
-    """The lowest and the highest loss of a sweep to draw: its diverging end would flatten the rest."""
+    """Returns the lowest and highest loss of a sweep to draw, since its diverging end would flatten the rest."""
     low, start = min(losses), losses[0]
     margin = max(start - low, 0.05 * abs(start))
     return low - margin, start + 1.5 * margin
@@ -53,7 +53,7 @@ def draw_lr_curve(curve: LRCurve, marks: Mapping[str, float], target: Path) -> N
 
     Args:
         curve: The sweep.
-        marks: Learning rates to mark, by their labels.
+        marks: The learning rates to mark, by label.
         target: The PNG file.
     """
     from matplotlib.figure import Figure
@@ -71,7 +71,7 @@ def draw_lr_curve(curve: LRCurve, marks: Mapping[str, float], target: Path) -> N
     axes.set_ylabel("training loss (nats)")
     axes.set_title("Learning-rate sweep")
     axes.grid(alpha=0.3)
-    # Below the axes: the marks run through their whole height.
+    # Outside the axes, where it covers no marks.
     figure.legend(loc="outside lower center", ncols=2)
     with writing_durably(target) as file:
         figure.savefig(file, format="png", dpi=120)

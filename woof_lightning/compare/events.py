@@ -1,4 +1,4 @@
-"""TensorBoard events of any program, under this project's names."""
+"""Reads TensorBoard events of any program, and gives the metrics this project's names."""
 
 from __future__ import annotations
 
@@ -18,21 +18,21 @@ if TYPE_CHECKING:
     from tensorboard.compat.proto.tensor_pb2 import TensorProto
 
 EVENTS_PATTERN = "*tfevents*"
-# A record's length with its checksum; the checksum of its content follows that.
+# A record starts with its length and a checksum of that, and ends with a checksum of its content.
 HEADER = struct.Struct("<QI")
 LENGTH_BYTES, FOOTER_BYTES = 8, 4
-TORN = "ends within a record"
-REST_SHOWN = "what was written before is shown"
+TORN = "ends in the middle of a record"
+REST_SHOWN = "everything before that is shown"
 
 
 @dataclass
 class Series:
-    """A metric's values, in the order of their steps.
+    """The values of a metric, in the order of their steps.
 
     Args:
-        step: Steps done, or epochs done where by_epoch.
-        value: Its values.
-        elapsed_s: Time since the training began, sittings put together; empty where it is not known.
+        step: Optimizer steps done at each value, or epochs done if by_epoch.
+        value: The values.
+        elapsed_s: Time since the start of the training at each value, without pauses; empty if unknown.
         by_epoch: Whether `step` counts epochs.
     """
 
@@ -44,13 +44,14 @@ class Series:
 
 @dataclass(frozen=True)
 class Events:
-    """What the event files of a folder hold.
+    """The content of the event files of a folder.
 
     Args:
-        series: By this project's names.
+        series: The known metrics, by this project's names.
         unknown: The tags of all other scalars.
-        damages: What a reader should know of damaged files.
-        restarts: Where the program began anew in the same folder, or went on from an earlier step.
+        damages: Notes on damaged files.
+        restarts: Notes on places where the steps go back, because the program started again in the same folder or
+            resumed from an earlier step.
     """
 
     series: dict[str, Series]
@@ -60,18 +61,18 @@ class Events:
 
 
 def event_files(folder: Path) -> list[Path]:
-    """The event files right in a folder, in the order in which they were begun."""
+    """Returns the event files directly in a folder, in the order in which they were started."""
     return sorted(file for file in folder.glob(EVENTS_PATTERN) if file.is_file())
 
 
 def read_events(files: Sequence[Path]) -> Events:
-    """Reads event files of one run, each a sitting.
+    """Reads the event files of one run. Each file comes from one sitting: one start of the program.
 
-    Where a known tag goes back to an earlier step, the program began anew or went on from a checkpoint: what it had
-    written since it was at that step before is replaced by what comes.
+    If a known tag goes back to an earlier step, the program started again or resumed from a checkpoint. The new values
+    then replace everything that was written since that step was first reached.
 
     Args:
-        files: The files, in the order in which they were begun.
+        files: The files, in the order in which they were started.
     """
     sittings = [Sitting.read(file) for file in files]
     tags = {tag for sitting in sittings for tag, *_ in sitting.scalars}
@@ -94,13 +95,13 @@ def read_events(files: Sequence[Path]) -> Events:
 
 @dataclass(frozen=True)
 class Sitting:
-    """What one event file holds.
+    """The content of one event file.
 
     Args:
         file: The file.
         start_s: The wall time of its first record.
-        scalars: Tag, step, value and wall time of each scalar.
-        damage: What is wrong with its end, if anything.
+        scalars: Tag, step, value and wall time (s) of each scalar.
+        damage: What is wrong with the file, or an empty text.
     """
 
     file: Path
@@ -110,24 +111,25 @@ class Sitting:
 
     @classmethod
     def read(cls, file: Path) -> Sitting:
-        """Reads a file."""
+        """Reads an event file."""
         records, start_s = Records(file), math.inf
         found = []
         for event in records:
             start_s = min(start_s, event.wall_time)
-            if event.step >= 0:  # Before its first step a training has nothing to say.
+            if event.step >= 0:  # Some programs write values at step -1, before the training.
                 found += [(tag, event.step, value, event.wall_time) for tag, value in scalars(event)]
         return cls(file, start_s, found, records.damage)
 
 
 class History:
-    """The values of a run by tag, of which a tag that goes back replaces what was written since.
+    """The values of a run by tag. A tag that goes back to an earlier step replaces what was written since that step.
 
-    Tags by epoch are in doubt after tags by step went back: pytorch-nn-tools counts its steps anew when it goes on from
-    a checkpoint, and its epochs not. The next epoch tells; until it comes, they are taken for replaced.
+    After the steps went back, it is unclear whether the epochs did too: pytorch-nn-tools counts its steps from 0 again
+    when it resumes from a checkpoint, but not its epochs. The next value by epoch decides. If there is none, the values
+    by epoch count as replaced.
 
     Args:
-        known: What the tags mean.
+        known: The meaning of each tag.
     """
 
     def __init__(self, known: Mapping[str, Tag]) -> None:
@@ -137,7 +139,14 @@ class History:
         self._in_doubt_since_s: dict[str, float] = {}
 
     def add(self, tag: str, step: int, value: float, elapsed_s: float) -> None:
-        """Takes the next value."""
+        """Adds the next value.
+
+        Args:
+            tag: A known tag.
+            step: Its step or epoch.
+            value: Its value.
+            elapsed_s: Time since the start of the training.
+        """
         series = self.series[tag]
         self._in_doubt_since_s.pop(tag, None)
         if series.step and step < series.step[-1]:
@@ -150,7 +159,7 @@ class History:
         series.elapsed_s.append(elapsed_s)
 
     def end(self) -> None:
-        """Drops what is still in doubt."""
+        """Removes the values by epoch for which it is still unclear whether they were replaced."""
         for tag, since_s in self._in_doubt_since_s.items():
             _keep_until(self.series[tag], since_s)
 
@@ -159,7 +168,9 @@ class History:
         place = bisect_left(gone_back.step, step)
         since_s = gone_back.elapsed_s[place]
         if not self._known[tag].by_epoch:
-            self.restarts.append(f"it went back from step {gone_back.step[-1]} to {step}: what came then is shown")
+            self.restarts.append(
+                f"its steps go back from {gone_back.step[-1]} to {step}: later values replace earlier ones"
+            )
             for other, series in self.series.items():
                 if self._known[other].by_epoch:
                     self._in_doubt_since_s[other] = min(since_s, self._in_doubt_since_s.get(other, since_s))
@@ -177,24 +188,24 @@ def _keep_until(series: Series, end_s: float) -> None:
 
 
 class Clock:
-    """The time since a training began, its pauses between two sittings left out."""
+    """Converts wall times to the time since the start of a training, without the pauses between sittings."""
 
     def __init__(self) -> None:
         self._zero_s = self._last_s = 0.0
 
     def begin(self, sitting: Sitting) -> None:
-        """Takes the next sitting, which may overlap those before."""
+        """Starts the next sitting, which may overlap with the ones before."""
         if sitting.scalars:
             self._zero_s += max(0.0, sitting.start_s - self._last_s)
             self._last_s = max(self._last_s, max(wall_s for *_, wall_s in sitting.scalars))
 
     def elapsed_s(self, wall_s: float) -> float:
-        """Time since the training began, at a wall time of this sitting."""
+        """Returns the time since the start of the training at a wall time of this sitting."""
         return wall_s - self._zero_s
 
 
 def scalars(event: Event) -> Iterator[tuple[str, float]]:
-    """Tag and value of each scalar of a record."""
+    """Yields the tag and value of each scalar of a record."""
     for value in event.summary.value:
         if value.HasField("simple_value"):
             yield value.tag, value.simple_value
@@ -209,16 +220,16 @@ def _number(tensor: TensorProto) -> float | None:
 
     try:
         return float(make_ndarray(tensor))
-    except (TypeError, ValueError):  # Without content.
+    except (TypeError, ValueError):  # It has no content.
         return None
 
 
 class Records:
-    """The records of an event file, up to the first that is torn or damaged.
+    """Iterates over the records of an event file, up to the first that is incomplete or damaged.
 
-    TensorBoard's loader reads them. It stops without a word at a record that it cannot read, so what is left of the
-    file shows whether that record is still being written or is damaged. A record is its length (8 bytes) with a
-    checksum (4), then the content with a checksum (4): https://www.tensorflow.org/tutorials/load_data/tfrecord.
+    TensorBoard's loader reads them. It stops silently at a record that it cannot read. The rest of the file then shows
+    whether that record is still being written or is damaged. A record is its length (8 bytes) with a checksum (4),
+    then the content with a checksum (4): https://www.tensorflow.org/tutorials/load_data/tfrecord.
 
     Args:
         file: The file.
@@ -229,7 +240,7 @@ class Records:
         self.damage = ""
 
     def __iter__(self) -> Iterator[Event]:
-        # Imported here: it takes a second, and most runs are read from metrics.csv.
+        # Imported here because it takes a second and most runs are read from metrics.csv.
         from google.protobuf.message import DecodeError  # type: ignore[import-untyped]
         from tensorboard.backend.event_processing.event_file_loader import RawEventFileLoader
         from tensorboard.compat.proto.event_pb2 import Event
@@ -246,7 +257,7 @@ class Records:
             self.damage = TORN if self._is_torn(read_bytes) else f"is damaged after {records} records"
 
     def _is_torn(self, start: int) -> bool:
-        """Whether the file ends within the record that begins at a place."""
+        """Returns whether the file ends in the middle of the record that starts at a byte."""
         from tensorboard.compat.tensorflow_stub.pywrap_tensorflow import masked_crc32c
 
         with self._file.open("rb") as stream:

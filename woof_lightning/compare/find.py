@@ -1,4 +1,4 @@
-"""Which folders hold runs, and what to call them."""
+"""Finds the folders of runs and names the runs."""
 
 from __future__ import annotations
 
@@ -16,25 +16,25 @@ NOT_COMPARED = "folders cannot be compared"
 
 
 def find_runs(folders: Sequence[Path]) -> list[Path]:
-    """The folders of runs: each of these, or those inside it where it is none itself.
+    """Returns the folders of runs: each given folder if it is a run, otherwise the runs inside it.
 
     Raises:
-        UserError: When one does not exist, or there is no run in it.
+        UserError: If a folder does not exist or contains no run.
     """
     problems, found = [], []
     for folder in folders:
         if not exists(folder) or not folder.is_dir():
-            problems.append(f"{folder} is no folder: expected that of a run, or one that holds runs")
+            problems.append(f"{folder} is not a folder: expected the folder of a run, or one that contains runs")
             continue
         inside = [folder] if is_run(folder) else [place for place in folders_below(folder) if is_run(place)]
         if not inside:
             problems.append(
-                f"{folder} holds no run: there is no metrics.csv of this project and no TensorBoard event file in it; "
-                "expected the folder of a run (above lr_find or checkpoints), or one that holds runs"
+                f"{folder} contains no run: there is no metrics.csv of this project and no TensorBoard event file in "
+                "it; expected the folder of a run (above lr_find or checkpoints), or one that contains runs"
             )
         found += inside
     raise_together(problems, NOT_COMPARED)
-    # A link, or another way to write a path, is no second run.
+    # A link or another spelling of a path is not a second run.
     unique: dict[Path, Path] = {}
     for place in found:
         unique.setdefault(place.resolve(), place)
@@ -42,7 +42,10 @@ def find_runs(folders: Sequence[Path]) -> list[Path]:
 
 
 def is_run(folder: Path) -> bool:
-    """Whether a folder holds metrics, events, or at least a sweep; one that may not be read may."""
+    """Returns whether a folder contains metrics, events or a sweep.
+
+    A folder that cannot be read counts too, so that reading it reports the problem.
+    """
     run = RunFolder(folder)
     try:
         return has_own_metrics(run) or (run.lr_find / "curve.csv").is_file() or bool(event_files(folder))
@@ -51,17 +54,20 @@ def is_run(folder: Path) -> bool:
 
 
 def has_own_metrics(place: RunFolder) -> bool:
-    """Whether a run's metrics.csv is there, and is this project's: Lightning's CSVLogger uses the same name."""
+    """Returns whether a run has a metrics.csv of this project. Lightning's CSVLogger uses the same file name."""
     return read_columns(place.metrics)[:3] == list(COLUMNS[:3])
 
 
 def folders_below(folder: Path) -> list[Path]:
-    """All folders below one, in alphabetical order."""
+    """Returns all folders below a folder, in alphabetical order."""
     return sorted(Path(place, name) for place, names, _ in os.walk(folder) for name in names)
 
 
 def short_names(folders: Sequence[Path]) -> list[str]:
-    """The last part of each path, or as many of its parts as tell it from all others; on one line."""
+    """Returns the last part of each path, or as many of the last parts as make all names different.
+
+    Characters that cannot be printed are escaped.
+    """
     parts = [tuple(map(printable, folder.resolve().parts)) for folder in folders]
     for length in range(1, max((len(path) for path in parts), default=1) + 1):
         names = ["/".join(path[-length:]) for path in parts]

@@ -1,4 +1,4 @@
-"""One HTML page that needs nothing but itself: tables that can be sorted, and figures."""
+"""A self-contained HTML page with sortable tables and figures."""
 
 from __future__ import annotations
 
@@ -42,7 +42,7 @@ $notes
 $figures
 </div>
 <script>
-// A click on a column's name sorts by it, a second one the other way round; empty cells come last.
+// A click on a column's name sorts by that column, a second click reverses the order. Empty cells come last.
 for (const button of document.querySelectorAll("th button")) {
   button.addEventListener("click", () => {
     const head = button.closest("th"), body = button.closest("table").tBodies[0];
@@ -66,12 +66,12 @@ for (const button of document.querySelectorAll("th button")) {
 
 
 def page_of(tables: Sequence[tuple[str, Sequence[str], Cells]], figures: Sequence[Drawn], notes: Sequence[str]) -> str:
-    """The page.
+    """Returns the HTML of the page.
 
     Args:
-        tables: Title, header and rows of each.
-        figures: The figures, which are put into the page.
-        notes: Sentences below the tables.
+        tables: The title, header and rows of each table.
+        figures: The figures, which are embedded into the page.
+        notes: Sentences to show below the tables.
     """
     items = "".join(f"<li>{escape(note)}</li>" for note in notes)
     return PAGE.substitute(
@@ -82,7 +82,7 @@ def page_of(tables: Sequence[tuple[str, Sequence[str], Cells]], figures: Sequenc
 
 
 def table_of(title: str, header: Sequence[str], rows: Cells) -> str:
-    """A table with a button in each column's head."""
+    """Returns the HTML of a table, with a button in each column's head."""
     names = "".join(f'<th scope="col"><button type="button">{escape(name)}</button></th>' for name in header)
     lines = "\n".join(f"<tr>{''.join(f'<td>{escape(cell)}</td>' for cell in row)}</tr>" for row in rows)
     return (
@@ -92,6 +92,6 @@ def table_of(title: str, header: Sequence[str], rows: Cells) -> str:
 
 
 def figure_of(figure: Drawn) -> str:
-    """A figure, its pixels inside."""
+    """Returns the HTML of a figure, with the PNG embedded."""
     content = base64.b64encode(figure.file.read_bytes()).decode()
     return f'<figure><img alt="{escape(figure.title)}" src="data:image/png;base64,{content}"></figure>'

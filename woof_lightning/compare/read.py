@@ -1,4 +1,4 @@
-"""Runs as they lie on the disk, finished or not, this project's or any TensorBoard folder."""
+"""Reads runs from the disk, finished or not: those of this project, and any folder with TensorBoard events."""
 
 from __future__ import annotations
 
@@ -25,24 +25,24 @@ TOP1, TOP5 = "val/acc1", "val/acc5"
 FINISHED = "finished"
 # Settings that only a run of this project has.
 OWN_SETTINGS = frozenset({"model.arch", "data.variant"})
-# So many unknown tags fit into a note.
+# The most unknown tags to list in a note.
 MOST_TAGS = 10
 
 
 @dataclass
 class Run:
-    """What is known of a run.
+    """Everything that is known about a run.
 
     Args:
         path: Its folder.
-        name: What it is called beside the others.
-        series: Its metrics, by this project's names; accuracies as fractions.
-        config: Its settings with dotted keys; empty where another program wrote it.
-        result: Its result.json; empty where there is none.
-        sweep: The curve of its learning-rate sweep.
-        known_steps_per_epoch: Optimizer steps of an epoch, where the run's own count of epochs tells.
+        name: Its name in the comparison.
+        series: Its metrics, by this project's names; accuracies are fractions.
+        config: Its settings with dotted keys; empty if another program wrote it.
+        result: Its result.json; empty if there is none.
+        sweep: The curve of its learning-rate sweep, if there is one.
+        known_steps_per_epoch: Optimizer steps per epoch, if the run logs its epoch.
         state: finished, or how far it got.
-        notes: What a reader should know.
+        notes: Remarks, such as damaged files.
     """
 
     path: Path
@@ -57,9 +57,10 @@ class Run:
 
     @property
     def steps_per_epoch(self) -> float | None:
-        """Optimizer steps of an epoch; None where it cannot be told.
+        """Optimizer steps per epoch; None if unknown.
 
-        Where the run does not tell, its validation is taken to end an epoch, as in all programs whose tags are known.
+        If the run does not log its epoch, each validation counts as the end of an epoch, as in all programs whose tags
+        are known.
         """
         if self.known_steps_per_epoch is not None:
             return self.known_steps_per_epoch
@@ -67,26 +68,31 @@ class Run:
         if validated is None:
             return None
         if not validated.by_epoch:
-            # One at step 0 was made before the training.
+            # A validation at step 0 was made before the training.
             return next((float(step) for step in validated.step if step > 0), None)
         trained = self.series.get("train/loss")
         return None if trained is None else steps_until(trained, validated.elapsed_s[-1]) / validated.step[-1] or None
 
     def epochs(self, name: str) -> list[float] | None:
-        """The epochs done at each value of a metric; None where it cannot be told."""
+        """Returns the epochs done at each value of a metric; None if unknown."""
         series = self.series[name]
         steps = 1.0 if series.by_epoch else self.steps_per_epoch
         return None if steps is None else [step / steps for step in series.step]
 
     def steps(self, name: str) -> list[float] | None:
-        """The optimizer steps done at each value of a metric; None where it cannot be told."""
+        """Returns the optimizer steps done at each value of a metric; None if unknown."""
         series = self.series[name]
         steps = self.steps_per_epoch if series.by_epoch else 1.0
         return None if steps is None else [step * steps for step in series.step]
 
 
 def steps_until(trained: Series, elapsed_s: float) -> int:
-    """The steps that were done at a time: a run that goes on has trained on since its last validation."""
+    """Returns the steps that were done at a time.
+
+    Args:
+        trained: The reports of the training loss.
+        elapsed_s: The time since the start of the training.
+    """
     done = [step for step, at_s in zip(trained.step, trained.elapsed_s, strict=True) if at_s <= elapsed_s]
     return done[-1] if done else trained.step[-1]
 
@@ -95,7 +101,7 @@ def read_runs(folders: Sequence[Path]) -> tuple[list[Run], dict[Path, str]]:
     """Reads runs.
 
     Returns:
-        The runs, and what is wrong with each folder that holds nothing that can be compared.
+        The runs, and an error message for each folder that cannot be compared.
     """
     problems, runs = {}, []
     for folder, name in zip(folders, short_names(folders), strict=True):
@@ -109,8 +115,12 @@ def read_runs(folders: Sequence[Path]) -> tuple[list[Run], dict[Path, str]]:
 def read_run(folder: Path, name: str) -> Run:
     """Reads a run.
 
+    Args:
+        folder: Its folder.
+        name: Its name in the comparison.
+
     Raises:
-        UserError: When it holds nothing that can be compared, naming the tags that it does hold, or may not be read.
+        UserError: If it has no known metric (the message lists the tags that it has), or cannot be read.
     """
     try:
         return _read_run(Run(folder, name), RunFolder(folder))
@@ -121,7 +131,7 @@ def read_run(folder: Path, name: str) -> Run:
 def _read_run(run: Run, place: RunFolder) -> Run:
     run.config = _parsed(run, place.config, lambda text: flatten(yaml.safe_load(text)))
     run.result = _parsed(run, place.result, json.loads)
-    _leave_out_odd_results(run)
+    _drop_invalid_results(run)
     _add_sweep(run, place)
     if has_own_metrics(place):
         _add_own_metrics(run, place)
@@ -133,17 +143,17 @@ def _read_run(run: Run, place: RunFolder) -> Run:
     begun = run.config.keys() >= OWN_SETTINGS
     if not run.series and run.sweep is None and not begun:
         tags = ", ".join(map(printable, events.unknown)) or "none"
-        problem = f"{place.path} has no value whose meaning is known; the tags of its events: {tags}"
+        problem = f"{place.path} has no known metric; the tags of its events: {tags}"
         raise UserError("; ".join([problem, *run.notes]))
     run.state = _state(run, has_result=False) if begun else _state_of_another_program(run)
     return run
 
 
 def differences(runs: Iterable[Run]) -> dict[str, list[str]]:
-    """The settings in which runs differ: for each key the value of every run, empty where it is not known.
+    """Returns the settings in which runs differ: for each key the value of every run, empty if the run has none.
 
-    A key that only some runs have, such as Lightning's beside those of a loop, is no difference of its own; but a
-    setting is one that is a single value in one run and has parts in another.
+    A key that only some runs have, such as one that only Lightning knows, does not count as a difference. It does count
+    if another run has a mapping instead of a single value.
     """
     configs = [run.config for run in runs]
     keys = sorted({key for config in configs for key in config})
@@ -151,11 +161,12 @@ def differences(runs: Iterable[Run]) -> dict[str, list[str]]:
         key: [_shown(config[key]) if key in config else "" for config in configs]
         for key in keys
         if len({_shown(config[key]) for config in configs if key in config}) > 1
-        or any(key not in config and _has_otherwise(config, key) for config in configs)
+        or any(key not in config and _has_parent_or_child(config, key) for config in configs)
     }
 
 
-def _has_otherwise(config: dict[str, Any], key: str) -> bool:
+def _has_parent_or_child(config: dict[str, Any], key: str) -> bool:
+    """Returns whether a config has a key above or below this dotted key."""
     return any(key.startswith(f"{other}.") or other.startswith(f"{key}.") for other in config)
 
 
@@ -163,7 +174,7 @@ def _add_own_metrics(run: Run, place: RunFolder) -> None:
     rows, damage = read_rows(place.metrics)
     rising = rows_that_count(rows)
     if len(rising) < len(rows):
-        run.notes.append(f"{place.metrics.name} goes back to an earlier step: what came then is shown")
+        run.notes.append(f"{place.metrics.name} goes back to an earlier step: later rows replace earlier ones")
     for row in rising:
         for name, value in row.items():
             if name != "step":
@@ -179,7 +190,7 @@ def _add_own_metrics(run: Run, place: RunFolder) -> None:
 
 
 def rows_that_count(rows: Sequence[Row]) -> list[Row]:
-    """The rows without those that a later one replaces, because it is of the same step or an earlier one."""
+    """Returns the rows without those that are followed by a row of the same or an earlier step, which replaces them."""
     rising: list[Row] = []
     for row in rows:
         while rising and rising[-1]["step"] >= row["step"]:
@@ -197,11 +208,17 @@ def _add_events(run: Run, events: Events) -> None:
             first = series.step[0]
             run.series[name] = replace(series, step=[step - first + 1 for step in series.step], by_epoch=True)
     if run.series and TOP1 not in run.series and events.unknown:
-        run.notes.append(f"no top-1 is known; its other tags: {', '.join(map(printable, events.unknown[:MOST_TAGS]))}")
+        tags = ", ".join(map(printable, events.unknown[:MOST_TAGS]))
+        run.notes.append(f"it has no known top-1 accuracy; its unknown tags: {tags}")
 
 
 def counts_epochs(validated: Series, trained: Series) -> bool:
-    """Whether validations were written with the epoch as their step, from 0 or 1, although their tag does not tell."""
+    """Returns whether validations were written with the epoch as their step, although their tag does not say so.
+
+    Args:
+        validated: A metric of the validations.
+        trained: The reports of the training loss.
+    """
     if validated.by_epoch or trained.by_epoch or not trained.step or validated.step[0] > 2:
         return False
     steps = range(validated.step[0], validated.step[0] + len(validated.step))
@@ -209,7 +226,10 @@ def counts_epochs(validated: Series, trained: Series) -> bool:
 
 
 def _count_steps_of_an_epoch(run: Run) -> None:
-    """Learns it from where a run says its epoch and validates, be it within an epoch or not after each."""
+    """Sets known_steps_per_epoch from the validations at which the run logged its epoch.
+
+    This also works for runs that validate in the middle of an epoch, or not after every epoch.
+    """
     epoch = run.series.pop("epoch", Series())
     validated = run.series.get(TOP1) or run.series.get("val/loss", Series())
     epoch_of_step = dict(zip(epoch.step, epoch.value, strict=True))
@@ -218,7 +238,10 @@ def _count_steps_of_an_epoch(run: Run) -> None:
 
 
 def _times_of_events(run: Run, place: RunFolder) -> list[float]:
-    """The times of a run's validations, from its events: its metrics.csv has none, and result.json comes last."""
+    """Returns the times of a run's validations from its events.
+
+    metrics.csv has no times, and a run that has not ended has no result.json.
+    """
     if TOP1 not in run.series:
         return []
     events = read_events(event_files(place.path))
@@ -230,14 +253,16 @@ def _times_of_events(run: Run, place: RunFolder) -> list[float]:
 
 
 def _state(run: Run, *, has_result: bool = True) -> str:
-    """How far a run got; of a loop that leaves no result.json its epochs decide."""
-    wished, is_locked = run.config.get("trainer.max_epochs"), RunFolder(run.path).is_locked()
-    did_all = not has_result and not is_locked and _epochs_done(run) == wished
+    """Returns how far a run got. Without a result.json, its number of epochs decides whether it is finished."""
+    max_epochs, is_locked = run.config.get("trainer.max_epochs"), RunFolder(run.path).is_locked()
+    done = _epochs_done(run)
+    did_all = not has_result and not is_locked and done is not None and done == max_epochs
     if did_all or run.result.get("status") == FINISHED:
         return FINISHED
-    now = "going on" if is_locked else "unfinished"
-    of = f" of {wished}" if isinstance(wished, int) and wished > 0 else ""  # -1: until a time or step.
-    return f"{now}, {_epochs_done(run) or 0}{of} epochs"
+    now = "running" if is_locked else "unfinished"
+    # max_epochs is -1 if a time or a number of steps ends the run.
+    of = f" of {max_epochs}" if isinstance(max_epochs, int) and max_epochs > 0 else ""
+    return f"{now}, {done or 0}{of} epochs"
 
 
 def _state_of_another_program(run: Run) -> str:
@@ -249,12 +274,12 @@ def _state_of_another_program(run: Run) -> str:
 
 def _epochs_done(run: Run) -> int | None:
     epochs = run.epochs(TOP1) if TOP1 in run.series else None
-    # A little more than nothing is lost in a division.
+    # The division of steps by steps per epoch can give slightly less than a whole number.
     return int(epochs[-1] + 1e-6) if epochs else None
 
 
 def _parsed(run: Run, file: Path, parse: Callable[[str], Any]) -> dict[str, Any]:
-    """What a file of a run holds; nothing, and a note, where that is no mapping."""
+    """Returns the mapping in a file of a run; an empty one, and a note, if the file cannot be read as a mapping."""
     try:
         found = parse(file.read_text())
     except FileNotFoundError:
@@ -269,14 +294,14 @@ def _parsed(run: Run, file: Path, parse: Callable[[str], Any]) -> dict[str, Any]
     return {}
 
 
-def _leave_out_odd_results(run: Run) -> None:
-    """Drops what somebody else wrote into a result.json under a known name."""
+def _drop_invalid_results(run: Run) -> None:
+    """Removes the values of result.json that are not numbers: another program may have written the file."""
     for name in ("train_s", "images_per_s", "elapsed_s"):
         value = run.result.get(name)
         numbers = value if name == "elapsed_s" and isinstance(value, list) else [value]
         if value is not None and not all(map(_is_number, numbers)):
             del run.result[name]
-            run.notes.append(f"{RunFolder(run.path).result.name}: {name} is no number")
+            run.notes.append(f"{RunFolder(run.path).result.name}: {name} is not a number")
 
 
 def _is_number(value: Any) -> bool:
@@ -292,10 +317,10 @@ def _add_sweep(run: Run, place: RunFolder) -> None:
 
 
 def _shown(value: Any) -> str:
-    """A setting on one line."""
+    """Returns a setting on one line."""
     if isinstance(value, str):
         return printable(value)
     try:
         return json.dumps(value, default=str)
-    except (TypeError, ValueError):  # Keys that JSON has not.
+    except (TypeError, ValueError):  # It has keys that JSON does not support.
         return printable(str(value))

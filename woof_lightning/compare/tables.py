@@ -9,23 +9,23 @@ from itertools import zip_longest
 
 
 def markdown_table(header: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
-    """A Markdown table."""
+    """Returns a Markdown table. Pipes in the cells are escaped."""
     lines = [header, ["---"] * len(header), *rows]
     return "".join(f"| {' | '.join(cell.replace('|', chr(92) + '|') for cell in line)} |\n" for line in lines)
 
 
 def printable(text: str) -> str:
-    """A text on one line: what cannot be printed as its escape, so that two that differ still do."""
+    """Returns a text on one line. Characters that cannot be printed are escaped, so different texts stay different."""
     return "".join(c if c.isprintable() else c.encode("unicode_escape").decode() for c in text)
 
 
 def no_markdown(text: str) -> str:
-    """A text that Markdown shows as it is; a pipe is up to the table."""
+    """Returns a text with Markdown and HTML escaped, except pipes, which `markdown_table` escapes."""
     return re.sub(r"([\\<*`])", r"\\\1", text)
 
 
 def text_table(header: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
-    """A table in columns of equal width; a head of several words takes several lines where its column is narrower."""
+    """Returns a table for a terminal. A header of several words is wrapped if its column is narrower."""
     widths = [max(map(len, [*name.split(), *column])) for name, *column in zip(header, *rows, strict=True)]
     heads = [textwrap.wrap(name, width, break_on_hyphens=False) for name, width in zip(header, widths, strict=True)]
     lines = [*zip_longest(*heads, fillvalue=""), *rows]
@@ -35,7 +35,7 @@ def text_table(header: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
 
 
 def three_digits(value: float, *, signed: bool = False) -> str:
-    """A number with three significant digits, its thousands apart."""
+    """Returns a number with three significant digits and commas between the thousands."""
     rounded = float(f"{value:.3g}")
     sign = "+" if signed else ""
     return f"{rounded:{sign},.0f}" if abs(rounded) >= 1000 else f"{rounded:{sign}.3g}"

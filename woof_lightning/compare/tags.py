@@ -1,4 +1,4 @@
-"""What the TensorBoard tags of other programs mean, under this project's names."""
+"""The meaning of the TensorBoard tags of other programs."""
 
 from __future__ import annotations
 
@@ -8,13 +8,13 @@ from dataclasses import dataclass
 
 @dataclass(frozen=True)
 class Tag:
-    """What another program's tag means here.
+    """The meaning of another program's tag.
 
     Args:
-        name: This project's name.
-        factor: What its values are multiplied by; 0.01 where the tag's program writes percent.
-        by_epoch: Whether it is written with the epoch instead of the step.
-        first: What the program counts its first step or epoch as.
+        name: The name of the metric in this project.
+        factor: The factor to multiply its values by: 0.01 if the program writes percent.
+        by_epoch: Whether the program writes it with the epoch instead of the step.
+        first: The number that the program gives to its first step or epoch.
     """
 
     name: str
@@ -34,10 +34,10 @@ def _from_0(name: str) -> Tag:
     return Tag(name, first=0)
 
 
-# How people call accuracies in Lightning.
+# The usual names of accuracies in Lightning projects.
 ACCURACIES = {"acc1": "acc1", "acc": "acc1", "accuracy": "acc1", "acc5": "acc5"}
-# By program. The program of a folder is the one that knows most of its tags, of equals the first. Of two tags of one
-# meaning that of the steps is taken, of equals the first.
+# By program. A folder is read with the tags of the program that knows most of its tags; if several know equally many,
+# of the first. If two tags of a folder have the same meaning, tags by step win over tags by epoch, then the first wins.
 TAGS: dict[str, dict[str, Tag]] = {
     "pytorch-nn-tools": {
         "train.loss": Tag("train/loss"),
@@ -53,7 +53,7 @@ TAGS: dict[str, dict[str, Tag]] = {
         "lr_0": _of_epoch("lr"),
     },
     "fastai": {
-        "train_loss": Tag("train/loss"),  # Which fastai has smoothed.
+        "train_loss": Tag("train/loss"),  # fastai writes the smoothed loss.
         "valid_loss": Tag("val/loss"),
         "accuracy": Tag("val/acc1"),
         "top_k_accuracy": Tag("val/acc5"),
@@ -61,7 +61,7 @@ TAGS: dict[str, dict[str, Tag]] = {
         "mom_0": Tag("momentum"),
     },
     "ignite": {
-        # Of these two the batches', where "training/loss" is an epoch's.
+        # These two are the loss of a batch. "training/loss" can be the loss of an epoch.
         "training/batchloss": Tag("train/loss"),
         "training/batch_loss": Tag("train/loss"),
         "training/loss": Tag("train/loss"),
@@ -100,6 +100,6 @@ TAGS: dict[str, dict[str, Tag]] = {
 
 
 def tags_of_program(tags: Iterable[str]) -> dict[str, Tag]:
-    """The tags of the program that knows most of these."""
+    """Returns the tags of the program that knows most of the given tags."""
     found = set(tags)
     return max(TAGS.values(), key=lambda known: len(found & known.keys()))

@@ -1,1 +1,1 @@
-"""What the difference between the loops costs, and the proof that nothing else differs."""
+"""Measures what each way to train costs: time, memory, start-up, indirection and code."""

@@ -19,20 +19,19 @@ from woof_lightning.runs.folder import writing_durably
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
 
-# The two sides of the waterfall, and of fixed cost: without and with what a user has on.
+# In the waterfall: Lightning and the loop by hand. In the fixed cost: without and with what users switch on.
 TWO = (COLOURS[0], COLOURS[1])
 ONE_PERCENT = 0.01
 
 
 def draw_figures(found: dict[str, Any], out: Path) -> list[Path]:
-    """Draws what the summary has rows for, as PNG; each file carries the summary's fingerprint.
+    """Draws the figures that the summary has rows for and returns their files.
+
+    Each PNG file contains the fingerprint of the summary as its description.
 
     Args:
         found: A summary.
-        out: The folder.
-
-    Returns:
-        The files.
+        out: The folder for the files.
     """
     estimates = {(e["way"], e["condition"]): e for e in found["estimates"] if e["measure"] == STEP}
     figures: dict[str, tuple[Callable[[Axes, dict[tuple[str, str], Any]], None], tuple[str, str]]] = {
@@ -54,12 +53,12 @@ def draw_figures(found: dict[str, Any], out: Path) -> list[Path]:
 
 
 def fingerprint(found: dict[str, Any]) -> str:
-    """A hash of a summary's estimates."""
+    """Returns a hash of the estimates of a summary."""
     return hashlib.sha256(json.dumps(found["estimates"], sort_keys=True).encode()).hexdigest()
 
 
 def draw_fixed(axes: Axes, estimates: dict[tuple[str, str], Any]) -> None:
-    """What each loop adds to the bare loop's step."""
+    """Draws what each way adds to a step of the bare loop."""
     rows = [key for key in estimates if key[1] in (OFF, ON) and key != (REFERENCE, OFF)]
     rows.sort(key=lambda key: estimates[key]["over"]["median"])
     for place, (way, condition) in enumerate(rows):
@@ -87,7 +86,7 @@ def draw_fixed(axes: Axes, estimates: dict[tuple[str, str], Any]) -> None:
 
 
 def draw_waterfall(axes: Axes, estimates: dict[tuple[str, str], Any]) -> None:
-    """What each feature adds, in the Trainer and by hand."""
+    """Draws what each feature adds, in Lightning's Trainer and in a loop by hand."""
     for side, colour, label in zip(SIDES, TWO, ("Lightning's Trainer", "a loop by hand"), strict=True):
         offset = 0.2 if side == SIDES[1] else -0.2
         before = 0.0
@@ -114,7 +113,7 @@ def draw_waterfall(axes: Axes, estimates: dict[tuple[str, str], Any]) -> None:
 
 
 def draw_share(axes: Axes, estimates: dict[tuple[str, str], Any]) -> None:
-    """Cost as a share of the step, over the step's own time."""
+    """Draws the fixed cost as a share of the step, over the time of the step itself."""
     steps_ms = [10 ** (power / 10) for power in range(-5, 36)]
     ways = [(way, ON) for way in ("fabric", "hand_rolled", WOOF_FIT, "fastai", *LIGHTNING_NAMES)]
     for (way, condition), colour in zip([key for key in ways if key in estimates], COLOURS, strict=False):

@@ -1,4 +1,4 @@
-"""A virtual environment for each framework, so that nothing but what it needs is there when it starts."""
+"""Makes a virtual environment for each framework, so that each starts with nothing but what it needs."""
 
 from __future__ import annotations
 
@@ -13,9 +13,9 @@ from pathlib import Path
 from woof_lightning.cost.ways import MEASURED
 from woof_lightning.errors import UserError
 
-# What every way needs: torch, and what the recipe and a run's files are made with.
+# What every way needs: torch, and the libraries of the recipe and of a run's files.
 BASE = ("torch", "torchvision", "tensorboard", "numpy", "pillow", "pyyaml", "tqdm")
-# A new environment holds these, whatever is installed into it.
+# Every new environment contains these.
 TOOLS = {"pip", "setuptools", "wheel"}
 
 
@@ -25,8 +25,8 @@ class Environment:
 
     Args:
         python: Its interpreter.
-        packages: Distributions in it beyond those of the base.
-        installed_mb: The size of their files.
+        packages: Number of distributions that it has in addition to those of the base.
+        installed_mb: Size of their files, in MB.
     """
 
     python: Path
@@ -34,41 +34,53 @@ class Environment:
     installed_mb: float
 
     def values(self) -> dict[str, float]:
-        """What was installed, by measure."""
+        """Returns what was installed, by measure."""
         return {"packages": float(self.packages), "installed_mb": self.installed_mb}
 
 
-def make_environments(folder: Path, ways: Iterable[str], told: Callable[[str], None]) -> dict[str, Environment]:
-    """An environment for each way, with the versions that this process has; ways of one framework share theirs.
+def make_environments(folder: Path, ways: Iterable[str], report: Callable[[str], None]) -> dict[str, Environment]:
+    """Returns an environment for each way. Ways with the same framework share one.
+
+    The packages have the versions of this process's environment.
 
     Args:
-        folder: Where they are made; what is there with the same versions is used again.
-        ways: Their names.
-        told: Is told of each installation.
+        folder: The folder of the environments. Those that exist with the same versions are used again.
+        ways: The names of the ways.
+        report: Called with a line of text before each installation.
+
+    Raises:
+        UserError: If pip cannot install the packages.
     """
     folder.mkdir(parents=True, exist_ok=True)
     pins = folder / "constraints.txt"
     pins.write_text("".join(f"{name}=={version}\n" for name, version in sorted(installed_versions().items())))
-    base = installed(folder / "base", BASE, pins, None, told)
+    base = installed(folder / "base", BASE, pins, None, report)
     made: dict[tuple[str, ...], Environment] = {(): Environment(python_of(base), 0, 0.0)}
     for way in ways:
         needed = MEASURED[way].way.distributions
         if needed not in made:
-            place = installed(folder / "-".join(needed), needed, pins, base, told)
+            place = installed(folder / "-".join(needed), needed, pins, base, report)
             made[needed] = Environment(python_of(place), *size_of(site_packages(place)))
     return {way: made[MEASURED[way].way.distributions] for way in ways}
 
 
-def installed(place: Path, needed: Iterable[str], pins: Path, base: Path | None, told: Callable[[str], None]) -> Path:
-    """A virtual environment with some distributions; those of the base environment are seen in it too.
+def installed(place: Path, needed: Iterable[str], pins: Path, base: Path | None, report: Callable[[str], None]) -> Path:
+    """Makes a virtual environment, unless it exists already, and returns its folder.
+
+    Args:
+        place: The folder of the environment.
+        needed: The distributions to install.
+        pins: A file of constraints for pip.
+        base: Another environment whose packages are visible in this one.
+        report: Called with a line of text before the installation.
 
     Raises:
-        UserError: When pip cannot install them.
+        UserError: If pip cannot install the distributions.
     """
     ready, holds = place / ".ready", f"{' '.join(needed)}\n{pins.read_text()}"
     if ready.exists() and ready.read_text() == holds:
         return place
-    told(f"installing {', '.join(needed)} into {place}")
+    report(f"installing {', '.join(needed)} into {place}")
     venv.create(place, with_pip=True, clear=True)
     if base is not None:
         (site_packages(place) / "base.pth").write_text(f"{site_packages(base)}\n")
@@ -84,24 +96,24 @@ def installed(place: Path, needed: Iterable[str], pins: Path, base: Path | None,
 
 
 def installed_versions() -> dict[str, str]:
-    """The versions of everything in this process's environment, this project aside."""
+    """Returns the version of every distribution in this process's environment, except this project and TOOLS."""
     found = {dist.metadata["Name"]: dist.version for dist in metadata.distributions()}
     return {name: version for name, version in found.items() if name not in (*TOOLS, "woof-lightning")}
 
 
 def size_of(place: Path) -> tuple[int, float]:
-    """How many distributions a folder of packages holds, tools aside, and their size in MB."""
+    """Returns the number of distributions in a folder of packages, without TOOLS, and their size in MB."""
     dists = [d for d in metadata.distributions(path=[str(place)]) if d.metadata["Name"] not in TOOLS]
     files = {Path(str(file.locate())) for dist in dists for file in dist.files or ()}
     return len(dists), sum(file.stat().st_size for file in files if file.is_file()) / 1e6
 
 
 def python_of(place: Path) -> Path:
-    """An environment's interpreter."""
+    """Returns the interpreter of an environment."""
     return place / ("Scripts" if sys.platform == "win32" else "bin") / "python"
 
 
 def site_packages(place: Path) -> Path:
-    """An environment's folder of packages, as its own interpreter says."""
+    """Returns the folder of packages of an environment, which its own interpreter knows."""
     asked = [str(python_of(place)), "-c", "import sysconfig; print(sysconfig.get_path('purelib'))"]
     return Path(subprocess.run(asked, capture_output=True, text=True, check=True).stdout.strip())

@@ -1,4 +1,4 @@
-"""A waterfall: the usual features one after the other, in Lightning's Trainer and in a loop by hand."""
+"""The waterfall: common features added one by one, in Lightning's Trainer and in a loop by hand."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ from woof_lightning.loops.ways import REFERENCE, WAYS
 from woof_lightning.recipe.optim import learning_rates
 from woof_lightning.runs.folder import RunFolder
 
-# Each adds to those before it. The first is the loop alone.
+# Each is added to those before it. The first is the loop alone.
 FEATURES = {
     "alone": "nothing but forward and backward pass and the optimizer's step",
     "scheduler": "one-cycle, stepped per batch",
@@ -33,13 +33,13 @@ SIDES = ("lightning", "hand")
 
 
 def features_up_to(name: str) -> frozenset[str]:
-    """A feature and all before it."""
+    """Returns a feature and all features before it."""
     names = list(FEATURES)
     return frozenset(names[: names.index(name) + 1])
 
 
 def with_lightning(last: str, experiment: ReadyExperiment, folder: RunFolder) -> None:
-    """Trains with Lightning's Trainer and its features up to one."""
+    """Trains with Lightning's Trainer and the features up to `last`."""
     from lightning.pytorch import Trainer
     from lightning.pytorch.callbacks import Callback, LearningRateMonitor
 
@@ -61,7 +61,7 @@ def with_lightning(last: str, experiment: ReadyExperiment, folder: RunFolder) ->
 
 
 def featured_module(on: frozenset[str], experiment: ReadyExperiment) -> Any:
-    """A LightningModule with some of the features."""
+    """Returns a LightningModule that has the given features."""
     from lightning.pytorch import LightningModule
 
     class Featured(LightningModule):
@@ -91,7 +91,7 @@ def featured_module(on: frozenset[str], experiment: ReadyExperiment) -> Any:
 
 
 def by_hand(last: str, experiment: ReadyExperiment, folder: RunFolder) -> None:
-    """Trains with a loop by hand and the same features up to one."""
+    """Trains with a loop by hand and the features up to `last`."""
     on = features_up_to(last)
     device = experiment.device
     net, optimizer, schedule = experiment.build()
@@ -130,7 +130,7 @@ def by_hand(last: str, experiment: ReadyExperiment, folder: RunFolder) -> None:
 
 
 def accuracies() -> dict[str, Any]:
-    """Top-1 and top-5 as torchmetrics has them."""
+    """Returns top-1 and top-5 accuracy of torchmetrics."""
     from torchmetrics.classification import MulticlassAccuracy
 
     from woof_lightning.cost.ready import CLASSES
@@ -145,10 +145,10 @@ FEATURE_WAYS: dict[str, MeasuredWay] = {
 
 
 def way_named(name: str) -> MeasuredWay:
-    """An way of the comparison or of the waterfall.
+    """Returns a way of the comparison or of the waterfall by its name.
 
     Raises:
-        UserError: When there is none of that name.
+        UserError: If there is no way of that name.
     """
     known = MEASURED | FEATURE_WAYS
     if name not in known:

@@ -1,4 +1,4 @@
-"""How much Python lies between a person's training step and PyTorch: calls, files, frames."""
+"""Counts the Python code between a user's training step and PyTorch: calls, files, frames."""
 
 from __future__ import annotations
 
@@ -20,10 +20,10 @@ from woof_lightning.runs.folder import RunFolder
 
 TORCH = str(Path(torch.__file__).parent)
 OWN = str(PACKAGE)
-# The measuring itself.
-HARNESS = tuple(str(PACKAGE / "cost" / name) for name in ("clock.py", "indirection.py", "worker.py"))
-# Where a person's script would call `train` or `trainer.fit`.
-SCRIPTS = tuple(str(PACKAGE / "cost" / name) for name in ("ways.py", "features.py"))
+# The files of the measurement itself, which do not count.
+HARNESS = tuple(str(PACKAGE / name) for name in ("measure/clock.py", "cost/indirection.py", "cost/worker.py"))
+# These files call `train` or `trainer.fit`, as a user's script would.
+SCRIPTS = tuple(str(PACKAGE / name) for name in ("cost/ways.py", "cost/features.py"))
 
 
 class ProbeError(Exception):
@@ -31,15 +31,21 @@ class ProbeError(Exception):
 
 
 def indirection(job: Job, way: MeasuredWay, experiment: ReadyExperiment, run: RunFolder) -> dict[str, float]:
-    """What a training step passes through.
+    """Returns the Python code that a training step goes through.
+
+    Args:
+        job: The job: after how many steps to count, and how many.
+        way: The way to train.
+        experiment: What to train.
+        run: The run's folder. A second training makes a folder next to it.
 
     Returns:
-        calls: Python calls per step outside torch and outside this project's own files.
-        framework_files: Distinct files that these calls enter, the standard library's aside.
-        frames_to_step: Frames between the script's call and the net's that are not the user's.
-        frames_to_optimizer: The same down to the optimizer's step.
+        calls: Python calls per step outside torch and outside this project.
+        framework_files: Distinct files that these calls enter, without the standard library's.
+        frames_to_step: Frames between the script and the net's forward pass that are not in the user's files.
+        frames_to_optimizer: Frames between the script and the optimizer's step that are not in the user's files.
         traceback_frames: Frames in the traceback of an error in the user's step.
-        traceback_user_frames: Those of them in the user's files.
+        traceback_user_frames: Those of them that are in the user's files.
     """
     counter, stacks = CallCounter(), list[list[str]]()
 
@@ -58,7 +64,7 @@ def indirection(job: Job, way: MeasuredWay, experiment: ReadyExperiment, run: Ru
     handle.remove()
     to_step, to_optimizer = (below_the_script(stack) for stack in stacks)
     to_step = down_to_the_net(to_step)
-    # A folder of its own: some loops would find the first training finished, and resume it.
+    # Another folder: in the first one, some loops would find a finished training and resume it.
     again = RunFolder(run.path.with_name("traceback"))
     again.create()
     trace = down_to_the_net(below_the_script(traceback_files(way, experiment, again)))
@@ -83,7 +89,7 @@ class CallCounter:
         sys.setprofile(self._profile)
 
     def stop(self) -> None:
-        """Counts no more."""
+        """Stops counting."""
         sys.setprofile(None)
 
     def _profile(self, frame: FrameType, event: str, _: Any) -> None:
@@ -94,7 +100,7 @@ class CallCounter:
 
 
 def traceback_files(way: MeasuredWay, experiment: ReadyExperiment, run: RunFolder) -> list[str]:
-    """The files of the frames of an error that is raised in the user's step, outermost first."""
+    """Raises an error in the user's step and returns the files of its traceback, outermost first."""
 
     def fail(*_: Any) -> None:
         raise ProbeError
@@ -114,7 +120,7 @@ def traceback_files(way: MeasuredWay, experiment: ReadyExperiment, run: RunFolde
 
 
 def files_of(frame: FrameType | None) -> list[str]:
-    """The files of a stack, outermost first."""
+    """Returns the files of a stack, outermost first."""
     files = []
     while frame is not None:
         files.append(frame.f_code.co_filename)
@@ -123,13 +129,13 @@ def files_of(frame: FrameType | None) -> list[str]:
 
 
 def below_the_script(files: list[str]) -> list[str]:
-    """The part of a stack from the call of `train` or `trainer.fit` on."""
+    """Returns the part of a stack from the call of `train` or `trainer.fit` on."""
     start = max(place for place, file in enumerate(files) if file in SCRIPTS)
     return files[start:]
 
 
 def down_to_the_net(files: list[str]) -> list[str]:
-    """The part of a stack above the net's own call: without torch's frames, and the harness's, at its end."""
+    """Returns a stack without the frames of torch and of the measurement at its end."""
     end = len(files)
     while end and (files[end - 1].startswith(TORCH) or files[end - 1] in HARNESS):
         end -= 1
@@ -137,7 +143,7 @@ def down_to_the_net(files: list[str]) -> list[str]:
 
 
 def before_torch_optim(files: Iterable[str]) -> list[str]:
-    """The frames above the optimizer's own step."""
+    """Returns the part of a stack above the optimizer's step."""
     above = []
     for file in files:
         if file.startswith(f"{TORCH}/optim/"):
@@ -147,5 +153,5 @@ def before_torch_optim(files: Iterable[str]) -> list[str]:
 
 
 def is_own(file: str) -> bool:
-    """Whether a file is this project's, the harness aside."""
+    """Returns whether a file belongs to this project but not to the measurement."""
     return file.startswith(OWN) and file not in HARNESS

@@ -1,4 +1,4 @@
-"""What a worker process is asked to measure."""
+"""The job of a worker process."""
 
 from __future__ import annotations
 
@@ -10,24 +10,24 @@ class Job:
     """What a worker measures.
 
     Args:
-        way: A name of `ways.MEASURED`, or of `features.FEATURE_WAYS`.
-        measure: step (slices of training steps), start (until the first step's end) or indirection.
+        way: A name in `ways.MEASURED` or `features.FEATURE_WAYS`.
+        measure: step (time of training steps), start (time to the end of the first step) or indirection.
         arch: tiny, or a torchvision classifier.
-        image_size: px.
-        batch_size: Images.
-        warmup: Steps before the first slice.
-        steps: Timed steps of a slice.
-        slices: Slices.
-        lead: Steps of each slice that are not timed, since another process had the caches before.
-        log_every_n_steps: Steps between reports.
+        image_size: Side of the images, in px.
+        batch_size: Images per batch.
+        warmup: Number of steps before the first slice.
+        steps: Number of timed steps per slice.
+        slices: Number of slices.
+        lead: Number of steps at the start of each slice that are not timed, since another process used the caches.
+        log_every_n_steps: Number of steps between reports.
         precision: 32-true or bf16-mixed.
         accelerator: cpu or cuda.
-        sync: Whether to wait for the device at each step, as a loop does that prints each loss.
-        entry: The modules whose import is timed by start.
-        threads: Threads of torch.
-        cores: The cores to run on; empty leaves that to the system.
+        sync: Whether to wait for the device at each step, as a loop that prints each loss does.
+        entry: The modules to import and time, for start.
+        threads: Number of threads of torch.
+        cores: The cores to run on; with none, the system decides.
         started_s: time.perf_counter() of the parent, just before it started the worker.
-        turns: File descriptors on which to say that a slice is done, and to hear that the next one may begin.
+        turns: File descriptors for waiting between slices, see `turn_of`; None runs without waiting.
     """
 
     way: str

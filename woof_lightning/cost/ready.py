@@ -1,4 +1,4 @@
-"""Work with nothing to load: batches that lie in memory, and a net so small that only the loop around it is left."""
+"""Experiments without loading: batches in memory, and a net so small that only the cost of the loop remains."""
 
 from __future__ import annotations
 
@@ -21,20 +21,20 @@ from woof_lightning.recipe.model import build_net
 CLASSES = 10
 TINY = "tiny"
 VAL_BATCHES = 1
-# Different batches, in turn: one alone would stay in the processor's cache.
+# Several batches in turn, because a single one would stay in the processor's cache.
 BATCHES_IN_MEMORY = 4
 
 
 @dataclass(frozen=True)
 class Work:
-    """What a loop is given to do.
+    """The size and settings of the training that a loop does.
 
     Args:
         arch: tiny, or a torchvision classifier.
-        image_size: px.
-        batch_size: Images.
-        steps: Training steps; one epoch holds them all.
-        log_every_n_steps: Steps between reports.
+        image_size: Side of the images, in px.
+        batch_size: Images per batch.
+        steps: Number of training steps, all in one epoch.
+        log_every_n_steps: Number of steps between reports.
         precision: 32-true or bf16-mixed.
         accelerator: cpu or cuda.
     """
@@ -48,12 +48,12 @@ class Work:
     accelerator: str = "cpu"
 
     def experiment(self) -> ReadyExperiment:
-        """The work as an experiment for `woof_lightning.loops`."""
+        """Returns the work as an experiment for any loop."""
         channels_last = self.arch != TINY
         samples = tuple(Sample(f"{number}.jpg", number % CLASSES, 1) for number in range(self.steps * self.batch_size))
         classes = tuple(f"class {number}" for number in range(CLASSES))
         return ReadyExperiment(
-            # The name of its net is not used: `net` builds another.
+            # Its arch is not used: ReadyExperiment.net builds the net.
             model=ModelConfig(num_classes=CLASSES, lr=0.02, channels_last=channels_last),
             data=DataConfig(
                 batch_size=self.batch_size, eval_batch_size=self.batch_size, image_size=self.image_size, num_workers=0
@@ -73,7 +73,7 @@ class Work:
 
 @dataclass(frozen=True)
 class ReadyExperiment(Experiment):
-    """An experiment whose batches lie in memory.
+    """An experiment whose batches are in memory.
 
     Args:
         arch: tiny, or a torchvision classifier.
@@ -82,29 +82,33 @@ class ReadyExperiment(Experiment):
     arch: str = TINY
 
     def net(self) -> nn.Module:
-        """The net of a Work."""
+        """Returns a TinyNet or a torchvision classifier."""
         if self.arch == TINY:
             with own_randomness("weights", 0):
                 return TinyNet()
         return build_net(self.arch, CLASSES, channels_last=self.model.channels_last)
 
     def loaders(self) -> tuple[DataLoader[Batch], DataLoader[Batch]]:
-        """Training and validation batches."""
+        """Returns loaders of training and validation batches."""
         return self.loader(self.train_batches), self.loader(self.val_batches)
 
     def loader(self, batches: int) -> DataLoader[Batch]:
-        """So many batches of (images [B, 3, S, S], uint8; labels [B], int64)."""
+        """Returns a loader of (images [B, 3, S, S], uint8; labels [B], int64).
+
+        Args:
+            batches: Number of batches.
+        """
         dataset = ReadyBatches(batches, self.data.batch_size, self.data.image_size)
         return DataLoader(dataset, batch_size=None, sampler=EpochSampler(batches, seed=0, shuffle=False))
 
 
 class ReadyBatches(Dataset[Any]):
-    """A few batches of noise, over and over.
+    """A few batches of noise, which are repeated.
 
     Args:
-        count: Batches of an epoch.
-        batch_size: Images in each.
-        image_size: px.
+        count: Number of batches per epoch.
+        batch_size: Images per batch.
+        image_size: Side of the images, in px.
     """
 
     def __init__(self, count: int, batch_size: int, image_size: int) -> None:
@@ -122,7 +126,7 @@ class ReadyBatches(Dataset[Any]):
         return self.count
 
     def __getitem__(self, key: Key | int) -> Batch:
-        # Accelerate puts a sampler of its own in the place of one whose loader has no batch size.
+        # If a loader has no batch size, Accelerate replaces its sampler by one that yields integers.
         place = key if isinstance(key, int) else key[1]
         return self.batches[place % BATCHES_IN_MEMORY]
 

@@ -1,4 +1,4 @@
-"""Measured values, and the file that keeps them: rows.csv."""
+"""Measured values and their file, rows.csv."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import astuple, dataclass
 from pathlib import Path
 
-# The way under which a block's own values stand.
+# The name in place of a way's for values of a whole block.
 ALL = "all"
 # The unit of each measure.
 UNITS = {
@@ -35,7 +35,16 @@ UNITS = {
 
 @dataclass(frozen=True)
 class Row:
-    """One measured value."""
+    """A measured value.
+
+    Args:
+        way: The way's name, or ALL.
+        measure: A key of UNITS.
+        condition: The condition, or for ALL the group.
+        repeat: The number of the repeat, counted from 0.
+        value: The value.
+        unit: Its unit.
+    """
 
     way: str
     measure: str
@@ -49,7 +58,7 @@ HEADER = tuple(Row.__dataclass_fields__)
 
 
 class RowsFile:
-    """The rows of rows.csv; a block of them is written at once.
+    """Reads and appends the rows of rows.csv.
 
     Args:
         path: The file.
@@ -59,7 +68,7 @@ class RowsFile:
         self.path = path
 
     def read(self) -> list[Row]:
-        """The rows so far."""
+        """Returns the rows; none if there is no file."""
         if not self.path.exists():
             return []
         with self.path.open(newline="") as file:
@@ -69,7 +78,7 @@ class RowsFile:
             ]
 
     def append(self, rows: Sequence[Row]) -> None:
-        """Adds rows."""
+        """Appends rows."""
         new = not self.path.exists()
         with self.path.open("a", newline="") as file:
             writer = csv.writer(file, lineterminator="\n")
@@ -78,5 +87,5 @@ class RowsFile:
 
 
 def rows_of(way: str, condition: str, repeat: int, values: Mapping[str, float]) -> list[Row]:
-    """Values as rows."""
+    """Returns values, given by measure, as rows."""
     return [Row(way, name, condition, repeat, value, UNITS[name]) for name, value in values.items()]

@@ -1,4 +1,4 @@
-"""What the rows of `woof cost` say: medians with intervals, differences, bounds; becomes summary.json."""
+"""Derives summary.json from the rows of `woof cost`: medians with intervals, differences, bounds."""
 
 from __future__ import annotations
 
@@ -15,35 +15,35 @@ from woof_lightning.loops.ways import REFERENCE, WOOF_FIT
 from woof_lightning.measure.busy import MOST_DISTURBED_SHARE, MOST_OTHERS_SHARE
 from woof_lightning.measure.statistics import NOT_TOLD_APART, Estimate, bootstrapped, median_of
 
-# Written down before the first published run.
+# Fixed before the first published run.
 MOST_OVER_BAREBONES = 1.4
 MOST_OVER_LIGHTNING = 1 / 5
 MOST_AT_REAL_WORK = 0.01
 FEWEST_REPEATS = 10
-# Of five repeats or fewer the interval is their range, and a pair of equal loops differs in all of three too often.
+# With five repeats or fewer the interval is their range. Equal loops then often differ the same way in every repeat.
 FEWEST_TO_TELL = 6
 STEP = "step_us"
-# The documented way, and what it was called in rows that were measured before it became a loop of its own.
+# The way `lightning`, and its name in rows that were measured before loops/lightning.py existed.
 LIGHTNING_NAMES = ("lightning", "lightning_usual")
-# What a full run measures, by the conditions that show it.
+# What a full run measures, with the conditions that its rows have.
 NEEDED = {
     "fixed cost": (OFF, ON),
     "real work": tuple(REAL_CONDITIONS),
     "the waterfall": (WATERFALL,),
     "start-up": (START,),
 }
-# Measures whose differences are also told as a share of the reference.
+# Measures whose differences are also given as a share of the reference.
 SHARED = (STEP, "peak_rss_mb", "peak_gpu_mb")
 
 
 @dataclass(frozen=True)
 class Bound:
-    """A promise, and what was measured.
+    """A promise and the measured value.
 
     Args:
-        promise: What was to be reached.
-        value: The estimate.
-        limit: Its limit.
+        promise: What was promised.
+        value: The measured value.
+        limit: The upper limit that was promised for it.
     """
 
     promise: str
@@ -52,17 +52,17 @@ class Bound:
 
     @property
     def verdict(self) -> str:
-        """Whether the interval lies below the limit, above it, or on both sides."""
+        """Whether the interval is below the limit (met), above it (missed) or on both sides of it (open)."""
         if self.value.high <= self.limit:
             return "met"
         return "missed" if self.value.low > self.limit else "open"
 
 
 class Rows:
-    """Measured values, found by way, condition and measure.
+    """Measured values by way, condition and measure.
 
     Args:
-        rows: All of them.
+        rows: The rows.
     """
 
     def __init__(self, rows: Sequence[Row]) -> None:
@@ -75,27 +75,27 @@ class Rows:
         return key in self.values
 
     def others_shares(self) -> list[float]:
-        """What others used while something was timed; counts are not disturbed by others."""
+        """Returns all values of others_share, without those of counts, which others do not disturb."""
         keys = (key for key in self.values if key[1] != IN_A_STEP and key[2] == "others_share")
         return [share for key in keys for share in self.values[key].values()]
 
     def paired(self, *keys: tuple[str, str, str]) -> list[list[float]]:
-        """The values of several keys in those repeats that all of them have."""
+        """Returns the values of several keys, in the repeats that all of them have."""
         shared = sorted(set.intersection(*(set(self.values[key]) for key in keys)))
         return [[self.values[key][repeat] for repeat in shared] for key in keys]
 
 
 def summary(rows: Sequence[Row], conditions: dict[str, Any]) -> dict[str, Any]:
-    """Everything that is derived from the rows.
+    """Returns everything that is derived from the rows.
 
     Args:
         rows: The rows.
         conditions: Where and how they were measured.
 
     Returns:
-        conditions; refusals (why the figures may not be published; empty when they may); notes; disturbed_share;
-        estimates (one for each way, condition and measure); bounds; one_percent (the step time above which an
-        way costs less than 1 %).
+        conditions; refusals (the reasons not to publish the figures; empty if there are none); notes; disturbed_share
+        (the share of the measurements that others disturbed); estimates (one per way, condition and measure); bounds;
+        one_percent (the step time above which a way costs less than 1 %).
     """
     found = Rows(rows)
     shares = found.others_shares()
@@ -113,12 +113,12 @@ def summary(rows: Sequence[Row], conditions: dict[str, Any]) -> dict[str, Any]:
 
 
 def refusals(found: Rows, disturbed: float | None) -> list[str]:
-    """Why the figures may not be published."""
-    told = []
+    """Returns the reasons not to publish the figures."""
+    reasons = []
     if disturbed is None:
-        told.append("whether the machine was free is not known: this system has no /proc/stat")
+        reasons.append("whether the machine was free is not known: this system has no /proc/stat")
     elif disturbed > MOST_DISTURBED_SHARE:
-        told.append(
+        reasons.append(
             f"the machine was busy: in {disturbed:.0%} of the measurements others used more than "
             f"{MOST_OTHERS_SHARE:.0%} of a core (others_share, from /proc/stat); at most {MOST_DISTURBED_SHARE:.0%} may"
         )
@@ -127,30 +127,30 @@ def refusals(found: Rows, disturbed: float | None) -> list[str]:
             continue
         again = over(found, (AGAIN, condition, STEP), (REFERENCE, condition, STEP))
         if again.repeats >= FEWEST_TO_TELL and again.verdict != NOT_TOLD_APART:
-            told.append(
+            reasons.append(
                 f"the same loop measured twice ({condition}) came out as {again.verdict} "
                 f"({again.median:.3g} us, {again.low:.3g} to {again.high:.3g})"
             )
-    return told
+    return reasons
 
 
 def notes(found: Rows) -> list[str]:
-    """What a reader of the figures should know."""
+    """Returns what a reader of the figures should know."""
     repeats = [len(values) for (_, _, measure), values in found.values.items() if measure == STEP]
-    told = []
+    lines = []
     if repeats and min(repeats) < FEWEST_REPEATS:
-        told.append(f"{min(repeats)} repeats: at least {FEWEST_REPEATS} are published")
+        lines.append(f"{min(repeats)} repeats: at least {FEWEST_REPEATS} are published")
     if repeats and min(repeats) < FEWEST_TO_TELL:
-        told.append(f"with fewer than {FEWEST_TO_TELL} repeats an interval is their range")
+        lines.append(f"with fewer than {FEWEST_TO_TELL} repeats an interval is their range")
     measured = {condition for _, condition, _ in found.values}
-    told += [f"{what} was not measured" for what, names in NEEDED.items() if not measured & set(names)]
+    lines += [f"{what} was not measured" for what, names in NEEDED.items() if not measured & set(names)]
     if not any(measure == "peak_gpu_mb" for _, _, measure in found.values):
-        told.append("nothing was measured on a GPU")
-    return told
+        lines.append("nothing was measured on a GPU")
+    return lines
 
 
 def estimate_of(found: Rows, key: tuple[str, str, str]) -> dict[str, Any]:
-    """The median of a measure, and its difference from the reference where there is one."""
+    """Returns the median of a measure, and its difference from the reference if there is one."""
     way, condition, measure = key
     values = list(found.values[key].values())
     reference = reference_of(found, key)
@@ -165,9 +165,9 @@ def estimate_of(found: Rows, key: tuple[str, str, str]) -> dict[str, Any]:
 
 
 def reference_of(found: Rows, key: tuple[str, str, str]) -> tuple[str, str, str] | None:
-    """What a value is compared with: `bare`, always without logs; in the waterfall the feature before."""
+    """Returns the key of the reference: `bare` without logs, or in the waterfall the feature before; None if none."""
     way, condition, measure = key
-    if way == ALL:  # What is known of a block as a whole is compared with nothing.
+    if way == ALL:  # Values of a whole block are not compared.
         return None
     if condition == WATERFALL:
         side, _, feature = way.partition(":")
@@ -179,32 +179,32 @@ def reference_of(found: Rows, key: tuple[str, str, str]) -> tuple[str, str, str]
 
 
 def compared(found: Rows, key: tuple[str, str, str], reference: tuple[str, str, str]) -> dict[str, Any]:
-    """The difference from a reference, absolute and as a share of it."""
+    """Returns the difference from a reference, absolute and for some measures as a share of it."""
     difference = over(found, key, reference)
-    told = {"way": reference[0], "condition": reference[1], **asdict(difference), "verdict": difference.verdict}
-    # Counts may be 0, of which nothing is a share.
-    return told | ({"share": asdict(share_over(found, key, reference))} if key[2] in SHARED else {})
+    absolute = {"way": reference[0], "condition": reference[1], **asdict(difference), "verdict": difference.verdict}
+    # Not of counts: they may be 0.
+    return absolute | ({"share": asdict(share_over(found, key, reference))} if key[2] in SHARED else {})
 
 
 def over(found: Rows, key: tuple[str, str, str], reference: tuple[str, str, str]) -> Estimate:
-    """The median of the differences, repeat by repeat."""
+    """Returns the median of the differences within each repeat."""
     ours, theirs = found.paired(key, reference)
     return median_of([one - other for one, other in zip(ours, theirs, strict=True)])
 
 
 def share_over(found: Rows, key: tuple[str, str, str], reference: tuple[str, str, str]) -> Estimate:
-    """The median of the differences as shares of the reference, repeat by repeat."""
+    """Returns the median of the differences within each repeat, as shares of the reference."""
     ours, theirs = found.paired(key, reference)
     return median_of([one / other - 1 for one, other in zip(ours, theirs, strict=True)])
 
 
 def ratio_of_costs(found: Rows, ours: tuple[str, str], theirs: tuple[str, str]) -> Estimate:
-    """What an way costs over `bare`, as a ratio to what another does: the ratio of the median differences.
+    """Returns the ratio of two ways' costs over `bare`: the ratio of their median differences from it.
 
     Args:
         found: The rows.
-        ours: MeasuredWay and condition.
-        theirs: MeasuredWay and condition.
+        ours: The way and condition in the numerator.
+        theirs: The way and condition in the denominator.
     """
     return bootstrapped(
         lambda chosen: np.median(chosen[0] - chosen[2], -1) / np.median(chosen[1] - chosen[2], -1),
@@ -213,7 +213,7 @@ def ratio_of_costs(found: Rows, ours: tuple[str, str], theirs: tuple[str, str]) 
 
 
 def bounds(found: Rows) -> list[Bound]:
-    """What the Lightning way was to reach, with what it does."""
+    """Returns the promises about `woof_fit`, with the measured values."""
     ours = (WOOF_FIT, ON)
     ratios = {
         ("lightning_barebones", OFF): (
@@ -243,17 +243,17 @@ def bounds(found: Rows) -> list[Bound]:
 
 
 class RealBound(Bound):
-    """A bound on a difference that may be too small to be told."""
+    """A bound on a difference that may be too small to measure."""
 
     @property
     def verdict(self) -> str:
-        """As any bound's; where its interval holds the limit and 0 too, the two are not told apart."""
+        """As that of a Bound, but not told apart if the interval contains both the limit and 0."""
         verdict = super().verdict
         return self.value.verdict if verdict == "open" and self.value.verdict == NOT_TOLD_APART else verdict
 
 
 def one_percent(estimates: Sequence[dict[str, Any]]) -> list[dict[str, Any]]:
-    """For each way the step time in ms above which its fixed cost is less than 1 %."""
+    """Returns for each way the step time in ms above which its fixed cost is less than 1 %."""
     limits = []
     for estimate in estimates:
         way, condition, over_bare = estimate["way"], estimate["condition"], estimate["over"]

@@ -1,4 +1,4 @@
-"""What is measured: every way to train, and Lightning's Trainer in three more set-ups."""
+"""The ways that are measured: every way to train, and variants of the bare loop and of Lightning's Trainer."""
 
 from __future__ import annotations
 
@@ -12,13 +12,14 @@ from torch.optim import Optimizer
 
 from woof_lightning.cost.ready import ReadyExperiment
 from woof_lightning.loops.experiment import Experiment
+from woof_lightning.loops.find import find_loop
 from woof_lightning.loops.run import LoopRun
-from woof_lightning.loops.ways import LOOPS, REFERENCE, WAYS, WOOF_FIT, Way, find_loop
+from woof_lightning.loops.ways import LOOPS, REFERENCE, WAYS, WOOF_FIT, Way
 from woof_lightning.measure.code import framework_names, logical_lines
 from woof_lightning.recipe.optim import Schedule
 from woof_lightning.runs.folder import RunFolder
 
-# A way's framework is imported where it trains: its start-up is measured, and no other framework may be part of it.
+# Each function imports its framework itself: the start-up is measured, and other frameworks must not be part of it.
 if TYPE_CHECKING:
     from lightning.pytorch import LightningModule
     from lightning.pytorch.callbacks import Callback
@@ -29,10 +30,10 @@ Train = Callable[[ReadyExperiment, RunFolder], None]
 
 @dataclass(frozen=True)
 class MeasuredWay:
-    """A way to train, as it is measured.
+    """A way to train that can be measured.
 
     Args:
-        train: Trains an experiment into a run's folder.
+        train: Trains an experiment and writes into a run's folder.
         way: Its files and its framework.
     """
 
@@ -41,7 +42,7 @@ class MeasuredWay:
 
 
 def looped(name: str) -> Train:
-    """Trains with a loop of `woof_lightning.loops`."""
+    """Returns a function that trains with a loop of `woof_lightning.loops`."""
 
     def train(experiment: ReadyExperiment, folder: RunFolder) -> None:
         run = LoopRun(folder, name, experiment, {})
@@ -52,24 +53,24 @@ def looped(name: str) -> Train:
 
 
 def early_zero_grad(experiment: ReadyExperiment, folder: RunFolder) -> None:
-    """Trains with the bare loop, old gradients freed before the forward pass instead of after it."""
+    """Trains with the bare loop, but frees old gradients before the forward pass instead of after it."""
     from woof_lightning.loops import bare
 
     bare.train(EarlyZeroGrad(**vars(experiment)), LoopRun(folder, "bare", experiment, {}))
 
 
 class EarlyZeroGrad(ReadyExperiment):
-    """An experiment in which gradients are set to None before the forward pass, wherever the loop does it."""
+    """An experiment whose net sets gradients to None before its forward pass, in addition to what the loop does."""
 
     def build(self) -> tuple[nn.Module, Optimizer, Schedule]:
-        """The net, its optimizer and its schedule."""
+        """Returns the net, its optimizer and its schedule."""
         net, optimizer, schedule = super().build()
         net.register_forward_pre_hook(lambda *_: optimizer.zero_grad())
         return net, optimizer, schedule
 
 
 def woof_fit(experiment: ReadyExperiment, folder: RunFolder) -> None:
-    """Trains as `woof fit` does: its module, its callbacks, its loggers, its checkpoints."""
+    """Trains as `woof fit` does, with the same module, callbacks, loggers and checkpoints."""
     from woof_lightning.lit.callbacks.checkpoints import DurableCheckpointIO
     from woof_lightning.lit.trainer import TRAINER_DEFAULTS, WoofTrainer, run_callbacks, run_loggers
 
@@ -86,7 +87,7 @@ def woof_fit(experiment: ReadyExperiment, folder: RunFolder) -> None:
 
 
 def lightning_off(experiment: ReadyExperiment, folder: RunFolder) -> None:
-    """Trains the same module with all of the Trainer's features off."""
+    """Trains the module of `woof fit` with all features of Lightning's Trainer off."""
     from lightning.pytorch import Trainer
 
     trainer = Trainer(
@@ -101,7 +102,7 @@ def lightning_off(experiment: ReadyExperiment, folder: RunFolder) -> None:
 
 
 def lightning_barebones(experiment: ReadyExperiment, folder: RunFolder) -> None:
-    """Trains the same module under `Trainer(barebones=True)`, which validates once and does nothing else."""
+    """Trains the module of `woof fit` with `Trainer(barebones=True)`, which validates once and does nothing else."""
     from lightning.pytorch import Trainer
 
     trainer = Trainer(barebones=True, default_root_dir=folder.path, **trainer_options(experiment))
@@ -109,7 +110,7 @@ def lightning_barebones(experiment: ReadyExperiment, folder: RunFolder) -> None:
 
 
 def lightning_barebones_no_search(experiment: ReadyExperiment, folder: RunFolder) -> None:
-    """Trains as `lightning_barebones`, without the search for NVIDIA's driver that `woof fit` leaves out."""
+    """Trains as `lightning_barebones` does, but like `woof fit` without the search for NVIDIA's driver."""
     from woof_lightning.lit.trainer import no_search_for_a_driver
 
     with no_search_for_a_driver():
@@ -117,14 +118,14 @@ def lightning_barebones_no_search(experiment: ReadyExperiment, folder: RunFolder
 
 
 def default_bar() -> Callback:
-    """Lightning's bar where Lightning is installed alone; fastai brings rich, and Lightning would take its bar."""
+    """Returns Lightning's default bar. fastai installs rich; Lightning would then use the bar of rich."""
     from lightning.pytorch.callbacks import TQDMProgressBar
 
     return TQDMProgressBar()
 
 
 def trainer_options(experiment: Experiment) -> dict[str, Any]:
-    """The Trainer's settings that every Lightning arm shares."""
+    """Returns the settings that all ways with Lightning's Trainer share."""
     return {
         "max_epochs": experiment.trainer.max_epochs,
         "accelerator": experiment.device.type,
@@ -135,7 +136,7 @@ def trainer_options(experiment: Experiment) -> dict[str, Any]:
 
 
 def woof_module(experiment: ReadyExperiment) -> LightningModule:
-    """The project's LightningModule around the experiment's net."""
+    """Returns the module of `woof fit` with the experiment's net."""
     from dataclasses import asdict
 
     from woof_lightning.lit.classifier import WoofClassifier
@@ -146,7 +147,7 @@ def woof_module(experiment: ReadyExperiment) -> LightningModule:
 
 
 def fit(trainer: Any, module: LightningModule, experiment: ReadyExperiment) -> None:
-    """Trains on the experiment's batches."""
+    """Trains a module with a Trainer on the experiment's batches."""
     from woof_lightning.lit.datamodule import ImagewoofDataModule
     from woof_lightning.lit.quiet import quieten_libraries
 
@@ -168,7 +169,7 @@ MEASURED: dict[str, MeasuredWay] = {
     WOOF_FIT: MeasuredWay(woof_fit, WAYS[WOOF_FIT]),
     "bare_again": MeasuredWay(looped(REFERENCE), WAYS[REFERENCE]),
     "bare_early_zero_grad": MeasuredWay(early_zero_grad, WAYS[REFERENCE]),
-    # The module of `woof fit` in Lightning's own Trainer.
+    # These use the module of `woof fit`, so its files are theirs.
     "lightning_off": MeasuredWay(lightning_off, WAYS[WOOF_FIT]),
     "lightning_barebones": MeasuredWay(lightning_barebones, WAYS[WOOF_FIT]),
     "lightning_barebones_no_search": MeasuredWay(lightning_barebones_no_search, WAYS[WOOF_FIT]),
@@ -176,11 +177,14 @@ MEASURED: dict[str, MeasuredWay] = {
 
 
 def code_of(way: Way) -> dict[str, float]:
-    """What a way's files hold.
+    """Returns counts of a way's code.
+
+    Args:
+        way: The way. Its files are read from the package.
 
     Returns:
-        logical_lines: Statements as Python counts them, without docstrings and comments.
-        framework_names: Distinct names of the framework that they use.
+        logical_lines: Logical lines in its files, without docstrings and comments.
+        framework_names: Distinct names of the framework that its files use.
     """
     texts = [(PACKAGE / file).read_text() for file in way.files]
     names = set().union(*(framework_names(text, way.packages) for text in texts))

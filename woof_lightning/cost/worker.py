@@ -1,4 +1,4 @@
-"""One measurement in a process of its own: `python -m woof_lightning.cost.worker JOB.json RESULT.json`."""
+"""Does one measurement in a fresh process: `python -m woof_lightning.cost.worker JOB.json RESULT.json`."""
 
 from __future__ import annotations
 
@@ -13,22 +13,22 @@ from typing import Any
 from woof_lightning.cost.job import Job
 from woof_lightning.measure.worker import peak_rss_mb, pin, turn_of
 
-# Nothing heavy is imported here: a worker also measures how long that takes.
+# Nothing heavy is imported here: a worker also measures how long imports take.
 
 
 def main(job_file: Path, result_file: Path) -> None:
-    """Does a job and writes its values."""
+    """Does the job of a file and writes its values to another file, both JSON."""
     job = Job(**json.loads(job_file.read_text()))
     if job.turns is None:
         pin(job.cores)
-    # A logger's thread may still write while the folder goes.
+    # ignore_cleanup_errors: a logger's thread may still write while the folder is removed.
     with TemporaryDirectory(prefix="woof-cost-", ignore_cleanup_errors=True) as folder:
         values = measured(job, Path(folder))
     result_file.write_text(json.dumps(values))
 
 
 def measured(job: Job, folder: Path) -> dict[str, float]:
-    """The values of a job, by their names; each name ends in its unit where it has one."""
+    """Returns the values of a job, by measure. The folder is for the run."""
     import torch
 
     imported = imports(job.entry) if job.measure == "start" else {}
@@ -45,7 +45,7 @@ def measured(job: Job, folder: Path) -> dict[str, float]:
         arch=job.arch,
         image_size=job.image_size,
         batch_size=job.batch_size,
-        # A few more than are timed: no loop may end its epoch inside a slice.
+        # More than the timed ones, so that no loop ends its epoch within a slice.
         steps=clock.total_steps + 2 if job.measure != "start" else 1,
         log_every_n_steps=job.log_every_n_steps,
         precision=job.precision,
@@ -74,7 +74,7 @@ def measured(job: Job, folder: Path) -> dict[str, float]:
 
 
 def imports(entry: tuple[str, ...]) -> dict[str, float]:
-    """The time that a framework's import takes beyond torch's, and the modules that it loads."""
+    """Returns how long the import of some modules takes, and how many modules it loads. torch is imported already."""
     modules, start_s = len(sys.modules), time.perf_counter()
     for module in entry:
         importlib.import_module(module)
@@ -82,7 +82,7 @@ def imports(entry: tuple[str, ...]) -> dict[str, float]:
 
 
 def start(job: Job, train: Any) -> dict[str, float]:
-    """The time from the process's start to the end of its first step, and to the end of the run."""
+    """Returns the time from the start of the process to the end of its first step, and to the end of the run."""
     from woof_lightning.measure.clock import StepClock, ticking
 
     first_step_s: list[float] = []

@@ -1,1 +1,1 @@
-"""The images: where they come from, their checks, transforms and loading."""
+"""The images: where they come from, how they are checked, transformed and loaded."""

@@ -1,4 +1,4 @@
-"""The settings of the data: which images, and how they are loaded."""
+"""The settings of the data: which images are used and how they are loaded."""
 
 from __future__ import annotations
 
@@ -15,22 +15,25 @@ NOISE_LEVELS_PERCENT = (0, 1, 5, 25, 50)
 
 @dataclass(frozen=True)
 class DataConfig:
-    """The images and how they are loaded.
+    """Which images are used and how they are loaded.
 
     Args:
-        root: Folder in which data sets lie.
-        variant: full, 320px, 160px (the official archives) or synthetic (drawn on the spot, needs
-            no network). Each is a folder in root.
+        root: Folder that contains the data sets.
+        variant: full, 320px, 160px (the official archives) or synthetic (drawn by this program, needs no network).
+            Each has its own folder in root.
         folder: A folder with train/<class>/ and val/<class>/, used instead of root and variant.
-        archive: A local archive to unpack into root when the variant is not there.
-        download: Fetch the official archive when the variant is not there.
+        archive: A local archive to unpack into root if the variant is not there.
+        download: Download the official archive if the variant is not there.
         image_size: Side of the square images that the net sees, in px.
         batch_size: Images per training step, over all devices together.
         eval_batch_size: Images per validation batch, per device.
-        num_workers: Processes that load images; 0 loads in the training process, null takes the
-            number of cores. Results do not depend on it.
+        num_workers: Number of processes that load images. 0 loads in the training process, null takes one per core.
+            Results do not depend on it.
         noisy_labels: Percentage of training labels replaced by wrong ones: 0, 1, 5, 25 or 50.
         pin_memory: Load into page-locked memory, for faster copies to a CUDA device.
+
+    Raises:
+        UserError: If a setting cannot be used. The error lists all such settings.
     """
 
     root: Path = Path("data")
@@ -50,23 +53,23 @@ class DataConfig:
 
     @property
     def worker_count(self) -> int:
-        """The number of loading processes, with null resolved to the number of usable cores."""
+        """The number of loading processes; null means one per usable core."""
         return usable_cores() if self.num_workers is None else self.num_workers
 
     def as_plain(self) -> dict[str, Any]:
-        """The settings as plain values, paths as text."""
+        """Returns the settings as plain values, with paths as text."""
         return {name: str(value) if isinstance(value, Path) else value for name, value in asdict(self).items()}
 
 
 def usable_cores() -> int:
-    """The number of cores that this process may run on."""
-    if hasattr(os, "sched_getaffinity"):  # not on macOS and Windows
+    """Returns the number of cores that this process may run on."""
+    if hasattr(os, "sched_getaffinity"):  # macOS and Windows do not have it.
         return len(os.sched_getaffinity(0))
     return os.cpu_count() or 1
 
 
 def data_problems(config: DataConfig) -> list[str]:
-    """What in these settings cannot be used, one sentence each."""
+    """Returns one sentence for each setting that cannot be used."""
     problems = []
     if config.variant not in VARIANTS:
         problems.append(f"data.variant is {config.variant!r}: expected one of {', '.join(VARIANTS)}")
@@ -81,5 +84,5 @@ def data_problems(config: DataConfig) -> list[str]:
         problems.append(f"data.num_workers is {config.num_workers}: expected 0 or more, or null for one per core")
     if config.noisy_labels not in NOISE_LEVELS_PERCENT:
         levels = ", ".join(map(str, NOISE_LEVELS_PERCENT))
-        problems.append(f"data.noisy_labels is {config.noisy_labels}: expected a percentage that exists: {levels}")
+        problems.append(f"data.noisy_labels is {config.noisy_labels}: expected one of the percentages {levels}")
     return problems

@@ -1,4 +1,4 @@
-"""A folder of images by class: its index, its fingerprint, and a check of every file."""
+"""Folders of images by class: an index, a fingerprint of the content, and a check of every file."""
 
 from __future__ import annotations
 
@@ -24,17 +24,23 @@ from woof_lightning.data.config import usable_cores
 from woof_lightning.errors import UnreadableImageError, UserError
 
 SPLITS = ("train", "val")
-# Decoded by torchvision's own libjpeg, libpng and libwebp, twice as fast as Pillow; Pillow takes the rest.
+# torchvision decodes these with libjpeg, libpng and libwebp, twice as fast as Pillow. Pillow decodes the others.
 FAST_SUFFIXES = (".jpg", ".jpeg", ".png", ".webp")
 SUFFIXES = (*FAST_SUFFIXES, ".bmp", ".ppm", ".pgm", ".tif", ".tiff")
 DECODE_ALL_UP_TO_FILES = 20_000
-# 300 MB once decoded. A file of a few KB can claim to hold many GB.
+# This many pixels take 300 MB when decoded. A file of a few KB can claim to hold many GB.
 MOST_PIXELS = 100_000_000
 
 
 @dataclass(frozen=True)
 class Sample:
-    """One image: its path relative to the data set's folder, its class, its size in bytes."""
+    """One image of a data set.
+
+    Args:
+        path: Its path relative to the data set's folder.
+        label: The number of its class.
+        size_bytes: The size of its file.
+    """
 
     path: str
     label: int
@@ -43,11 +49,11 @@ class Sample:
 
 @dataclass(frozen=True)
 class ImageIndex:
-    """What a data set holds, without its pixels.
+    """The images and classes of a data set, without the pixels.
 
     Args:
-        root: The folder that holds train/ and val/.
-        classes: The class folders' names, sorted; a label is a place in this list.
+        root: The folder that contains train/ and val/.
+        classes: The names of the class folders, sorted. A label is an index into this list.
         breeds: A readable name for each class.
         train: The training images, sorted by path.
         val: The validation images, sorted by path.
@@ -61,28 +67,28 @@ class ImageIndex:
 
     @cached_property
     def fingerprint(self) -> str:
-        """A name for this content: the same wherever the folder lies, other when a file or label changes.
+        """A hash of each file's path in the data set, its label and its size; the pixels are not read.
 
-        It covers each file's path, label and size, not its bytes.
+        It does not depend on where the folder is.
         """
         lines = [f"{s.path}\t{s.label}\t{s.size_bytes}" for s in (*self.train, *self.val)]
         return hashlib.sha256("\n".join(lines).encode()).hexdigest()[:16]
 
     def counts(self) -> dict[str, int]:
-        """The number of images per split."""
+        """Returns the number of images per split."""
         return {"train": len(self.train), "val": len(self.val)}
 
 
 def index_folder(root: Path, breed_of: Callable[[str], str] = lambda name: name) -> ImageIndex:
-    """Reads which images a folder holds.
+    """Lists the images of a folder.
 
     Args:
-        root: A folder with train/<class>/ and val/<class>/. Hidden folders and files that are no
-            images by their suffix are passed over.
-        breed_of: Turns a class folder's name into a readable one.
+        root: A folder with train/<class>/ and val/<class>/. Hidden files and folders are skipped, and so are files
+            without the suffix of an image.
+        breed_of: Turns the name of a class folder into a readable one.
 
     Raises:
-        UserError: When a split is missing, a class has no image, or the splits' classes differ.
+        UserError: If a split is missing, a class has no image, the splits' classes differ, or there is only one class.
     """
     names = {split: _class_names(root, split) for split in SPLITS}
     if names["train"] != names["val"]:
@@ -128,7 +134,15 @@ def _listed(names: Iterable[str], most: int = 5) -> str:
 
 
 def with_labels(index: ImageIndex, labels: dict[str, int]) -> ImageIndex:
-    """The same images with other training labels, given by path."""
+    """Returns the same images with other training labels.
+
+    Args:
+        index: The images.
+        labels: The label of each training image, by its path in the data set.
+
+    Raises:
+        KeyError: If a training image has no label.
+    """
     return replace(index, train=tuple(replace(s, label=labels[s.path]) for s in index.train))
 
 
@@ -136,10 +150,10 @@ def read_image(path: Path) -> Tensor:
     """Decodes an image file.
 
     Returns:
-        [3, H, W], uint8, RGB; greyscale is repeated over the three channels.
+        [3, H, W], uint8, RGB. Greyscale is repeated over the three channels.
 
     Raises:
-        UnreadableImageError: Naming the file.
+        UnreadableImageError: If the file cannot be decoded. The message names it.
     """
     try:
         if path.suffix.lower() in FAST_SUFFIXES:
@@ -155,33 +169,30 @@ def read_image(path: Path) -> Tensor:
 
 
 def read_untrusted_image(path: Path) -> Tensor:
-    """Decodes an image file that was never looked at before, unless it claims an absurd size.
+    """Decodes an image file, but first checks in its header that it will fit into memory.
 
     Returns:
-        As `read_image`.
+        [3, H, W], uint8, RGB. Greyscale is repeated over the three channels.
 
     Raises:
-        UnreadableImageError: Naming the file.
+        UnreadableImageError: If the file cannot be decoded or claims an absurd size. The message names it.
     """
     _header_side(path)
     return read_image(path)
 
 
 def check_images(index: ImageIndex, cache_dir: Path | None = None) -> int:
-    """Makes sure, once per state of the files, that every image can be read.
+    """Checks that every image can be read, and returns the longest side of any image, in px.
 
-    Up to 20,000 files are decoded; of more only the headers are read. What was found good is
-    remembered in `cache_dir`.
+    Up to 20,000 files are decoded. If there are more, only their headers are read. The result is kept in `cache_dir`
+    and reused until a file changes.
 
     Args:
         index: The images.
-        cache_dir: Where to remember it; by default the user's cache folder.
-
-    Returns:
-        The longest side of any image, in px.
+        cache_dir: Where to keep the result; by default the user's cache folder.
 
     Raises:
-        UnreadableImageError: For the first file that cannot be read.
+        UnreadableImageError: If an image cannot be read. The message names the first one.
     """
     samples = (*index.train, *index.val)
     record = (cache_dir or _user_cache_dir()) / f"checked-{_state_of_files(index.root, samples)}.json"
@@ -206,7 +217,7 @@ def _decoded_side(path: Path) -> int:
 def _header_side(path: Path) -> int:
     try:
         with warnings.catch_warnings():
-            # Pillow's own bounds are others.
+            # Pillow warns above 89 million pixels. Here the limit is MOST_PIXELS.
             warnings.simplefilter("ignore", Image.DecompressionBombWarning)
             with Image.open(path) as image:
                 width, height = image.size
@@ -237,10 +248,10 @@ def _remember(record: Path, content: dict[str, int]) -> None:
         record.parent.mkdir(parents=True, exist_ok=True)
         record.write_text(json.dumps(content))
     except OSError:
-        pass  # A read-only home costs only a second check.
+        pass  # If the cache folder is read-only, the images are checked again next time.
 
 
 def class_counts(samples: Iterable[Sample], classes: tuple[str, ...]) -> dict[str, int]:
-    """The number of images per class."""
+    """Returns the number of images per class."""
     found = Counter(sample.label for sample in samples)
     return {name: found[label] for label, name in enumerate(classes)}

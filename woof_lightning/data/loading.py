@@ -1,4 +1,4 @@
-"""Datasets and loaders: order and augmentation are functions of (seed, epoch, index) alone."""
+"""Datasets and loaders, whose order and augmentation depend only on (seed, epoch, index)."""
 
 from __future__ import annotations
 
@@ -17,19 +17,19 @@ from woof_lightning.data.transforms import eval_transform, train_transform
 from woof_lightning.data.workers import worker_options
 from woof_lightning.errors import UserError
 
-# What the sampler hands to the dataset. The epoch travels with the index because persistent workers
-# keep their own copy of the dataset, which a later set_epoch in the main process would not reach.
+# (epoch, index): what the sampler passes to the dataset. Persistent workers have their own copy of the dataset, so the
+# epoch cannot be set there from the training process.
 Key = tuple[int, int]
 Batch = tuple[Tensor, Tensor]
 
 
 class ImageDataset(Dataset[Any]):
-    """Images of one split, augmented by a function of (seed, epoch, index).
+    """The images of one split. The augmentation is a function of (seed, epoch, index).
 
     Args:
         root: The data set's folder.
-        samples: Its images of this split.
-        transform: Takes and returns uint8 [3, H, W].
+        samples: The images of this split.
+        transform: Takes an image [3, H, W], uint8, and returns [3, S, S], uint8.
         seed: The experiment's seed.
     """
 
@@ -43,7 +43,7 @@ class ImageDataset(Dataset[Any]):
         return len(self.samples)
 
     def __getitem__(self, key: Key) -> tuple[Tensor, int]:
-        """Returns ([3, S, S], uint8) and the label."""
+        """Returns an image ([3, S, S], uint8) and its label."""
         epoch, index = key
         sample = self.samples[index]
         image = read_image(self.root / sample.path)
@@ -52,18 +52,19 @@ class ImageDataset(Dataset[Any]):
 
 
 class EpochSampler(Sampler[Key]):
-    """Yields (epoch, index), shuffled by a function of (seed, epoch).
+    """Yields (epoch, index) in an order that is a function of (seed, epoch).
 
-    With several devices each takes every n-th place of the same order, so that together they see
-    the batches that one device would. The order is then filled up from its start to a multiple of n.
+    With n devices, each takes every n-th element of the same order, so that together they see the batches that one
+    device would see. If the number of images is not a multiple of n, the first images of the order are repeated at its
+    end.
 
     Args:
         size: Number of images.
         seed: The experiment's seed.
-        shuffle: Off for validation.
+        shuffle: Whether to shuffle; off for validation.
         rank: This device's number.
         world_size: Number of devices.
-        first: Yield only so many of them; all by default.
+        first: The most images that this device yields in an epoch; its whole share by default.
     """
 
     def __init__(
@@ -84,15 +85,19 @@ class EpochSampler(Sampler[Key]):
         self.epoch = 0
         self._cut = (0, 0)
 
-    def go_on_at(self, epoch: int, place: int) -> None:
-        """Says that an epoch was cut: its iterations begin at a place of this device's share, the others' at the start.
+    def resume_at(self, epoch: int, place: int) -> None:
+        """Sets where an interrupted epoch resumes. The images before that place are not read again.
 
-        Images before it are not read, and the length stays that of a whole epoch.
+        The other epochs start at the beginning, and the length stays that of a whole epoch.
+
+        Args:
+            epoch: The interrupted epoch.
+            place: The number of images of this device's share that were already trained in it.
         """
         self._cut = (epoch, place)
 
     def set_epoch(self, epoch: int) -> None:
-        """Says which epoch the next iteration is."""
+        """Sets the epoch of the next iteration."""
         self.epoch = epoch
 
     def __len__(self) -> int:
@@ -118,13 +123,20 @@ def train_loader(
     world_size: int = 1,
     batches: int | None = None,
 ) -> DataLoader[Batch]:
-    """Batches of augmented training images; say `loader.sampler.set_epoch(n)` before each epoch.
+    """Returns a loader of augmented training images. Call `loader.sampler.set_epoch(n)` before each epoch.
 
-    Yields images ([B, 3, S, S], uint8) and labels ([B], int64). The last, smaller batch is kept.
-    With `batches`, an epoch is only the first so many batches of its order.
+    It yields images ([B, 3, S, S], uint8) and labels ([B], int64). The last batch may be smaller.
+
+    Args:
+        index: The data set.
+        config: The settings of the data. batch_size is divided among the devices.
+        seed: The experiment's seed.
+        rank: This device's number.
+        world_size: Number of devices.
+        batches: Limits an epoch to its first batches; all of them by default.
 
     Raises:
-        UserError: When batch_size exceeds the number of images or cannot be shared by the devices.
+        UserError: If batch_size exceeds the number of images, or is not a multiple of the number of devices.
     """
     check_batch_size(config, index)
     if config.batch_size % world_size:
@@ -138,7 +150,7 @@ def train_loader(
 
 
 def check_batch_size(config: DataConfig, index: ImageIndex) -> None:
-    """Raises a UserError when a batch would hold more images than there are."""
+    """Raises a UserError if a batch would be larger than the training split."""
     if config.batch_size > len(index.train):
         raise UserError(
             f"data.batch_size is {config.batch_size}, but {index.root} has {len(index.train)} training images: "
@@ -147,9 +159,14 @@ def check_batch_size(config: DataConfig, index: ImageIndex) -> None:
 
 
 def val_loader(index: ImageIndex, config: DataConfig, *, batches: int | None = None) -> DataLoader[Batch]:
-    """All validation images in their fixed order, in batches of eval_batch_size, on every device.
+    """Returns a loader of the validation images in a fixed order; every device sees all of them.
 
-    Yields images ([B, 3, S, S], uint8) and labels ([B], int64). With `batches`, only the first so many.
+    It yields images ([B, 3, S, S], uint8) and labels ([B], int64), in batches of eval_batch_size.
+
+    Args:
+        index: The data set.
+        config: The settings of the data.
+        batches: Limits the validation to the first batches; all of them by default.
     """
     dataset = ImageDataset(index.root, index.val, eval_transform(config.image_size), seed=0)
     first = None if batches is None else batches * config.eval_batch_size
@@ -163,7 +180,7 @@ def _loader(dataset: ImageDataset, sampler: EpochSampler, batch_size: int, confi
         batch_size=batch_size,
         sampler=sampler,
         pin_memory=config.pin_memory,
-        # Without a generator of its own a loader draws its workers' base seed from the global one.
+        # Without a generator, a DataLoader draws the base seed of its workers from the global random state.
         generator=torch.Generator().manual_seed(0),
         **worker_options(config.worker_count),
     )

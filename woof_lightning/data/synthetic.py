@@ -1,7 +1,7 @@
-"""The embedded stand-in for Imagewoof: ten drawn "breeds", as JPEGs in the very same layout.
+"""The synthetic stand-in for Imagewoof: drawings of ten "breeds", as JPEGs in the same folder layout.
 
-A breed is a coat pattern and a shape of ears. Colours, size, place and background are drawn at
-random for each dog, so that the mean colour tells next to nothing about the breed.
+A breed is a coat pattern and an ear shape. Colours, size, position and background are random for each dog, so the mean
+colour of an image says next to nothing about the breed.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ SIZE_PX = 128
 IMAGES_PER_BREED = {"train": 48, "val": 16}
 SEED = 2020
 JPEG_QUALITY = 90
-# Raise it with every change of the drawing: a folder drawn by another version is drawn anew.
+# Increase it with every change of the drawing: a folder drawn by another version is drawn again.
 DRAWING_VERSION = 1
 VERSION_FILE = ".drawing_version"
 
@@ -36,23 +36,23 @@ Array = NDArray[np.float64]
 
 
 def draw(folder: Path) -> None:
-    """Draws the data set where it does not lie yet; the same files on every call.
+    """Draws the data set if it is not there yet. The files are the same each time.
 
     Args:
-        folder: Becomes a folder with train/<class>/ and val/<class>/.
+        folder: The folder to create, with train/<class>/ and val/<class>/.
 
     Raises:
-        UserError: When something else lies there.
+        UserError: If the folder exists and was not drawn by this function.
     """
     if _is_drawn(folder):
         return
     with alone_at(folder), temporary_folder_beside(folder, "drawing") as temporary:
-        if _is_drawn(folder):  # By another process, which was waited for.
+        if _is_drawn(folder):  # Another process drew it while this one waited.
             return
         if folder.exists() and not (folder / VERSION_FILE).is_file():
             raise UserError(
-                f"{folder} is not what this project draws: expected its own folder or none; name another data.root, or "
-                "your own images with data.folder"
+                f"{folder} exists and was not drawn by woof: expected the synthetic data set or no such folder; choose "
+                "another data.root, or name your own images with data.folder"
             )
         drawn = temporary / folder.name
         for split, count in IMAGES_PER_BREED.items():
@@ -82,7 +82,7 @@ def draw_dog(coat: str, ears: str, rng: np.random.Generator) -> NDArray[np.uint8
     Args:
         coat: One of COATS.
         ears: One of EARS.
-        rng: Decides colours, place, size, background and noise.
+        rng: Source of the random colours, position, size, background and noise.
 
     Returns:
         [SIZE_PX, SIZE_PX, 3], uint8, RGB.
@@ -104,7 +104,7 @@ def draw_dog(coat: str, ears: str, rng: np.random.Generator) -> NDArray[np.uint8
 
 
 def _placed(x: Array, y: Array, rng: np.random.Generator) -> tuple[Array, Array]:
-    """Coordinates in which the head is a unit disc around the origin."""
+    """Returns coordinates in which the head is a unit disc around the origin."""
     scale = rng.uniform(0.26, 0.36)
     centre_x, centre_y = rng.uniform(0.4, 0.6, 2)
     angle = rng.uniform(-0.25, 0.25)
@@ -119,7 +119,7 @@ def _two_colours(rng: np.random.Generator) -> tuple[Array, Array]:
 
 
 def _coat_mask(coat: str, u: Array, v: Array, rng: np.random.Generator) -> NDArray[np.bool_]:
-    """Where the fur is dark."""
+    """Returns where the fur is dark."""
     waves = rng.uniform(9, 13)
     phase_u, phase_v = rng.uniform(0, 2 * np.pi, 2)
     across, along = np.sin(waves * u + phase_u), np.sin(waves * v + phase_v)

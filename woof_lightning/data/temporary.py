@@ -1,4 +1,4 @@
-"""A data set is made beside its place and moved there when it is whole."""
+"""Helpers to create a data set in a temporary folder and move it into place once it is complete."""
 
 from __future__ import annotations
 
@@ -13,9 +13,9 @@ from woof_lightning.locks import locked
 
 @contextmanager
 def alone_at(folder: Path) -> Iterator[None]:
-    """Inside, no other process of this project makes this folder; waits for one that does.
+    """Makes sure that no other process creates this folder during the block.
 
-    The folder may be there afterwards, so look again.
+    If another process is creating it, this waits until that one is done. The folder may exist then, so check again.
     """
     folder.parent.mkdir(parents=True, exist_ok=True)
     with locked(folder.with_name(f".{folder.name}.lock"), wait=True):
@@ -24,11 +24,13 @@ def alone_at(folder: Path) -> Iterator[None]:
 
 @contextmanager
 def temporary_folder_beside(folder: Path, doing: str) -> Iterator[Path]:
-    """A folder on the same file system as `folder`, gone when the block ends.
+    """Yields a temporary folder on the same file system as `folder`, and removes it when the block ends.
+
+    Folders left behind by a killed process are removed first, so use this inside `alone_at(folder)`.
 
     Args:
-        folder: The place, inside `alone_at`.
-        doing: What is done in it, for its name. Left-overs of a killed attempt at the same are removed.
+        folder: The folder to create.
+        doing: A word for the name of the temporary folder, such as "unpacking".
     """
     folder.parent.mkdir(parents=True, exist_ok=True)
     prefix = f".{folder.name}.{doing}-"

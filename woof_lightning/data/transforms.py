@@ -1,4 +1,4 @@
-"""What happens to an image: augmentation on uint8, and normalisation once per batch."""
+"""Image transforms: augmentation of single uint8 images, and normalisation of whole batches."""
 
 from __future__ import annotations
 
@@ -10,37 +10,42 @@ from torchvision.transforms import v2
 
 IMAGENET_MEAN = (0.485, 0.456, 0.406)
 IMAGENET_STD = (0.229, 0.224, 0.225)
-# 256 px resized for 224 px cropped, as in the post.
+# The usual resize to 256 px before a crop of 224 px.
 RESIZE_PER_CROP = 8 / 7
 
 
 def train_transform(image_size: int) -> nn.Module:
-    """Random resized crop and horizontal flip.
+    """Returns the training transform: random resized crop and random horizontal flip.
 
-    Takes and returns uint8 [3, H, W]; the result is [3, image_size, image_size], in px.
+    It takes an image [3, H, W], uint8, and returns [3, image_size, image_size], uint8.
+
+    Args:
+        image_size: Side of the result, in px.
     """
-    steps = [v2.RandomResizedCrop(image_size, antialias=True), v2.RandomHorizontalFlip()]
-    return nn.Sequential(*steps)
+    return nn.Sequential(v2.RandomResizedCrop(image_size, antialias=True), v2.RandomHorizontalFlip())
 
 
 def eval_transform(image_size: int) -> nn.Module:
-    """Resize of the short side to 8/7 of image_size, then the centre crop.
+    """Returns the validation transform: resize of the short side to 8/7 of image_size, then centre crop.
 
-    Takes and returns uint8 [3, H, W]; the result is [3, image_size, image_size], in px.
+    It takes an image [3, H, W], uint8, and returns [3, image_size, image_size], uint8.
+
+    Args:
+        image_size: Side of the result, in px.
     """
-    steps = [v2.Resize(round(image_size * RESIZE_PER_CROP), antialias=True), v2.CenterCrop(image_size)]
-    return nn.Sequential(*steps)
+    resize = v2.Resize(round(image_size * RESIZE_PER_CROP), antialias=True)
+    return nn.Sequential(resize, v2.CenterCrop(image_size))
 
 
 def normalise(images: Tensor, channels_last: bool = False) -> Tensor:
-    """Turns a batch from the loader into what the net sees; the first line of every loop.
+    """Normalises a batch with ImageNet's mean and standard deviation.
 
     Args:
         images: [B, 3, H, W], uint8.
-        channels_last: Whether the result is laid out in the channels_last memory format.
+        channels_last: Whether the result is in the channels_last memory format.
 
     Returns:
-        [B, 3, H, W], float32, normalised with ImageNet's mean and standard deviation.
+        [B, 3, H, W], float32.
     """
     memory_format = torch.channels_last if channels_last else torch.contiguous_format
     scale, shift = _scale_and_shift(images.device)
@@ -49,7 +54,7 @@ def normalise(images: Tensor, channels_last: bool = False) -> Tensor:
 
 @lru_cache
 def _scale_and_shift(device: torch.device) -> tuple[Tensor, Tensor]:
-    # Kept per device: made anew for each batch they would be copied to the GPU each time.
+    # Cached per device: otherwise they would be copied to the GPU for each batch.
     mean = torch.tensor(IMAGENET_MEAN, device=device).view(1, 3, 1, 1)
     std = torch.tensor(IMAGENET_STD, device=device).view(1, 3, 1, 1)
     return 1 / (255 * std), -mean / std

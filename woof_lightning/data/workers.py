@@ -28,7 +28,7 @@ WAITS = dataloader._MultiProcessingDataLoaderIter._try_get_data.__code__
 
 
 def worker_options(count: int) -> dict[str, Any]:
-    """The arguments of a DataLoader with so many loading processes; 0 loads in the training process."""
+    """Returns the DataLoader arguments for a number of loading processes; 0 loads in the training process."""
     if count == 0:
         return {"num_workers": 0}
     report_dead_workers_while_waiting(WORKER_TIMEOUT_S)
@@ -63,14 +63,14 @@ def end_when_the_parent_says_so() -> None:
 
 
 class DeathReportedWhileWaiting:
-    """A handler of SIGCHLD that raises PyTorch's error about a dead worker only where no lock is held.
+    """A handler of SIGCHLD that raises PyTorch's error about a dead worker only while no lock is held.
 
     PyTorch's own handler raises wherever the main thread is (https://github.com/pytorch/pytorch/pull/3474). If that
     thread has just taken a lock, such as that of the queue that feeds the workers, the lock is never released, and the
     process hangs when it ends its loaders.
 
     Args:
-        handler: PyTorch's.
+        handler: PyTorch's handler.
         patience_s: How long an error is kept; after that the loader's own time-out reports it.
     """
 
@@ -100,7 +100,7 @@ class DeathReportedWhileWaiting:
 
 
 def waits_for_a_dead_worker(frame: FrameType | None) -> bool:
-    """Whether the main thread, which is at this frame, waits for batches of workers of which one is dead."""
+    """Returns whether the main thread, which is at this frame, waits for batches from a loader with a dead worker."""
     while frame is not None:
         if frame.f_code is WAITS:
             return not all(worker.is_alive() for worker in frame.f_locals["self"]._workers)
@@ -119,7 +119,7 @@ def report_dead_workers_while_waiting(patience_s: float) -> None:
 
 
 def worker_problem(error: BaseException) -> UserError | None:
-    """What to do about a worker that died or hangs; None for any other error. Workers that hang are killed."""
+    """Returns what to do about a worker that died or hangs; None for any other error. Workers that hang are killed."""
     text = str(error)
     if "DataLoader timed out" in text:
         for worker in multiprocessing.active_children():  # A worker that hangs would keep this process from ending.
@@ -142,6 +142,10 @@ def check_shared_memory(config: DataConfig, folder: Path = Path("/dev/shm")) -> 
 
     Workers hand batches over through /dev/shm. If it is too small (64 MB in a default container), they die with a bus
     error.
+
+    Args:
+        config: The settings of the data.
+        folder: The folder of the shared memory. If it does not exist, nothing is checked.
     """
     if not folder.is_dir():
         return

@@ -1,1 +1,1 @@
-"""The Lightning way: the recipe as a LightningModule, a LightningDataModule and a Trainer."""
+"""What `woof fit` runs: the recipe as a LightningModule, a LightningDataModule and a Trainer."""

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import sys
-from dataclasses import asdict, replace
+from dataclasses import replace
 from typing import Any, cast
 
 import torch
@@ -25,31 +25,78 @@ from woof_lightning.recipe.model import build_net, check_arch, outputs_for
 from woof_lightning.recipe.optim import build_optimizer, build_schedule, optimizer_report, resolve_optimizer
 
 NEVER = sys.maxsize
-# The reports so far of an epoch that was cut, for its mean.
+# The reports of an interrupted epoch up to now, for its mean.
 REPORTS_KEY = "epoch_reports"
 
 
 class WoofClassifier(LightningModule):
     """Trains a torchvision classifier.
 
-    Training metrics are computed and logged at every `log_every_n_steps`-th step and cost nothing at
-    the others. Validation metrics are means over all images of the split.
+    It computes and logs training metrics at every `log_every_n_steps`-th step only. Validation metrics are means over
+    all images of the split. It needs num_classes, or a datamodule with an `index` such as ImagewoofDataModule.
 
     Args:
+        arch: Name of a torchvision classifier, such as resnet18.
+        num_classes: Number of outputs of the head. null takes the data's number of classes; 1000 is torchvision's
+            unchanged head.
+        optimizer: sgd, adamw, the class path of another torch optimizer, or a mapping with class_path and init_args.
+        schedule: step (learning rate times 0.1 every 30 epochs, stepped per epoch) or onecycle (stepped per batch over
+            the whole training).
+        lr: Learning rate; for onecycle its maximum.
+        momentum: Momentum, for optimizers that have one. onecycle cycles it between 0.85 and 0.95.
+        weight_decay: Weight decay, on all parameters.
+        channels_last: Keep weights and images in the channels_last memory format, which is faster on most CPUs and on
+            tensor cores.
+        compile: Compile the net with torch.compile.
         seed: Seed of the initial weights.
-        recipe: The settings of ModelConfig.
 
     Raises:
-        UserError: When a setting cannot be used.
+        UserError: If a setting cannot be used.
+
+    Example:
+        >>> from lightning.pytorch import Trainer
+        >>> from woof_lightning import ImagewoofDataModule, WoofClassifier
+        >>> model = WoofClassifier(arch="shufflenet_v2_x0_5", optimizer="sgd", schedule="step", lr=0.1)
+        >>> data = ImagewoofDataModule(variant="synthetic", image_size=32, batch_size=48, num_workers=0)
+        >>> trainer = Trainer(
+        ...     max_epochs=1, logger=False, enable_checkpointing=False, enable_progress_bar=False,
+        ...     enable_model_summary=False,
+        ... )
+        >>> trainer.fit(model, datamodule=data)
+        >>> 0 <= float(trainer.callback_metrics["val/acc1"]) <= 1
+        True
     """
 
-    def __init__(self, *, seed: int = 0, **recipe: Any) -> None:
+    def __init__(
+        self,
+        *,
+        arch: str = "resnet18",
+        num_classes: int | None = None,
+        optimizer: str | dict[str, Any] = "adamw",
+        schedule: str = "onecycle",
+        lr: float = 0.02,
+        momentum: float = 0.9,
+        weight_decay: float = 1e-4,
+        channels_last: bool = False,
+        compile: bool = False,
+        seed: int = 0,
+    ) -> None:
         super().__init__()
-        self.config = ModelConfig(**recipe)
-        check_arch(self.config.arch)
-        resolve_optimizer(self.config.optimizer)
+        self.config = ModelConfig(
+            arch=arch,
+            num_classes=num_classes,
+            optimizer=optimizer,
+            schedule=schedule,
+            lr=lr,
+            momentum=momentum,
+            weight_decay=weight_decay,
+            channels_last=channels_last,
+            compile=compile,
+        )
+        check_arch(arch)
+        resolve_optimizer(optimizer)
         self.seed = seed
-        self.save_hyperparameters({**asdict(self.config), "seed": seed}, logger=False)
+        self.save_hyperparameters(logger=False)
         self.net: nn.Module | None = None
         self.trained: TrainedRecipe | None = None
         self.report: dict[str, float] = {}
@@ -61,7 +108,7 @@ class WoofClassifier(LightningModule):
         self._batch_means = _means()
 
     def setup(self, stage: str) -> None:
-        """Builds the net: only now is the data's number of classes known."""
+        """Builds the net, because the data's number of classes is not known before."""
         data = getattr(self.trainer, "datamodule", None)
         index: ImageIndex | None = getattr(data, "index", None)
         if self.net is None:
@@ -77,7 +124,7 @@ class WoofClassifier(LightningModule):
         return logits
 
     def training_step(self, batch: Batch, batch_idx: int) -> Tensor:
-        """The mean cross-entropy of a batch: images ([B, 3, H, W], uint8) and labels ([B], int64)."""
+        """Returns the mean cross-entropy of a batch: images ([B, 3, H, W], uint8) and labels ([B], int64)."""
         images, labels = batch
         logits = self(images)
         loss = F.cross_entropy(logits, labels)
@@ -87,23 +134,23 @@ class WoofClassifier(LightningModule):
         return loss
 
     def on_train_epoch_start(self) -> None:
-        """Forgets the reports of the epoch before."""
+        """Forgets the reports of the previous epoch."""
         self._epoch_reports = []
 
     def on_train_epoch_end(self) -> None:
-        """Logs the mean of the epoch's reports, as the post does."""
+        """Logs the means of the epoch's reports as train/*_epoch."""
         if self._epoch_reports:
             self._log(epoch_means(self._epoch_reports), self.global_step)
 
     def on_validation_epoch_start(self) -> None:
-        """Readies the means; only here, since moving a metric to its device makes it sum in float32 again."""
-        # float32 loses digits in sums over thousands of images; Apple's GPUs have no float64.
+        """Makes the metrics sum in float64: in float32, sums over thousands of images lose digits."""
+        # Not in __init__: torchmetrics returns to float32 when a metric is moved. Apple's GPUs have no float64.
         on_apple_gpu = self.trainer.strategy.root_device.type == "mps"
         for metric in (*self._image_means.values(), *self._batch_means.values()):
             metric.set_dtype(torch.float32 if on_apple_gpu else torch.float64)
 
     def validation_step(self, batch: Batch, batch_idx: int) -> Tensor:
-        """Adds a batch to the validation metrics; returns its logits ([B, C])."""
+        """Adds a batch to the validation metrics and returns its logits ([B, C])."""
         images, labels = batch
         logits: Tensor = self(images)
         for name, values in per_image(logits, labels).items():
@@ -112,16 +159,16 @@ class WoofClassifier(LightningModule):
         return logits
 
     def on_validation_epoch_end(self) -> None:
-        """Logs the validation metrics, and shows them to callbacks that monitor one."""
+        """Logs the validation metrics and makes them available to callbacks that monitor one."""
         self.val_means = {f"val/{name}": _taken(metric) for name, metric in self._image_means.items()}
-        # The post's figure: the mean over batches, in which a smaller last batch weighs as much as the others.
+        # Some loops report this mean, in which a smaller last batch weighs as much as the others.
         self.val_batch_means = {f"val/{name}": _taken(metric) for name, metric in self._batch_means.items()}
         self.log_dict(self.val_means, logger=False)
         if not self.trainer.sanity_checking:
             self._log(self.val_means, self.global_step)
 
     def configure_optimizers(self) -> OptimizerLRSchedulerConfig:
-        """The recipe's optimizer and schedule, with the interval at which the schedule steps."""
+        """Returns the recipe's optimizer, and its schedule with the interval at which it steps."""
         optimizer = build_optimizer(self.parameters(), self.config)
         schedule = build_schedule(optimizer, self.config, self.trainer.estimated_stepping_batches)
         return {
@@ -130,16 +177,16 @@ class WoofClassifier(LightningModule):
         }
 
     def on_save_checkpoint(self, checkpoint: dict[str, Any]) -> None:
-        """Adds what the weights need to be used without data, settings and class names, and the epoch's reports."""
+        """Adds the recipe, so that the checkpoint alone suffices to use the weights, and the epoch's reports."""
         if self.trained is not None:
             checkpoint[RECIPE_KEY] = self.trained.as_dict()
         checkpoint[REPORTS_KEY] = self._epoch_reports
 
     def on_load_checkpoint(self, checkpoint: dict[str, Any]) -> None:
-        """Builds the net of a checkpoint, or makes sure that its classes are the data's.
+        """Builds the net of a checkpoint. If there is a net already, checks that its classes are the checkpoint's.
 
         Raises:
-            UserError: When they differ.
+            UserError: If they differ.
         """
         self._epoch_reports = list(checkpoint.get(REPORTS_KEY, []))
         if RECIPE_KEY not in checkpoint:
@@ -152,15 +199,18 @@ class WoofClassifier(LightningModule):
             check_same_classes(saved, self.trained.classes)
 
     def number_of_classes(self, index: ImageIndex | None) -> int:
-        """The outputs of the head: as set, or as many as the data has classes.
+        """Returns the number of outputs of the head: num_classes, or the data's number of classes if it is null.
+
+        Args:
+            index: The images; None without an ImagewoofDataModule.
 
         Raises:
-            UserError: When the data has more, or there is neither a number nor data.
+            UserError: If the data has more classes, or num_classes is null and there is no data.
         """
         if index is not None:
             return outputs_for(self.config.num_classes, index)
         if self.config.num_classes is None:
-            raise UserError("model.num_classes is null: without an ImagewoofDataModule it must be a number")
+            raise UserError("model.num_classes is null: expected a number, or an ImagewoofDataModule")
         return self.config.num_classes
 
     def _build(self, num_classes: int) -> None:
@@ -177,7 +227,7 @@ class WoofClassifier(LightningModule):
         self.trained = TrainedRecipe.of(self.config, data, index, seed=self.seed, precision=str(self.trainer.precision))
 
     def _steps_with(self, batch_idx: int) -> bool:
-        """Whether the optimizer steps after this batch, and not only gathers its gradients."""
+        """Returns whether the optimizer steps after this batch. With gradient accumulation it does not always."""
         every = self.trainer.accumulate_grad_batches
         return every == 1 or (batch_idx + 1) % every == 0 or self.trainer.is_last_batch
 
@@ -187,18 +237,18 @@ class WoofClassifier(LightningModule):
         self._log(self.report, step)
 
     def _log(self, values: dict[str, float], step: int) -> None:
-        # Not self.log: it works at every step, whether it logs there or not.
+        # Not self.log: it takes time at every step, even at those where nothing is logged.
         for logger in self.loggers:
             logger.log_metrics({**values, "epoch": self.current_epoch}, step)
 
 
 def _means() -> dict[str, MeanMetric]:
-    """A mean for each metric, held by a module so that it moves to the device."""
+    """Returns a mean per metric. They are in a module, which moves them to the device."""
     return cast(dict[str, MeanMetric], nn.ModuleDict({name: MeanMetric() for name in METRICS}))
 
 
 def _taken(metric: MeanMetric) -> float:
-    """The value of a metric, which then starts anew."""
+    """Returns the value of a metric and resets it."""
     value = float(metric.compute())
     metric.reset()
     return value

@@ -18,35 +18,92 @@ from woof_lightning.errors import UserError
 
 
 class ImagewoofDataModule(LightningDataModule):
-    """Imagewoof, the synthetic stand-in, or a person's own folder of images.
+    """Loads Imagewoof, its synthetic stand-in, or any folder of images.
+
+    Batches are (images [B, 3, S, S], uint8; labels [B], int64). The order of an epoch depends on (seed, epoch) alone,
+    and the augmentation of an image on (seed, epoch, index).
 
     Args:
+        root: Folder that contains the data sets.
+        variant: full, 320px, 160px (the official archives) or synthetic (drawn by this program, needs no network).
+            Each has its own folder in root.
+        folder: A folder with train/<class>/ and val/<class>/, used instead of root and variant.
+        archive: A local archive to unpack into root if the variant is not there.
+        download: Download the official archive if the variant is not there.
+        image_size: Side of the square images that the net sees, in px.
+        batch_size: Images per training step, over all devices together.
+        eval_batch_size: Images per validation batch, per device.
+        num_workers: Number of processes that load images. 0 loads in the training process, null takes one per core.
+            Results do not depend on it.
+        noisy_labels: Percentage of training labels replaced by wrong ones: 0, 1, 5, 25 or 50.
+        pin_memory: Load into page-locked memory, for faster copies to a CUDA device.
         seed: Seed of the order of the images and of their augmentation.
-        data: The settings of DataConfig.
 
     Raises:
-        UserError: When a setting cannot be used.
+        UserError: If a setting cannot be used.
+
+    Example:
+        >>> from woof_lightning import ImagewoofDataModule
+        >>> data = ImagewoofDataModule(variant="synthetic", image_size=64, batch_size=32, num_workers=0)
+        >>> data.prepare_data()
+        >>> data.setup("fit")
+        >>> data.index.counts()
+        {'train': 480, 'val': 160}
+        >>> images, labels = next(iter(data.train_dataloader()))
+        >>> images.shape, images.dtype, labels.shape
+        (torch.Size([32, 3, 64, 64]), torch.uint8, torch.Size([32]))
     """
 
-    def __init__(self, *, seed: int = 0, **data: Any) -> None:
+    def __init__(
+        self,
+        *,
+        root: Path = Path("data"),
+        variant: str = "320px",
+        folder: Path | None = None,
+        archive: Path | None = None,
+        download: bool = True,
+        image_size: int = 224,
+        batch_size: int = 128,
+        eval_batch_size: int = 16,
+        num_workers: int | None = None,
+        noisy_labels: int = 0,
+        pin_memory: bool = False,
+        seed: int = 0,
+    ) -> None:
         super().__init__()
-        self.config = DataConfig(**data)
+        self.config = DataConfig(
+            root=root,
+            variant=variant,
+            folder=folder,
+            archive=archive,
+            download=download,
+            image_size=image_size,
+            batch_size=batch_size,
+            eval_batch_size=eval_batch_size,
+            num_workers=num_workers,
+            noisy_labels=noisy_labels,
+            pin_memory=pin_memory,
+        )
         self.seed = seed
         self.index: ImageIndex | None = None
         self._first_epoch = 0
         self._batches_done = 0
 
     def prepare_data(self) -> None:
-        """Brings the images onto the disk and makes sure that each of them can be read.
+        """Downloads, unpacks or draws the images, if they are not on the disk, and checks that each can be read.
 
         Raises:
-            UserError: When that cannot be done, or the settings do not suit these images.
+            UserError: If that fails, or the settings do not fit the images.
         """
         if self.index is None:
             prepare_checked_data(self.config)
 
     def setup(self, stage: str) -> None:
-        """Indexes the images."""
+        """Lists the images of both splits in `index`.
+
+        Raises:
+            UserError: If batch_size or num_workers does not fit the images or the machine.
+        """
         if self.index is None:
             self.index = open_data(self.config)
             if stage == "fit":
@@ -54,7 +111,7 @@ class ImagewoofDataModule(LightningDataModule):
             check_shared_memory(self.config)
 
     def train_dataloader(self) -> DataLoader[Batch]:
-        """Batches of (images [B, 3, S, S], uint8; labels [B], int64), augmented and shuffled."""
+        """Returns shuffled and augmented batches of (images [B, 3, S, S], uint8; labels [B], int64)."""
         check_sampler(self.trainer)
         loader = train_loader(
             self._indexed(),
@@ -64,34 +121,39 @@ class ImagewoofDataModule(LightningDataModule):
             world_size=self.trainer.world_size if self.trainer else 1,
         )
         if self.trainer is not None and isinstance(loader.sampler, EpochSampler):
-            # Lightning iterates a resumed run's loader before it says which epoch it is at, and workers fetch at once:
-            # in `estimated_stepping_batches`, before the loops' own progress is restored. Hence the state below.
+            # Lightning iterates a resumed run's loader before it knows the epoch: `estimated_stepping_batches` runs
+            # before the loops' progress is restored, and workers fetch at once. The state below has the epoch.
             # https://github.com/Lightning-AI/pytorch-lightning/issues/19764
             loader.sampler.set_epoch(max(self._first_epoch, _epochs_done(self.trainer)))
-            loader.sampler.go_on_at(self._first_epoch, self._batches_done * (loader.batch_size or 0))
+            loader.sampler.resume_at(self._first_epoch, self._batches_done * (loader.batch_size or 0))
         return loader
 
     def val_dataloader(self) -> DataLoader[Batch]:
-        """All validation images in a fixed order, as (images [B, 3, S, S], uint8; labels [B], int64)."""
+        """Returns all validation images in a fixed order, as (images [B, 3, S, S], uint8; labels [B], int64)."""
         return val_loader(self._indexed(), self.config)
 
     def state_dict(self) -> dict[str, int]:
-        """Which epoch comes next or was cut, and its batches that were trained; saved in every checkpoint."""
+        """Returns the epoch to resume and the number of its batches already trained; saved in every checkpoint."""
         if self.trainer is None:
             return {"next_epoch": 0, "batches_done": 0}
         return {"next_epoch": _epochs_done(self.trainer), "batches_done": _batches_done(self.trainer)}
 
     def load_state_dict(self, state_dict: dict[str, int]) -> None:
-        """Goes on where a checkpoint was saved."""
+        """Resumes at the epoch and batch at which a checkpoint was saved."""
         self._first_epoch = state_dict["next_epoch"]
         self._batches_done = state_dict.get("batches_done", 0)
 
     def teardown(self, stage: str) -> None:
-        """Forgets where a resumed run went on, so that another fit starts at its beginning."""
+        """Forgets where a resumed run started, so that another fit starts at the beginning."""
         self._first_epoch = self._batches_done = 0
 
     def batch_files(self, epoch: int, batch_idx: int) -> list[Path]:
-        """The images of a training batch: they follow from seed, epoch and place alone."""
+        """Returns the image files of a training batch.
+
+        Args:
+            epoch: The epoch, counted from 0.
+            batch_idx: The batch's place in that epoch, counted from 0.
+        """
         index = self._indexed()
         loader = train_loader(index, replace(self.config, num_workers=0), seed=self.seed)
         sampler = cast(EpochSampler, loader.sampler)
@@ -105,11 +167,11 @@ class ImagewoofDataModule(LightningDataModule):
 
 
 def check_sampler(trainer: Trainer | None) -> None:
-    """Raises a UserError when Lightning would share the images among the devices a second time."""
+    """Raises a UserError if Lightning would divide the images among the devices a second time."""
     if trainer is not None and trainer.world_size > 1 and trainer._accelerator_connector.use_distributed_sampler:
         raise UserError(
             "trainer.use_distributed_sampler is True: expected False with several devices, since this project's "
-            "sampler shares the images itself (Trainer(use_distributed_sampler=False))"
+            "sampler divides the images itself (Trainer(use_distributed_sampler=False))"
         )
 
 
@@ -118,7 +180,7 @@ def _epochs_done(trainer: Trainer) -> int:
 
 
 def _batches_done(trainer: Trainer) -> int:
-    """Batches trained in an epoch that is not done, not those that the loader has fetched ahead; else 0."""
+    """Returns how many batches of an unfinished epoch were trained, not how many were fetched; 0 between epochs."""
     epoch: Any = trainer.fit_loop.epoch_progress.current
     batches: Any = trainer.fit_loop.epoch_loop.batch_progress.current
     return int(batches.processed) if epoch.started > epoch.processed else 0

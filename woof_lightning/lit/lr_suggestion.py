@@ -1,4 +1,4 @@
-"""The learning rate that the curve of a sweep suggests."""
+"""Suggests a learning rate from the curve of a sweep."""
 
 from __future__ import annotations
 
@@ -10,27 +10,27 @@ import numpy as np
 
 from woof_lightning.runs.lr_curve import LRCurve
 
-# The first losses are means over few batches, so their slopes are noise. The last ones are where the loss explodes.
+# The first losses are means over few batches, so their slopes are noise. At the last ones the loss explodes.
 SKIP_FIRST = 10
 SKIP_LAST = 1
 FEWEST_POINTS = 3
 ROUNDING = 1e-9
-# The weight of the losses before in a smoothed loss: Lightning's, and fastai's.
+# The weight of the previous losses in a smoothed loss, the same as in Lightning and fastai.
 SMOOTHING = 0.98
-# In standard errors. The steepest of many slopes is far out by chance: in 1 of 100 sweeps over noise alone beyond 4.
+# In standard errors. By chance alone, the steepest of many slopes is beyond 4 in 1 of 100 sweeps over pure noise.
 CLEAR = 5.0
 QUARTILE = NormalDist().inv_cdf(0.75)
 
 
 @dataclass(frozen=True)
 class Suggestions:
-    """What a curve suggests.
+    """The learning rates that a curve suggests.
 
     Args:
-        steepest: Where the loss falls fastest on the logarithmic axis; None where it falls nowhere.
-        valley: fastai's more careful choice; None where there is no valley.
+        steepest: The rate at which the loss falls fastest on the logarithmic axis; None if it never falls.
+        valley: fastai's more careful choice; None if there is no valley.
         clearness: How far the steepest descent stands out from the noise of single batches, in standard errors.
-        suggested_by: The rule to follow: steepest where that is clear, else valley; None where the loss falls nowhere.
+        suggested_by: The rule to use: steepest if that is clear, otherwise valley; None if the loss never falls.
     """
 
     steepest: float | None
@@ -40,12 +40,12 @@ class Suggestions:
 
     @property
     def lr(self) -> float | None:
-        """The learning rate that the rule to follow gives."""
+        """The learning rate by the rule to use."""
         return {None: None, "steepest": self.steepest, "valley": self.valley}[self.suggested_by]
 
 
 def suggest(curve: LRCurve) -> Suggestions:
-    """What every rule gives, and the one to follow."""
+    """Returns the suggestion of every rule, and the rule to use."""
     found, careful = steepest(curve), valley(curve)
     if found is None:
         return Suggestions(None, careful, 0.0, None)
@@ -54,7 +54,7 @@ def suggest(curve: LRCurve) -> Suggestions:
 
 
 def descent(curve: LRCurve) -> LRCurve:
-    """The part of a curve that suggestions look at: without both ends, and only up to the lowest loss."""
+    """Returns the part of a curve that `steepest` uses: without both ends, and only up to the lowest loss."""
     inner = slice(SKIP_FIRST, max(SKIP_FIRST, len(curve) - SKIP_LAST))
     losses = curve.loss[inner]
     kept = slice(SKIP_FIRST, SKIP_FIRST + (int(np.argmin(losses)) + 1 if losses else 0))
@@ -62,9 +62,9 @@ def descent(curve: LRCurve) -> LRCurve:
 
 
 def steepest(curve: LRCurve) -> float | None:
-    """The learning rate at which the loss falls fastest per factor of the learning rate.
+    """Returns the learning rate at which the loss falls fastest on the logarithmic axis.
 
-    Looks at `descent(curve)`. None when that has fewer than three points or falls nowhere.
+    It uses `descent(curve)`, and returns None if that has fewer than three points or never falls.
     """
     part = descent(curve)
     if len(part) < FEWEST_POINTS:
@@ -74,10 +74,10 @@ def steepest(curve: LRCurve) -> float | None:
 
 
 def clearness(curve: LRCurve, lr: float) -> float:
-    """How far the descent at a learning rate stands out from the noise of single batches, in standard errors.
+    """Returns how far the descent at a learning rate stands out from the noise of single batches, in standard errors.
 
-    The noise is that of neighbouring raw losses; their median, so that the descent itself counts little. Each new
-    loss moves the smoothed one by its share of that noise, which shrinks as the curve grows.
+    The noise is estimated from the median difference of neighbouring raw losses, on which the descent itself has little
+    effect. Each new loss moves the smoothed loss by its share of that noise. The share shrinks as the curve grows.
 
     Args:
         curve: The sweep.
@@ -87,18 +87,18 @@ def clearness(curve: LRCurve, lr: float) -> float:
     place = part.lr.index(lr)
     noise = float(np.median(np.abs(np.diff(curve.raw_loss[: SKIP_FIRST + len(part)])))) / QUARTILE / math.sqrt(2)
     share = (1 - SMOOTHING) / (1 - SMOOTHING ** (SKIP_FIRST + place + 1))
-    # A slope is the mean of the moves before and after its place; at an end there is one.
+    # A slope is the mean of the moves before and after its place. At an end there is only one.
     moves = 1 if place in (0, len(part) - 1) else 2
     slope = float(np.gradient(np.asarray(part.loss))[place])
-    # Where most losses are equal there is no noise to be seen; a large figure, since JSON has no infinity.
+    # If most losses are equal, the noise is 0. The result is then a large number, since JSON has no infinity.
     return -slope / max(share * noise / math.sqrt(moves), ROUNDING)
 
 
 def valley(curve: LRCurve) -> float | None:
-    """The learning rate half-way down the longest run of falling losses, a more careful choice.
+    """Returns the learning rate in the middle of the longest falling subsequence of losses; None if it is too short.
 
-    fastai 2's default: the longest subsequence of ever lower losses is taken as one valley, and the
-    rate stands after one and a half of its three thirds. Looks at the whole curve but its ends.
+    This is the default of fastai 2 (`valley` in fastai/callback/schedule.py). It takes that subsequence for one valley
+    and uses the whole curve except both ends.
     """
     inner = slice(SKIP_FIRST, max(SKIP_FIRST, len(curve) - SKIP_LAST))
     rates, losses = curve.lr[inner], curve.loss[inner]
@@ -110,7 +110,7 @@ def valley(curve: LRCurve) -> float | None:
 
 
 def _longest_descent(losses: tuple[float, ...]) -> tuple[int, int]:
-    """Where the longest falling subsequence ends less its length, and that length; as fastai counts it."""
+    """Returns the longest falling subsequence's end minus its length, and its length, as fastai counts them."""
     lengths = np.ones(len(losses), dtype=int)
     for place in range(1, len(losses)):
         higher = [lengths[before] for before in range(place) if losses[before] > losses[place]]

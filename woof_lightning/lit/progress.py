@@ -1,4 +1,4 @@
-"""Progress: bars on a terminal, one line an epoch elsewhere."""
+"""Shows progress: bars on a terminal, otherwise one line per epoch."""
 
 from __future__ import annotations
 
@@ -18,13 +18,13 @@ from woof_lightning.runs.metrics import in_a_line
 
 @without_idle_step_hooks
 class EpochProgress(ProgressBar):
-    """A bar over the epochs and one over the batches of the current one.
+    """Draws a bar over the epochs and one over the batches of the current epoch; without a terminal a line per epoch.
 
-    The numbers are those that the module reported last, so showing them costs no device sync.
+    It shows the numbers that the module reported last, so it never waits for the device.
 
     Args:
-        refresh_every_n_batches: How often the batch bar is redrawn.
-        terminal: Whether to draw bars; by default where stderr is a terminal.
+        refresh_every_n_batches: Number of batches between updates of the batch bar.
+        terminal: Whether to draw bars. By default it does if stderr is a terminal.
     """
 
     def __init__(self, refresh_every_n_batches: int = 10, terminal: bool | None = None) -> None:
@@ -38,7 +38,7 @@ class EpochProgress(ProgressBar):
         self._first_epoch = 0
 
     def disable(self) -> None:
-        """Shows nothing; Lightning says so to the processes that are not the first."""
+        """Shows nothing from now on. Lightning calls this in all processes but the first."""
         self.enabled = False
 
     def enable(self) -> None:
@@ -61,10 +61,10 @@ class EpochProgress(ProgressBar):
     def on_train_batch_end(
         self, trainer: Trainer, pl_module: LightningModule, outputs: Any, batch: Any, batch_idx: int
     ) -> None:
-        """Moves the batch bar on."""
+        """Advances the batch bar."""
         if not (self.enabled and self.terminal) or (batch_idx + 1) % self.refresh_every_n_batches:
             return
-        if self._batches is None:  # Nobody says that an epoch begins that was cut.
+        if self._batches is None:  # Lightning calls no on_train_epoch_start for a resumed part of an epoch.
             self._batches = self._batch_bar(f"epoch {trainer.current_epoch + 1}", trainer.num_training_batches)
             self._batches.update(batch_idx + 1)
         else:
@@ -73,7 +73,7 @@ class EpochProgress(ProgressBar):
             self._batches.update(self.refresh_every_n_batches)
 
     def on_validation_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
-        """Turns the batch bar over to the validation's batches."""
+        """Replaces the batch bar by one over the batches of the validation."""
         if self._batches is not None:
             self._batches.close()
             self._batches = self._batch_bar("validation", sum(trainer.num_val_batches))
@@ -81,12 +81,12 @@ class EpochProgress(ProgressBar):
     def on_validation_batch_end(
         self, trainer: Trainer, pl_module: LightningModule, outputs: Any, batch: Any, batch_idx: int, *args: Any
     ) -> None:
-        """Moves the validation's bar on."""
+        """Advances the bar of the validation."""
         if self._batches is not None and (batch_idx + 1) % self.refresh_every_n_batches == 0:
             self._batches.update(self.refresh_every_n_batches)
 
     def on_train_epoch_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
-        """Says what the epoch amounts to."""
+        """Shows the metrics of the epoch."""
         if not self.enabled:
             return
         shown = {name: float(value) for name, value in trainer.callback_metrics.items()}
@@ -111,7 +111,7 @@ class EpochProgress(ProgressBar):
     def _line(self, trainer: Trainer, numbers: Mapping[str, float]) -> str:
         done = trainer.current_epoch + 1
         elapsed_s = time.perf_counter() - self._start_s
-        line = f"epoch {done}/{trainer.max_epochs}  {in_a_line(numbers)}  {_clock(elapsed_s)} gone"
+        line = f"epoch {done}/{trainer.max_epochs}  {in_a_line(numbers)}  {_clock(elapsed_s)} elapsed"
         if trainer.max_epochs is not None and trainer.max_epochs > done:
             left_s = elapsed_s / (done - self._first_epoch) * (trainer.max_epochs - done)
             line += f", {_clock(left_s)} left"

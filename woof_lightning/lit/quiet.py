@@ -1,32 +1,32 @@
-"""Lightning without its advertisement and other people's warnings."""
+"""Silences an advertisement of Lightning, and warnings that are not for users."""
 
 from __future__ import annotations
 
 import logging
 import warnings
 
-# What Lightning 2.6 warns of without cause here, as regular expressions.
+# Warnings of Lightning 2.6 that have no cause here, as regular expressions, with the reason.
 NOT_FOR_USERS = (
-    # Lightning itself calls what torch 2.14 deprecates.
+    # Lightning itself uses it; torch 2.14 deprecates it.
     "LeafSpec",
-    # Within an epoch the datamodule goes on where it was cut, which Lightning takes from a loader's state_dict alone.
+    # The datamodule does resume within an epoch. Lightning expects that of loaders with a state_dict only.
     "You're resuming from a checkpoint that ended before the epoch",
-    # The run's folder is looked at before it is taken.
+    # FitRun checks the run's folder itself.
     "Checkpoint directory .* exists and is not empty",
-    # Advice on the number of workers, which the settings decide.
+    # The user sets the number of workers.
     "does not have many workers",
-    # Every device validates all images.
+    # Every device validates all images, so their metrics are equal.
     "sync_dist=True",
     # main() takes its arguments as a list, so that tests can call it.
     "LightningCLI's args parameter is intended",
-    # A short epoch is reported at its end.
+    # The metrics of a short epoch are logged at its end.
     "is smaller than the logging interval",
 )
 
 
 def quieten_libraries() -> None:
-    """Silences an advertisement and a deprecation that a user can do nothing about."""
-    # https://github.com/Lightning-AI/pytorch-lightning/issues/21294: a tip to install a paid service, in every run.
+    """Silences the advertisement and the warnings above, in the whole process."""
+    # Every run prints a tip to install a paid service: https://github.com/Lightning-AI/pytorch-lightning/issues/21294
     logging.getLogger("lightning.pytorch").setLevel(logging.WARNING)
     logging.getLogger("lightning.fabric").setLevel(logging.WARNING)
     for text in NOT_FOR_USERS:

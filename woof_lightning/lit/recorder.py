@@ -1,4 +1,4 @@
-"""The run's own files, written from Lightning: metrics.csv as a Logger, result.json by a Callback."""
+"""Writes the files of a run from Lightning: metrics.csv and events with Loggers, result.json with a Callback."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ from woof_lightning.runs.record import RunRecord
 
 
 class MetricsLogger(Logger):
-    """Writes metrics.csv. Lightning's CSVLogger deletes the file of a run that goes on.
+    """Writes metrics.csv. Lightning's CSVLogger would delete the file of a resumed run.
 
     Args:
         folder: The run's folder.
@@ -39,12 +39,12 @@ class MetricsLogger(Logger):
 
     @property
     def version(self) -> str:
-        """Runs have no versions."""
+        """Empty: runs have no versions."""
         return ""
 
     @rank_zero_only
     def log_hyperparams(self, params: Any, *args: Any, **kwargs: Any) -> None:
-        """Does nothing: config.yaml holds them."""
+        """Does nothing, because config.yaml contains them."""
 
     @rank_zero_only
     def log_metrics(self, metrics: dict[str, float], step: int | None = None) -> None:
@@ -53,7 +53,7 @@ class MetricsLogger(Logger):
 
     @rank_zero_only
     def save(self) -> None:
-        """Writes the row at hand, and makes sure that all rows are on the disk."""
+        """Writes the current row and flushes all rows to the disk."""
         self.file.sync()
 
     @rank_zero_only
@@ -63,10 +63,11 @@ class MetricsLogger(Logger):
 
 
 @contextmanager
-def disk_errors_told_once() -> Iterator[None]:
-    """Inside, an OSError of another thread is not printed.
+def disk_errors_reported_once() -> Iterator[None]:
+    """Keeps Python from printing an OSError of another thread during the block.
 
-    TensorBoard's thread that writes events prints it, and then hands it to the thread that logs, which ends the run.
+    TensorBoard's writer thread raises an OSError, which Python prints. It also passes the error to the thread that
+    logs, where it ends the run.
     """
     before = threading.excepthook
 
@@ -82,11 +83,11 @@ def disk_errors_told_once() -> Iterator[None]:
 
 
 class EventsLogger(TensorBoardLogger):
-    """TensorBoard events right in the run's folder.
+    """Writes TensorBoard events into the run's folder.
 
     Args:
         folder: The run's folder.
-        resume_step: The step that a resumed run goes on from; TensorBoard hides events after it.
+        resume_step: The last step of a resumed run. TensorBoard hides older events after it.
     """
 
     def __init__(self, folder: RunFolder, resume_step: int | None = None) -> None:
@@ -94,13 +95,13 @@ class EventsLogger(TensorBoardLogger):
         super().__init__(folder.path.parent, name=folder.path.name, version="", default_hp_metric=False, **purge)
 
     def save(self) -> None:
-        """Flushes the events; Lightning's would also write an empty hparams.yaml."""
+        """Flushes the events. Lightning's own method would also write an empty hparams.yaml."""
         self.experiment.flush()
 
 
 @without_idle_step_hooks
 class Recorder(Callback):
-    """Notes each epoch's metrics and time, and writes result.json when the training has ended.
+    """Records the metrics and the time of each epoch, and writes result.json after the training.
 
     Args:
         folder: The run's folder.
@@ -117,34 +118,34 @@ class Recorder(Callback):
         self._validation_s = 0.0
 
     def on_train_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
-        """Starts the clock, at what an epoch that was cut had taken."""
+        """Starts the clock. In a resumed epoch it includes the time before the interruption."""
         self._epoch_start_s = time.perf_counter() - self._epoch_before_s
         self._epoch_before_s = 0.0
-        self._validation_s = 0.0  # That of the sanity check came before.
+        self._validation_s = 0.0  # The sanity check does not count.
 
     def on_validation_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
-        """Notes when a validation begins, to keep it out of the training speed."""
+        """Notes when a validation begins, so that its time is not counted as training."""
         self._validation_start_s = time.perf_counter()
 
     def on_validation_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
-        """Notes the metrics and the time of a validation."""
+        """Records the metrics and the time of a validation."""
         self._validation_s += time.perf_counter() - self._validation_start_s
         if not trainer.sanity_checking and isinstance(pl_module, WoofClassifier):
             metrics = {**pl_module.val_means, "batch_means": pl_module.val_batch_means}
             self.record.validated(trainer.current_epoch, metrics)
 
     def on_train_epoch_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
-        """Notes the epoch's time; called before the epoch's checkpoints are written."""
+        """Records the time of the epoch. Lightning calls this before it writes the epoch's checkpoints."""
         now_s = time.perf_counter()
         elapsed_s = now_s - self._epoch_start_s
-        # Not num_training_batches: max_steps may end an epoch before its last batch.
+        # Not num_training_batches: max_steps may end an epoch early.
         images = trainer.fit_loop.epoch_loop.batch_progress.current.completed * _data(trainer).config.batch_size
         images = min(images, len(_index(trainer).train))
         self.record.epoch_ended(trainer.current_epoch, elapsed_s, images, elapsed_s - self._validation_s)
         self._epoch_start_s, self._validation_s = now_s, 0.0
 
     def on_save_checkpoint(self, trainer: Trainer, pl_module: LightningModule, checkpoint: dict[str, Any]) -> None:
-        """Makes sure that what a checkpoint stands for was logged before it is written."""
+        """Flushes the loggers, so that a checkpoint is never newer than the metrics on the disk."""
         self.folder.check_there()
         for logger in trainer.loggers:
             logger.save()
@@ -163,18 +164,18 @@ class Recorder(Callback):
             self.folder.write_result(result)
 
     def state_dict(self) -> dict[str, Any]:
-        """The record so far, and the time spent in the current epoch."""
+        """Returns the record up to now, with the time spent in the current epoch."""
         return {**self.record.state_dict(), "epoch_s": time.perf_counter() - self._epoch_start_s}
 
     def load_state_dict(self, state_dict: dict[str, Any]) -> None:
-        """Goes on with the record of a checkpoint."""
+        """Continues the record of a checkpoint."""
         state = dict(state_dict)
         self._epoch_before_s = state.pop("epoch_s", 0.0)
         self.record.load_state_dict(state)
 
 
 def _is_complete(trainer: Trainer) -> bool:
-    """Whether a training did all that it was asked for: max_time and others' callbacks may end it before."""
+    """Returns whether all epochs or steps were trained. max_time or a callback may end a training early."""
     epochs_done = trainer.max_epochs in (None, -1) or trainer.current_epoch >= trainer.max_epochs
     return bool(epochs_done or 0 < trainer.max_steps <= trainer.global_step)
 

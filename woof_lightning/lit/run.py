@@ -1,4 +1,4 @@
-"""The run folder around a fit: whether it may be taken, where the run goes on, what is written into it."""
+"""Manages the run folder of `woof fit`: checks, resumes and locks it, and writes config.yaml."""
 
 from __future__ import annotations
 
@@ -23,16 +23,16 @@ from woof_lightning.runs.metrics import MetricsFile
 
 
 class FitRun:
-    """One run of `woof fit` in its folder.
+    """A run of `woof fit` in its folder.
 
-    Call `look` before the trainer is built, `take` once model and trainer exist, and then `trainer.fit`.
+    Call `look` before the trainer is built, `take` when model and trainer exist, and then `trainer.fit`.
 
     Args:
         folder: The run's folder.
         settings: The run's settings, for config.yaml.
-        resume: Whether to go on with the run that is there.
-        overwrite: Whether to replace it.
-        held: Holds the lock on the folder until it is closed.
+        resume: Whether to resume the run in that folder.
+        overwrite: Whether to replace the run in that folder.
+        held: Keeps the lock on the folder until it is closed.
     """
 
     def __init__(
@@ -49,20 +49,24 @@ class FitRun:
         self._saved_at_ns = folder.saved_at_ns()
 
     def look(self) -> None:
-        """Finds out whether the folder can be taken, and where the run goes on.
+        """Checks whether the folder can be used, and finds the checkpoint to resume from.
 
         Raises:
-            UserError: If it holds another run, or one with settings that would change the result.
+            UserError: If the folder holds another run, or the settings would change the result of the resumed run.
         """
         if self.resume and self.folder.config.exists():
             check_resumable(self.folder.config, self.settings)
             self._read_resume_point()
-        # Lightning starts the processes of further devices by this same command, when the first has taken the folder.
+        # On several devices, Lightning runs this command again for each, while the first holds the folder.
         elif not self.overwrite and rank_zero_only.rank == 0:  # type: ignore[attr-defined]
             self.folder.check_free()
 
     def loggers(self, chosen: Logger | list[Logger] | bool | None) -> list[Logger]:
-        """The run's loggers: metrics.csv always; events too, unless others are chosen or `chosen` is False."""
+        """Returns the run's loggers: always metrics.csv, and TensorBoard events unless the user chose otherwise.
+
+        Args:
+            chosen: The value of trainer.logger. A logger replaces the events, False drops them.
+        """
         default = run_loggers(self.folder, self._resume_step)
         if chosen is None or chosen is True:
             return default
@@ -70,10 +74,10 @@ class FitRun:
         return [*others, *(logger for logger in default if isinstance(logger, MetricsLogger))]
 
     def take(self, trainer: Trainer, model: WoofClassifier, datamodule: ImagewoofDataModule) -> None:
-        """Prepares the data, and only then takes the folder.
+        """Prepares the data, then locks the folder, clears what a new run replaces, and writes config.yaml.
 
         Raises:
-            UserError: If the data cannot be used, or another process has the folder.
+            UserError: If the data cannot be used, or another process uses the folder.
         """
         datamodule.prepare_data()
         datamodule.setup("fit")
@@ -99,19 +103,19 @@ class FitRun:
             print(f"note: {hint}", flush=True)
 
     def summary(self, trainer: Trainer, datamodule: ImagewoofDataModule) -> str | None:
-        """What was learned and where it is; None if nothing was recorded."""
+        """Returns text for the terminal: the classes, the accuracies and the folder; None if nothing was recorded."""
         recorder = next((c for c in getattr(trainer, "callbacks", []) if isinstance(c, Recorder)), None)
         if recorder is None or not trainer.is_global_zero or not recorder.record.best:
             return None
         assert datamodule.index is not None
-        learned = f"learned to tell {len(datamodule.index.classes)} classes apart"
-        return f"{learned}: {recorder.record.summary(self.folder.path)}"
+        classes = len(datamodule.index.classes)
+        return f"trained on {classes} classes: {recorder.record.summary(self.folder.path)}"
 
     def _check_untouched(self) -> None:
-        """Raises a UserError if another process trained here between our first look and our lock."""
+        """Raises a UserError if another process trained here between `look` and the lock."""
         if self.folder.saved_at_ns() != self._saved_at_ns and not self.overwrite:
             raise UserError(
-                f"another process has just trained in {self.folder.path}: look at it, and run the command again"
+                f"another process has just trained in {self.folder.path}: look at its run, then run this command again"
             )
 
     def _read_resume_point(self) -> None:
@@ -123,7 +127,7 @@ class FitRun:
 
 
 def as_list(value: Any) -> list[Any]:
-    """One value, several or none, as a list."""
+    """Returns one value, several or None as a list."""
     if value is None:
         return []
     return list(value) if isinstance(value, (list, tuple)) else [value]

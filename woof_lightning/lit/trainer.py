@@ -23,17 +23,17 @@ from woof_lightning.lit.callbacks.stopping import NonFiniteLossGuard, SaveEvery,
 from woof_lightning.lit.datamodule import ImagewoofDataModule
 from woof_lightning.lit.lr_finder import LRFound, lr_find
 from woof_lightning.lit.progress import EpochProgress
-from woof_lightning.lit.recorder import EventsLogger, MetricsLogger, Recorder, disk_errors_told_once
+from woof_lightning.lit.recorder import EventsLogger, MetricsLogger, Recorder, disk_errors_reported_once
 from woof_lightning.runs.folder import RunFolder
 
 NVML_CHECK = "PYTORCH_NVML_BASED_CUDA_CHECK"
-# What a run of this project wants other than Lightning's own defaults.
+# The defaults of `woof fit` that differ from Lightning's, with their reasons.
 TRAINER_DEFAULTS: dict[str, Any] = {
-    # The sampler shares the images among devices itself: the order belongs to the recipe.
+    # The project's sampler divides the images among devices, because their order belongs to the recipe.
     "use_distributed_sampler": False,
-    # Every image was read before the training; a sanity validation would find nothing more.
+    # Every image is read before the training. A sanity validation would find nothing more.
     "num_sanity_val_steps": 0,
-    # A well-known net; its summary would warn about every precision but fp32.
+    # The net is well known, and the summary would warn about every precision but fp32.
     "enable_model_summary": False,
     "log_every_n_steps": 10,
     "max_epochs": 40,
@@ -50,22 +50,22 @@ def run_callbacks(
     max_time: str | timedelta | dict[str, int] | None = None,
     stop_on_nan: bool = True,
 ) -> list[Callback]:
-    """What every run of `woof fit` calls back: its record, its progress, its checkpoints, and what ends it early.
+    """Returns the callbacks of `woof fit`: the record, progress, checkpoints, and those that can end a run early.
 
     Args:
         run: The run's folder.
         settings: The run's settings, for result.json.
-        progress: Whether to show it.
-        checkpoints: Whether to write them.
-        save_every: Steps between saves within an epoch; none by default.
-        max_time: After so long the run ends with its epoch, as trainer.max_time takes it.
+        progress: Whether to show progress.
+        checkpoints: Whether to write checkpoints.
+        save_every: Number of steps between checkpoints within an epoch; by default there are none.
+        max_time: Ends the run after the epoch in which this time is over; in the format of trainer.max_time.
         stop_on_nan: Whether a loss that is NaN or infinite ends the run.
     """
     callbacks: list[Callback] = [Recorder(run, settings)]
     callbacks += [EpochProgress()] if progress else []
-    # The Trainer's own would end an epoch in its midst and count it as done.
+    # Not Trainer(max_time=...): it would end within an epoch and count that epoch as done.
     callbacks += [Timer(max_time, interval="epoch")] if max_time is not None else []
-    # Before those that save: a net that is no number must not be saved.
+    # Before the callbacks that save: weights that are NaN must not be saved.
     callbacks += [NonFiniteLossGuard(describe=files_of_batch)] if stop_on_nan else []
     if checkpoints:
         callbacks += [SaveEvery(run.last, save_every)] if save_every else []
@@ -74,10 +74,10 @@ def run_callbacks(
 
 
 def best_and_last(folder: RunFolder) -> list[Callback]:
-    """The callbacks that write best.ckpt (when top-1 strictly improves) and last.ckpt (each epoch).
+    """Returns the callbacks that write best.ckpt (if top-1 strictly improves) and last.ckpt (after each epoch).
 
-    Not `save_last`: it writes only when the best is written. The best comes first, so that last
-    carries the score of its own epoch.
+    Not `save_last`: it writes only when the best is written. The best comes first, so that last.ckpt contains the score
+    of its own epoch.
     """
     common: dict[str, Any] = {
         "dirpath": folder.checkpoints.absolute(),
@@ -91,7 +91,7 @@ def best_and_last(folder: RunFolder) -> list[Callback]:
 
 
 def files_of_batch(trainer: Trainer, epoch: int, batch_idx: int) -> str:
-    """The images of a training batch, for a message."""
+    """Returns the image files of a training batch as text for a message; empty without an ImagewoofDataModule."""
     data = getattr(trainer, "datamodule", None)
     if not isinstance(data, ImagewoofDataModule):
         return ""
@@ -100,27 +100,32 @@ def files_of_batch(trainer: Trainer, epoch: int, batch_idx: int) -> str:
 
 
 def run_loggers(run: RunFolder, resume_step: int | None = None) -> list[Logger]:
-    """TensorBoard events and metrics.csv, going on after a step where the run is resumed."""
+    """Returns the loggers of TensorBoard events and metrics.csv.
+
+    Args:
+        run: The run's folder.
+        resume_step: The last step of a resumed run; None in a new run.
+    """
     return [EventsLogger(run, resume_step), MetricsLogger(run)]
 
 
 def imitated_precision(trainer: Trainer) -> str | None:
-    """A hint for a run in bf16 on a processor that has none; None otherwise, and where an older torch cannot tell."""
+    """Returns a hint if the run uses bf16 on a processor without it; None otherwise, or if torch cannot say."""
     if trainer.strategy.root_device.type != "cpu" or not str(trainer.precision).startswith("bf16"):
         return None
     capabilities: Mapping[str, Any] = getattr(torch.cpu, "get_capabilities", dict)()
     known = [there for name, there in capabilities.items() if "bf16" in name]
     if any(known) or not known:
         return None
-    return "this processor has no bf16 and imitates it: --trainer.precision 32-true may be several times faster"
+    return "this processor has no bf16 and emulates it: --trainer.precision 32-true may be several times faster"
 
 
 def check_accelerator(choice: Any, option: str) -> None:
-    """Raises a UserError when this machine has no such accelerator.
+    """Raises a UserError if this machine does not have an accelerator.
 
     Args:
-        choice: Its name, or an object of Lightning's, which is not looked at.
-        option: The option that it was given with.
+        choice: Its name. An accelerator object is not checked.
+        option: The option that it was given with, for the message.
     """
     if isinstance(choice, str) and choice not in usable_accelerators():
         raise UserError(
@@ -130,7 +135,7 @@ def check_accelerator(choice: Any, option: str) -> None:
 
 
 def usable_accelerators() -> list[str]:
-    """The accelerators of this machine, by the names that trainer.accelerator takes."""
+    """Returns the accelerators of this machine, by the names that trainer.accelerator takes."""
     registry = AcceleratorRegistry
     found = [name for name in registry.available_accelerators() if registry[name]["accelerator"].is_available()]
     return ["auto", *found, *(["gpu"] if {"cuda", "mps"} & set(found) else [])]
@@ -138,11 +143,11 @@ def usable_accelerators() -> list[str]:
 
 @contextmanager
 def no_search_for_a_driver() -> Iterator[None]:
-    """Inside, PyTorch remembers that this machine has no CUDA device.
+    """Lets PyTorch remember during the block that this machine has no CUDA device.
 
-    Importing Lightning makes torch.cuda.is_available() ask NVIDIA's library anew each time
-    (https://github.com/Lightning-AI/pytorch-lightning/pull/15110). AdamW asks at every step, so that a machine
-    without a driver searches its disk for that library at every step. Nothing changes where there is a device.
+    Importing Lightning makes torch.cuda.is_available() ask NVIDIA's library every time
+    (https://github.com/Lightning-AI/pytorch-lightning/pull/15110). AdamW asks at every step, so a machine without a
+    driver searches its disk for that library at every step. If there is a CUDA device, nothing changes.
     """
     setting = os.environ.get(NVML_CHECK)
     if setting is None or torch.cuda.device_count() > 0:
@@ -156,10 +161,10 @@ def no_search_for_a_driver() -> Iterator[None]:
 
 
 class WoofTrainer(Trainer):
-    """Lightning's Trainer, which can be told beforehand where to resume.
+    """Lightning's Trainer with `lr_find`, exit codes for signals, and a checkpoint to resume from.
 
-    LightningCLI offers `ckpt_path` as an option of `fit`, but then takes the model's settings from
-    that checkpoint and drops those of the command line without a word.
+    LightningCLI has an option `ckpt_path` of `fit`. With it, it takes the model's settings from that checkpoint and
+    silently drops those of the command line. `resume_from` is used instead.
     """
 
     resume_from: Path | None = None
@@ -174,9 +179,9 @@ class WoofTrainer(Trainer):
         ckpt_path: Path | None = None,
         weights_only: bool | None = None,
     ) -> None:
-        """Trains the recipe's net, validating after each epoch."""
+        """Trains the net and validates it after each epoch."""
         try:
-            with no_search_for_a_driver(), disk_errors_told_once():
+            with no_search_for_a_driver(), disk_errors_reported_once():
                 super().fit(
                     model,
                     train_dataloaders,
@@ -185,10 +190,10 @@ class WoofTrainer(Trainer):
                     ckpt_path=ckpt_path or self.resume_from,
                     weights_only=weights_only,
                 )
-        except SIGTERMException as error:  # Lightning's own handler, where StopOnSignal does not listen.
+        except SIGTERMException as error:  # From Lightning's own handler, if StopOnSignal is not active.
             raise StoppedBySignal(signal.SIGTERM, saved=False) from error
         except SystemExit as error:
-            # Lightning turns Ctrl-C into exit code 1, which cannot be told from a failure.
+            # Lightning turns Ctrl-C into exit code 1, the same as for a failure.
             if self.interrupted:
                 raise KeyboardInterrupt from error
             raise
@@ -208,9 +213,10 @@ class WoofTrainer(Trainer):
             model: The net with its optimizer.
             datamodule: The images.
             min_lr: The first learning rate of the sweep.
-            max_lr: The last one.
-            num_training: Training steps of the sweep, from min_lr to max_lr exponentially.
-            early_stop_threshold: End when the smoothed loss exceeds this many times its lowest; null never ends early.
+            max_lr: The last learning rate of the sweep. The rates grow exponentially.
+            num_training: Number of training steps of the sweep.
+            early_stop_threshold: Ends the sweep when the smoothed loss is more than this many times its minimum. null
+                never ends it early.
         """
         self.lr_found = lr_find(
             model,

@@ -1,4 +1,4 @@
-"""Validating a checkpoint with Lightning's Trainer: the logged metrics again, and more."""
+"""Validates a checkpoint with Lightning's Trainer: the logged metrics, accuracy per class, confusion matrix."""
 
 from __future__ import annotations
 
@@ -19,14 +19,14 @@ from woof_lightning.recipe.checkpoint import check_same_classes, read_checkpoint
 
 @dataclass(frozen=True)
 class Validation:
-    """What a validation found.
+    """The results of a validation.
 
     Args:
-        metrics: val/loss, val/acc1 and val/acc5: means over the images.
-        classes: The class folders' names.
-        breeds: A readable name for each.
-        confusion: confusion[i][j] images of class i were taken for class j; a last column counts
-            outputs that are no class of the data, where the head has any.
+        metrics: val/loss (nats), val/acc1 and val/acc5 (fractions): means over the images.
+        classes: Names of the class folders.
+        breeds: A readable name per class.
+        confusion: confusion[i][j] is the number of images of class i that were predicted as class j. If the head has
+            more outputs than the data has classes, a last column counts the predictions that are none of the classes.
     """
 
     metrics: dict[str, float]
@@ -35,24 +35,28 @@ class Validation:
     confusion: list[list[int]]
 
     def class_accuracy(self) -> list[float]:
-        """Per class, the fraction of its images that were named right."""
+        """Returns the top-1 accuracy of each class, a fraction."""
         return [row[place] / sum(row) for place, row in enumerate(self.confusion)]
 
     def as_dict(self) -> dict[str, Any]:
-        """Plain values for a JSON file."""
+        """Returns plain values for a JSON file."""
         names = zip(self.classes, self.breeds, self.class_accuracy(), strict=True)
         per_class = [{"class": name, "breed": breed, "acc1": accuracy} for name, breed, accuracy in names]
         return {**self.metrics, "per_class": per_class, "confusion": self.confusion}
 
 
 class ConfusionMatrix(Callback):
-    """Counts which class was taken for which while a LightningModule's validation_step returns logits."""
+    """Counts which class was predicted for which, for a LightningModule whose validation_step returns logits.
+
+    Args:
+        outputs: Number of outputs of the net.
+    """
 
     def __init__(self, outputs: int) -> None:
         self.matrix = MulticlassConfusionMatrix(outputs)
 
     def on_validation_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
-        """Moves the counts to where the logits are."""
+        """Moves the counts to the device of the logits."""
         self.matrix.to(pl_module.device)
 
     def on_validation_batch_end(
@@ -63,23 +67,23 @@ class ConfusionMatrix(Callback):
 
 
 def validate(checkpoint_file: Path, accelerator: str = "auto", **data: Any) -> Validation:
-    """Validates a checkpoint on its own data.
+    """Validates a checkpoint on the data that it was trained with.
 
     Args:
-        checkpoint_file: A checkpoint of this project, of any loop.
-        accelerator: Lightning's.
-        data: Settings of DataConfig to use instead of the run's, such as where the images lie now.
+        checkpoint_file: A checkpoint of this project, written by any loop.
+        accelerator: A value of trainer.accelerator.
+        data: Settings of DataConfig that override those of the run, such as a new place of the images.
 
     Raises:
-        UserError: When there is no such accelerator, or the checkpoint cannot be read or is not of this data.
+        UserError: If the accelerator is not available, the checkpoint cannot be read, or the data has other classes.
     """
     quieten_libraries()
     check_accelerator(accelerator, "--accelerator")
     checkpoint = read_checkpoint(checkpoint_file)
     trained = recipe_of(checkpoint)
     if data.keys() & {"root", "archive"}:
-        data.setdefault("folder", None)  # A run on a folder is validated elsewhere now.
-    # Noisy labels are those of training images, and other images have none.
+        data.setdefault("folder", None)  # A run that was trained on data.folder can be validated on a data set in root.
+    # noisy_labels concerns training images only, and folders cannot have it.
     datamodule = ImagewoofDataModule(seed=trained.seed, **_paths({**trained.data, **data, "noisy_labels": 0}))
     datamodule.prepare_data()
     datamodule.setup("validate")

@@ -1,1 +1,1 @@
-"""The other ways: the same recipe under other loops, one file each."""
+"""The ways to train: the same recipe under different loops, one file per loop."""

@@ -1,9 +1,9 @@
-"""Hugging Face Accelerate: a hand-written loop whose parts were prepared for any device."""
+"""Hugging Face Accelerate: a hand-written loop on parts that Accelerate has prepared for the device."""
 
 from __future__ import annotations
 
 if __name__ == "__main__":
-    raise SystemExit("this file is no script; run it with: woof loop accelerate")
+    raise SystemExit("this file is not a script; run it with: woof loop accelerate")
 
 import sys
 
@@ -21,14 +21,14 @@ from woof_lightning.recipe.optim import Schedule, optimizer_report
 
 
 def train(experiment: Experiment, run: LoopRun) -> None:
-    """Trains and validates, epoch by epoch.
+    """Trains an experiment and validates it after each epoch.
 
     Args:
-        experiment: What is trained.
-        run: Where its results go.
+        experiment: What to train.
+        run: Where the results go, and where a resumed run starts.
     """
     channels_last = experiment.model.channels_last
-    # Precision and device are kept in a state of the whole process, which refuses another precision.
+    # Accelerate keeps precision and device in a process-wide state, which refuses another precision.
     AcceleratorState._reset_state(reset_partial_state=True)
     accelerator = Accelerator(
         cpu=experiment.device.type == "cpu",
@@ -50,8 +50,9 @@ def train(experiment: Experiment, run: LoopRun) -> None:
     for epoch in range(run.first_epoch, experiment.trainer.max_epochs):
         run.epoch_started()
         net.train()
-        # The prepared loader counts its own rounds and tells the sampler those: 0 after a resume, unless told.
+        # The prepared loader sets the sampler's epoch to its own count of rounds, which is 0 after a resume.
         train_loader.set_epoch(epoch)
+        # Not disable=None: Accelerate's tqdm would draw a bar without a terminal too.
         for images, labels in tqdm(
             train_loader, desc=f"epoch {epoch + 1}", disable=not sys.stderr.isatty(), leave=False
         ):

@@ -1,9 +1,9 @@
-"""The shortest honest PyTorch loop: the reference that the other ways are compared with."""
+"""A plain PyTorch loop, kept as short as possible: the reference for all other ways to train."""
 
 from __future__ import annotations
 
 if __name__ == "__main__":
-    raise SystemExit("this file is no script; run it with: woof loop bare")
+    raise SystemExit("this file is not a script; run it with: woof loop bare")
 
 import torch
 import torch.nn.functional as F
@@ -16,11 +16,11 @@ from woof_lightning.recipe.optim import optimizer_report
 
 
 def train(experiment: Experiment, run: LoopRun) -> None:
-    """Trains and validates, epoch by epoch.
+    """Trains an experiment and validates it after each epoch.
 
     Args:
-        experiment: What is trained.
-        run: Where its results go.
+        experiment: What to train.
+        run: Where the results go, and where a resumed run starts.
     """
     device, channels_last = experiment.device, experiment.model.channels_last
     net, optimizer, schedule = experiment.build()

@@ -1,4 +1,4 @@
-"""What every loop is given: the net, its optimizer and schedule, the batches, and where and how to compute."""
+"""What every loop trains: net, optimizer, schedule and batches, with the device and the precision."""
 
 from __future__ import annotations
 
@@ -25,16 +25,19 @@ ACCELERATORS = ("auto", "cpu", "gpu", "cuda")
 
 @dataclass(frozen=True)
 class TrainerConfig:
-    """Those of Lightning's trainer settings that every loop honours.
+    """The settings of Lightning's Trainer that every loop supports.
 
     Args:
-        max_epochs: Epochs to train.
+        max_epochs: Number of epochs to train.
         precision: 32-true, or bf16-mixed (autocast).
-        accelerator: auto (a GPU where there is one), cpu, gpu or cuda.
-        devices: auto or 1: these loops train on one device.
-        limit_train_batches: Batches of an epoch: a number, or a fraction such as 0.5; null takes all.
-        limit_val_batches: Batches of a validation, likewise.
-        log_every_n_steps: Steps between reports of training metrics.
+        accelerator: auto (a GPU if there is one), cpu, gpu or cuda.
+        devices: auto or 1. The loops train on one device.
+        limit_train_batches: Batches per epoch: a number, or a fraction such as 0.5. null takes all.
+        limit_val_batches: Batches per validation: a number, or a fraction such as 0.5. null takes all.
+        log_every_n_steps: Number of steps between reports of training metrics.
+
+    Raises:
+        UserError: If a setting cannot be used. The error lists all such settings.
     """
 
     max_epochs: int = 40
@@ -50,7 +53,7 @@ class TrainerConfig:
 
 
 def trainer_problems(config: TrainerConfig) -> list[str]:
-    """What in these settings cannot be used, one sentence each."""
+    """Returns one sentence for each setting that cannot be used."""
     problems = []
     if config.max_epochs < 1:
         problems.append(f"trainer.max_epochs is {config.max_epochs}: expected at least 1")
@@ -64,7 +67,9 @@ def trainer_problems(config: TrainerConfig) -> list[str]:
             "auto or cpu (leave configs/gpu.yaml out)"
         )
     if config.devices not in ("auto", "1", 1):
-        problems.append(f"trainer.devices is {config.devices!r}: expected auto or 1; only woof fit takes several")
+        problems.append(
+            f"trainer.devices is {config.devices!r}: expected auto or 1; only woof fit takes several devices"
+        )
     for name, limit in (("train", config.limit_train_batches), ("val", config.limit_val_batches)):
         if limit is not None and not limit > 0:
             problems.append(f"trainer.limit_{name}_batches is {limit}: expected null, a number or a fraction above 0")
@@ -75,13 +80,13 @@ def trainer_problems(config: TrainerConfig) -> list[str]:
 
 @dataclass(frozen=True)
 class Experiment:
-    """An experiment on images that are there, ready to be trained by any loop.
+    """An experiment that any loop can train; its images are on the disk.
 
     Args:
         model: The model's settings, with num_classes resolved.
         data: The data's settings.
         trainer: The trainer's settings.
-        seed: The one seed of weights, order and augmentation.
+        seed: The seed of weights, order and augmentation.
         index: The images.
     """
 
@@ -93,33 +98,33 @@ class Experiment:
 
     @property
     def device(self) -> torch.device:
-        """Where to compute."""
+        """The device to train on."""
         gpu = torch.cuda.is_available() and self.trainer.accelerator != "cpu"
         return torch.device("cuda" if gpu else "cpu")
 
     @property
     def total_steps(self) -> int:
-        """Optimizer steps of the whole training."""
+        """Number of optimizer steps of the whole training."""
         return self.trainer.max_epochs * self.train_batches
 
     @property
     def train_batches(self) -> int:
-        """Batches of a training epoch."""
+        """Number of batches of a training epoch."""
         batches = -(-len(self.index.train) // self.data.batch_size)
         return limited(batches, "limit_train_batches", self.trainer.limit_train_batches)
 
     @property
     def val_batches(self) -> int:
-        """Batches of a validation."""
+        """Number of batches of a validation."""
         batches = -(-len(self.index.val) // self.data.eval_batch_size)
         return limited(batches, "limit_val_batches", self.trainer.limit_val_batches)
 
     def check_limits(self) -> None:
-        """Raises a UserError if a limit leaves no batch of an epoch or of a validation."""
+        """Raises a UserError if a limit leaves no batch for training or for validation."""
         self.train_batches, self.val_batches  # noqa: B018
 
     def net(self) -> nn.Module:
-        """The net, its initial weights from the seed alone."""
+        """Returns the net. Its initial weights depend on the seed alone."""
         assert self.model.num_classes is not None, "resolved from the data"
         return build_net(
             self.model.arch,
@@ -130,15 +135,15 @@ class Experiment:
         )
 
     def build(self) -> tuple[nn.Module, Optimizer, Schedule]:
-        """The net on its device, its optimizer, and its schedule with the interval at which it steps."""
+        """Returns the net on its device, its optimizer, and its schedule with the interval at which it steps."""
         net = self.net().to(self.device)
         optimizer = build_optimizer(net.parameters(), self.model)
         return net, optimizer, build_schedule(optimizer, self.model, self.total_steps)
 
     def loaders(self) -> tuple[DataLoader[Batch], DataLoader[Batch]]:
-        """Training and validation batches as (images [B, 3, S, S], uint8; labels [B], int64).
+        """Returns loaders of training and validation batches: (images [B, 3, S, S], uint8; labels [B], int64).
 
-        Say `loader.sampler.set_epoch(epoch)` before each training epoch.
+        Call `loader.sampler.set_epoch(epoch)` before each training epoch.
         """
         return (
             train_loader(self.index, self.data, seed=self.seed, batches=self.train_batches),
@@ -146,14 +151,23 @@ class Experiment:
         )
 
     def autocast(self) -> AbstractContextManager[Any]:
-        """Where the forward pass and the loss belong: bf16 autocast, or nothing with 32-true."""
+        """Returns the context for forward pass and loss: bf16 autocast, or nothing if the precision is 32-true."""
         if self.trainer.precision == "32-true":
             return nullcontext()
         return torch.autocast(self.device.type, torch.bfloat16)
 
 
 def limited(batches: int, key: str, limit: int | float | None) -> int:
-    """How many batches Lightning would take of so many: a whole number counts, a fraction is a share."""
+    """Returns how many batches a limit of Lightning's Trainer leaves.
+
+    Args:
+        batches: Number of batches there are.
+        key: Name of the limit, for the message.
+        limit: An int is a number of batches, a float a fraction of them. None takes all.
+
+    Raises:
+        UserError: If it leaves none.
+    """
     if limit is None:
         return batches
     taken = min(batches, limit) if isinstance(limit, int) else int(batches * min(limit, 1.0))

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 if __name__ == "__main__":
-    raise SystemExit("this file is no script; run it with: woof loop fabric")
+    raise SystemExit("this file is not a script; run it with: woof loop fabric")
 
 from typing import Any, cast
 
@@ -21,14 +21,13 @@ from woof_lightning.recipe.optim import optimizer_report
 
 
 def train(experiment: Experiment, run: LoopRun) -> None:
-    """Trains and validates, epoch by epoch.
+    """Trains an experiment and validates it after each epoch.
 
     Args:
-        experiment: What is trained.
-        run: Where its results go.
+        experiment: What to train.
+        run: Where the results go, and where a resumed run starts.
     """
     channels_last = experiment.model.channels_last
-    # Fabric sets up devices, precision and loggers.
     fabric = Fabric(
         accelerator=experiment.device.type,
         devices=1,
@@ -40,7 +39,7 @@ def train(experiment: Experiment, run: LoopRun) -> None:
     run.restore(net, optimizer, schedule)
     run.loggers.append(lambda values, step: fabric.log_dict(values, step))
     net, optimizer = fabric.setup(net, optimizer)
-    # The loaders are not set up by Fabric: its wrapper tells the sampler its own count of rounds, 0 after a resume.
+    # Not fabric.setup_dataloaders: it sets the sampler's epoch to its own count of rounds, which is 0 after a resume.
 
     step = run.first_step
     for epoch in range(run.first_epoch, experiment.trainer.max_epochs):

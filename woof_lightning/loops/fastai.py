@@ -1,15 +1,15 @@
-"""fastai: its Learner and callbacks, fed with the recipe's optimizer and schedule."""
+"""fastai: a Learner, with one callback for everything that the recipe adds to it."""
 
 from __future__ import annotations
 
 if __name__ == "__main__":
-    raise SystemExit("this file is no script; run it with: woof loop fastai")
+    raise SystemExit("this file is not a script; run it with: woof loop fastai")
 
 import sys
 from contextlib import nullcontext
 from typing import Any
 
-import fastai.callback.progress  # noqa: F401  Gives Learner its bars and no_bar().
+import fastai.callback.progress  # noqa: F401  Adds progress bars and no_bar() to Learner.
 import torch.nn.functional as F
 from fastai.callback.core import Callback
 from fastai.data.core import DataLoaders
@@ -25,19 +25,19 @@ from woof_lightning.recipe.optim import Schedule, optimizer_report
 
 
 def train(experiment: Experiment, run: LoopRun) -> None:
-    """Trains and validates, epoch by epoch.
+    """Trains an experiment and validates it after each epoch.
 
     Args:
-        experiment: What is trained.
-        run: Where its results go.
+        experiment: What to train.
+        run: Where the results go, and where a resumed run starts.
 
     Raises:
-        UserError: With bf16 on a CPU, which fastai does not offer.
+        UserError: If the precision is not 32-true. fastai supports mixed precision on CUDA only.
     """
     if experiment.trainer.precision != "32-true":
         raise UserError(
-            f"trainer.precision is {experiment.trainer.precision!r}: fastai's mixed precision is for CUDA alone "
-            "(callback/fp16.py autocasts for cuda); use 32-true, or another loop"
+            f"trainer.precision is {experiment.trainer.precision!r}: expected 32-true, since fastai's mixed precision "
+            "works on CUDA only (callback/fp16.py autocasts for cuda); use 32-true or another loop"
         )
     net, optimizer, schedule = experiment.build()
     learner = Learner(
@@ -49,37 +49,37 @@ def train(experiment: Experiment, run: LoopRun) -> None:
     )
     run.log_to_tensorboard()
     try:
-        # Its table of losses repeats what the run prints.
+        # The run prints the losses already, so fastai's table of losses is switched off.
         with nullcontext() if sys.stdout.isatty() else learner.no_bar(), learner.no_logging():
             learner.fit(experiment.trainer.max_epochs, start_epoch=run.first_epoch)
     finally:
-        # A Learner is part of reference cycles: its loaders' workers would live until a garbage collection.
+        # Reference cycles keep a Learner alive: its loading processes would live until the next garbage collection.
         learner.dls = learner.dl = None
 
 
 class Recipe(Callback):  # type: ignore[misc]
-    """Everything of the recipe that a Learner does not know."""
+    """Adds to a Learner what the recipe needs: epochs of the sampler, normalised images, schedule, reports."""
 
     def __init__(self, experiment: Experiment, run: LoopRun, schedule: Schedule) -> None:
         super().__init__()
         self.experiment, self.run, self.schedule = experiment, run, schedule
-        # A Learner has no count of all steps that goes on when it is resumed.
+        # A resumed Learner counts its steps from 0 again.
         self.step = run.first_step
 
     def before_fit(self) -> None:
-        """Restores a resumed run, and the schedule's first learning rates, which `fit` has overwritten."""
+        """Restores the schedule's first learning rates, which `Learner.fit` has overwritten, and a resumed run."""
         optimizer: Any = self.learn.opt.opt
         for group, lr in zip(optimizer.param_groups, self.schedule.scheduler.get_last_lr(), strict=True):
             group["lr"] = lr
         self.run.restore(self.learn.model, optimizer, self.schedule)
 
     def before_epoch(self) -> None:
-        """Says which epoch it is."""
+        """Sets the epoch of the sampler."""
         self.run.epoch_started()
         self.learn.dls.train.sampler.set_epoch(self.learn.epoch)
 
     def before_validate(self) -> None:
-        """Starts the validation's means."""
+        """Resets the means of the validation."""
         self.run.validation_started()
         self.means = SplitMeans()
 
@@ -88,7 +88,7 @@ class Recipe(Callback):  # type: ignore[misc]
         self.learn.xb = (normalise(self.learn.xb[0], self.experiment.model.channels_last),)
 
     def after_step(self) -> None:
-        """Reports the step, and then steps the schedule."""
+        """Reports the step, then steps the schedule."""
         self.step += 1
         optimizer: Any = self.learn.opt.opt
         if self.step % self.experiment.trainer.log_every_n_steps == 0:
@@ -103,9 +103,9 @@ class Recipe(Callback):  # type: ignore[misc]
             self.means.update(self.learn.pred, self.learn.yb[0])
 
     def after_epoch(self) -> None:
-        """Steps the schedule, logs and saves."""
+        """Steps the schedule, logs and saves the epoch."""
         if self.learn.epoch < self.run.first_epoch:
-            return  # A resumed run's Learner skips its first epochs, but ends them.
+            return  # After a resume, Learner skips the earlier epochs but still calls after_epoch for each.
         if self.schedule.interval == "epoch":
             self.schedule.scheduler.step()
         self.run.epoch_ended(

@@ -1,13 +1,13 @@
-"""The post's design: an IO object and a trainer of one's own, on the helpers of pytorch-nn-tools.
+"""The design of the blog post (README.md, "The post"): an IO object and a trainer class on pytorch-nn-tools.
 
-TensorBoard tags and the files epoch_NNNNN.* are the post's. Where its design leaks, it is kept: what it
-changes is told at the line, and none of it changes a run that is not resumed.
+TensorBoard tags and the files epoch_NNNNN.* are the post's. The design leaks: in some places it does something that
+its user would not expect. Comments that begin with "Leak:" mark these places. All of them concern resumed runs only.
 """
 
 from __future__ import annotations
 
 if __name__ == "__main__":
-    raise SystemExit("this file is no script; run it with: woof loop hand_rolled")
+    raise SystemExit("this file is not a script; run it with: woof loop hand_rolled")
 
 import sys
 from collections.abc import Iterable
@@ -38,11 +38,11 @@ from woof_lightning.recipe.optim import Schedule, optimizer_report
 
 
 def train(experiment: Experiment, run: LoopRun) -> None:
-    """Trains and validates, epoch by epoch.
+    """Trains an experiment and validates it after each epoch.
 
     Args:
-        experiment: What is trained.
-        run: Where its results go.
+        experiment: What to train.
+        run: Where the results go, and where a resumed run starts.
     """
     net, optimizer, schedule = experiment.build()
     best_so_far = HistoryCondition("avg.val.acc1", lambda history: len(history) == 1 or history[-1] > max(history[:-1]))
@@ -50,7 +50,12 @@ def train(experiment: Experiment, run: LoopRun) -> None:
 
 
 class TrainerIO:
-    """All reading and writing of the trainer: metric logger, load last, save on condition."""
+    """Reads and writes for the trainer: makes its metric logger, loads the last checkpoint, saves on a condition.
+
+    Args:
+        run: The run's folder and files.
+        condition: Decides from the metrics of an epoch whether to save it.
+    """
 
     def __init__(self, run: LoopRun, condition: HistoryCondition) -> None:
         self.run = run
@@ -58,12 +63,12 @@ class TrainerIO:
         self.saver = CheckpointSaver(run.folder.checkpoints)
 
     def metric_logger(self) -> MetricLogger:
-        """A logger of TensorBoard events in the run's folder."""
+        """Returns a logger that writes TensorBoard events into the run's folder."""
         return MetricLogger(self.run.folder.path)
 
     def load_last(self, end_epoch: int, net: nn.Module, optimizer: Optimizer, schedule: Schedule) -> int:
-        """Loads the last checkpoint that was saved and returns the epoch to go on with."""
-        # Leak: that is the last epoch that improved; those after it are trained again.
+        """Loads the last saved checkpoint, if there is one, and returns the epoch to start with."""
+        # Leak: this is the last epoch that improved. The epochs after it are trained again.
         last = self.saver.find_last(0, end_epoch)
         if last is None:
             return 0
@@ -73,32 +78,38 @@ class TrainerIO:
     def save_checkpoint(
         self, metrics: dict[str, float], net: nn.Module, optimizer: Optimizer, schedule: Schedule, epoch: int
     ) -> None:
-        """Saves the epoch when its metrics fulfil the condition."""
-        # Leak: the condition's history is not saved; a resumed run's first epoch always counts as best.
+        """Saves the epoch if its metrics fulfil the condition."""
+        # Leak: the condition's history is not saved. The first epoch of a resumed run always counts as the best.
         if self.condition(metrics):
             self.saver.save(net, optimizer, schedule.scheduler, epoch)
 
 
 class Bars:
-    """A bar over the epochs and one over the batches; none where there is no terminal."""
+    """A bar over the epochs and one over the batches; none if stdout is not a terminal."""
 
     def __init__(self) -> None:
-        # Asked here: fastprogress prints bars into files too (it tests stdout.isatty without calling it).
+        # fastprogress draws bars into files too: it tests `stdout.isatty` without calling it.
         self.shown = sys.stdout.isatty()
         self.main: Any = None
 
     def epochs(self, epochs: range) -> Iterable[int]:
-        """Goes over the epochs."""
+        """Returns the epochs, with a bar."""
         self.main = master_bar(epochs) if self.shown else epochs
         return cast(Iterable[int], self.main)
 
     def batches(self, loader: Any) -> Any:
-        """Goes over the batches of an epoch."""
+        """Returns the batches of an epoch, with a bar."""
         return progress_bar(loader, parent=self.main) if self.shown else loader
 
 
 class Trainer:
-    """The training logic, with everything else handed in."""
+    """The training logic; reading and writing are left to `io`.
+
+    Args:
+        experiment: What to train.
+        run: Where the results go.
+        io: Reads and writes checkpoints and metrics.
+    """
 
     def __init__(self, experiment: Experiment, run: LoopRun, io: TrainerIO) -> None:
         self.experiment = experiment
@@ -108,11 +119,11 @@ class Trainer:
         self.bars = Bars()
 
     def fit(self, net: nn.Module, optimizer: Optimizer, schedule: Schedule) -> None:
-        """Trains up to the last epoch, going on from a checkpoint where there is one."""
+        """Trains up to the last epoch. Resumes from the last checkpoint if there is one."""
         train_loader, val_loader = self.experiment.loaders()
         end_epoch = self.experiment.trainer.max_epochs
         start_epoch = self.io.load_last(end_epoch, net, optimizer, schedule)
-        first_step = self.run.go_on_at(start_epoch)
+        first_step = self.run.resume_at(start_epoch)
         metric_logger = self.io.metric_logger()
         progress = ProgressTracker()  # Leak: a resumed run counts its steps from 0 again.
 
@@ -129,7 +140,7 @@ class Trainer:
 
             averages = map_dict(aggregator.aggregate(), key_fn=lambda name: f"avg.{name}")
             metric_logger({**averages, **numbered_rates(optimizer), Marker.EPOCH: epoch})
-            # Leak: saved before an epoch-stepped schedule steps, so that a resumed one is an epoch late.
+            # Leak: saved before an epoch-stepped schedule steps. A resumed schedule is therefore an epoch late.
             self.io.save_checkpoint(averages, net, optimizer, schedule, epoch)
             if schedule.interval == "epoch":
                 schedule.scheduler.step()
@@ -141,7 +152,7 @@ class Trainer:
         self, epoch: int, first_step: int, loader: Any, progress: ProgressTracker, net: nn.Module,
         optimizer: Optimizer, schedule: Schedule, metrics: Any,
     ) -> None:  # fmt: skip
-        """Trains for one epoch; metrics take the report of every so many steps."""
+        """Trains for one epoch and passes the report of every log_every_n_steps-th step to `metrics`."""
         net.train()
         for images, labels in progress.track(self.bars.batches(loader)):
             images, labels = images.to(self.device), labels.to(self.device)
@@ -163,7 +174,7 @@ class Trainer:
                 schedule.scheduler.step()
 
     def validate_epoch(self, loader: Any, net: nn.Module, metrics: Any) -> SplitMeans:
-        """Validates; the post's average is over batches, the returned means are over images too."""
+        """Validates and returns the metrics averaged over images and over batches. The post averages over batches."""
         net.eval()
         means = SplitMeans()
         with torch.no_grad():
@@ -175,17 +186,17 @@ class Trainer:
         return means
 
     def forward(self, net: nn.Module, images: Tensor, labels: Tensor) -> tuple[Tensor, Tensor]:
-        """Logits ([B, C]) and mean cross-entropy of a batch: images ([B, 3, H, W], uint8), labels ([B], int64)."""
+        """Returns logits ([B, C]) and mean loss of a batch: images ([B, 3, H, W], uint8) and labels ([B], int64)."""
         with self.experiment.autocast():
             logits: Tensor = net(normalise(images, self.experiment.model.channels_last))
             return logits, F.cross_entropy(logits, labels)
 
 
 def in_percent(metrics: dict[str, float]) -> dict[str, float]:
-    """The post's accuracies are in percent."""
+    """Returns the metrics with accuracies in percent, as the post logs them."""
     return {name: value if name == "loss" else 100 * value for name, value in metrics.items()}
 
 
 def numbered_rates(optimizer: Optimizer) -> dict[str, float]:
-    """The learning rate of each group, by the post's names."""
+    """Returns the learning rate of each parameter group under the post's names: lr_0, lr_1 and so on."""
     return {f"lr_{number}": group["lr"] for number, group in enumerate(optimizer.param_groups)}

@@ -1,9 +1,9 @@
-"""PyTorch Ignite: engines that call a function per batch, and handlers at their events."""
+"""PyTorch Ignite: engines that call a function for each batch, and handlers of their events."""
 
 from __future__ import annotations
 
 if __name__ == "__main__":
-    raise SystemExit("this file is no script; run it with: woof loop ignite")
+    raise SystemExit("this file is not a script; run it with: woof loop ignite")
 
 from typing import Any
 
@@ -20,11 +20,11 @@ from woof_lightning.recipe.optim import optimizer_report
 
 
 def train(experiment: Experiment, run: LoopRun) -> None:
-    """Trains and validates, epoch by epoch.
+    """Trains an experiment and validates it after each epoch.
 
     Args:
-        experiment: What is trained.
-        run: Where its results go.
+        experiment: What to train.
+        run: Where the results go, and where a resumed run starts.
     """
     device, channels_last = experiment.device, experiment.model.channels_last
     net, optimizer, schedule = experiment.build()
@@ -34,7 +34,7 @@ def train(experiment: Experiment, run: LoopRun) -> None:
 
     def update(_: Engine, batch: Any) -> dict[str, Any]:
         images, labels = (part.to(device) for part in batch)
-        # Ignite's own helper for this (create_supervised_trainer, amp_mode) autocasts for CUDA only.
+        # Not create_supervised_trainer: its amp_mode autocasts for CUDA only.
         with experiment.autocast():
             logits = net(normalise(images, channels_last))
             loss = F.cross_entropy(logits, labels)
@@ -64,7 +64,7 @@ def train(experiment: Experiment, run: LoopRun) -> None:
         values = training_report(**engine.state.output) | optimizer_report(optimizer)
         run.report(engine.state.epoch - 1, engine.state.iteration, values)
 
-    # After the report, which tells the rate that the step was made with.
+    # Added after `report`, which reports the learning rate that the step used.
     if schedule.interval == "step":
         trainer.add_event_handler(Events.ITERATION_COMPLETED, lambda: schedule.scheduler.step())
 
@@ -88,6 +88,6 @@ def train(experiment: Experiment, run: LoopRun) -> None:
     run.loggers.append(log)
     epochs, epoch_length = experiment.trainer.max_epochs, experiment.train_batches
     trainer.load_state_dict({"epoch": run.first_epoch, "max_epochs": epochs, "epoch_length": epoch_length})
-    if run.first_epoch < epochs:  # An engine that is at its end would start over.
+    if run.first_epoch < epochs:  # Ignite would start a finished engine over.
         trainer.run(train_loader, max_epochs=epochs, epoch_length=epoch_length)
     events.close()

@@ -1,9 +1,9 @@
-"""PyTorch Lightning as its documentation recommends it: a module that logs with self.log, and a Trainer."""
+"""PyTorch Lightning as its documentation recommends it: a LightningModule that logs with self.log, and a Trainer."""
 
 from __future__ import annotations
 
 if __name__ == "__main__":
-    raise SystemExit("this file is no script; run it with: woof loop lightning")
+    raise SystemExit("this file is not a script; run it with: woof loop lightning")
 
 from typing import Any, cast
 
@@ -23,11 +23,11 @@ from woof_lightning.recipe.optim import build_optimizer, build_schedule
 
 
 def train(experiment: Experiment, run: LoopRun) -> None:
-    """Trains and validates, epoch by epoch.
+    """Trains an experiment and validates it after each epoch.
 
     Args:
-        experiment: What is trained.
-        run: Where its results go.
+        experiment: What to train.
+        run: Where the results go, and where a resumed run starts.
     """
     trainer = Trainer(
         default_root_dir=run.folder.path,
@@ -35,7 +35,7 @@ def train(experiment: Experiment, run: LoopRun) -> None:
         callbacks=[
             ModelCheckpoint(run.folder.checkpoints, filename="best", monitor="val/acc1", mode="max"),
             ModelCheckpoint(run.folder.checkpoints, filename="last"),
-            TQDMProgressBar(),  # The default, unless another package has brought rich.
+            TQDMProgressBar(),  # Lightning's default, unless the package rich is installed.
         ],
         max_epochs=experiment.trainer.max_epochs,
         accelerator=experiment.device.type,
@@ -48,7 +48,7 @@ def train(experiment: Experiment, run: LoopRun) -> None:
 
 
 class LightningClassifier(LightningModule):
-    """Logs loss, top-1 and top-5 of every batch; `description` is kept in its checkpoints."""
+    """Trains a net and logs loss, top-1 and top-5 of every batch. Its checkpoints contain `description`."""
 
     def __init__(self, net: nn.Module, config: ModelConfig, description: dict[str, Any]) -> None:
         super().__init__()
@@ -79,11 +79,11 @@ class LightningClassifier(LightningModule):
         self.log("val/acc5", self.val_acc5)
 
     def configure_optimizers(self) -> Any:
-        """Returns the optimizer and its schedule, with the interval at which the schedule steps."""
+        """Returns the optimizer, and the schedule with the interval at which it steps."""
         optimizer = build_optimizer(self.parameters(), self.config)
         schedule = build_schedule(optimizer, self.config, self.trainer.estimated_stepping_batches)
         return [optimizer], [{"scheduler": schedule.scheduler, "interval": schedule.interval}]
 
     def on_save_checkpoint(self, checkpoint: dict[str, Any]) -> None:
-        """Adds what the weights need to be used."""
+        """Adds the description, which is needed to use the weights."""
         checkpoint.update(self.description)

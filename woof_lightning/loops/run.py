@@ -1,4 +1,4 @@
-"""What a loop leaves in its run's folder: metrics, checkpoints and result.json, in the layout of `woof fit`."""
+"""What a loop writes into its run's folder: metrics, checkpoints and result.json, laid out as by `woof fit`."""
 
 from __future__ import annotations
 
@@ -33,17 +33,20 @@ LOOP_KEY = "loop"
 
 
 class LoopRun:
-    """The files of one run, for loops that have no library to write them.
+    """Writes the files of a run, for loops whose library does not, and reads them to resume it.
 
-    A checkpoint is written after each epoch, once its schedule has stepped, so that a resumed run goes
-    on where it stood.
+    It writes a checkpoint after each epoch, once the schedule has stepped. A resumed run therefore continues exactly
+    where the checkpoint was written.
 
     Args:
         folder: The run's folder.
         loop: The loop's name.
-        experiment: What it trains.
+        experiment: What the loop trains.
         settings: The run's settings, for result.json.
-        resume: Whether to go on from the folder's last good checkpoint.
+        resume: Whether to resume from the folder's last good checkpoint.
+
+    Raises:
+        UserError: If that checkpoint belongs to another loop or to other images.
     """
 
     def __init__(
@@ -63,16 +66,16 @@ class LoopRun:
 
     @property
     def first_epoch(self) -> int:
-        """The epoch to begin with: 0, or the one after the checkpoint's."""
+        """The epoch to start with: 0, or the one after the checkpoint's."""
         return 0 if self.checkpoint is None else int(self.checkpoint["epoch"]) + 1
 
     @property
     def first_step(self) -> int:
-        """Optimizer steps done before that."""
+        """Number of optimizer steps done before the first epoch."""
         return 0 if self.checkpoint is None else int(self.checkpoint["global_step"])
 
     def restore(self, net: nn.Module, optimizer: Optimizer, schedule: Schedule) -> None:
-        """Loads the checkpoint of a resumed run into its parts; does nothing in a new run."""
+        """Loads the checkpoint of a resumed run into net, optimizer and schedule; does nothing in a new run."""
         if self.checkpoint is None:
             return
         weights = {name.removeprefix(NET_PREFIX): value for name, value in self.checkpoint["state_dict"].items()}
@@ -82,11 +85,11 @@ class LoopRun:
         self.record.load_state_dict(self.checkpoint["record"])
         self._cut_metrics(self.first_step)
 
-    def go_on_at(self, epoch: int) -> int:
-        """Prepares to go on at an epoch, for a loop that has restored its parts itself.
+    def resume_at(self, epoch: int) -> int:
+        """Cuts metrics and record back to the start of an epoch, for a loop with its own checkpoints.
 
         Returns:
-            The optimizer steps done before it.
+            The number of optimizer steps done before that epoch.
         """
         step = epoch * self.experiment.train_batches
         self._cut_metrics(step)
@@ -100,7 +103,7 @@ class LoopRun:
         return step
 
     def log_to_tensorboard(self) -> None:
-        """Writes what is logged from now on as TensorBoard events too."""
+        """Writes everything that is logged from now on as TensorBoard events, too."""
         purge = None if self.checkpoint is None else self.first_step + 1
         writer = SummaryWriter(str(self.folder.path), purge_step=purge)
 
@@ -111,23 +114,23 @@ class LoopRun:
         self.loggers.append(log)
 
     def epoch_started(self) -> None:
-        """Starts the epoch's clock."""
+        """Starts the clock of an epoch and forgets the reports of the last one."""
         self._reports = []
         self._epoch_start_s = time.perf_counter()
 
     def report(self, epoch: int, step: int, values: Mapping[str, float]) -> None:
-        """Logs the training metrics of a step."""
+        """Logs the training metrics of a step, such as those of `training_report`."""
         self._reports.append(values)
         self._log(epoch, step, values)
 
     def validation_started(self) -> None:
-        """Notes when the validation begins, to keep it out of the training speed."""
+        """Notes when the validation begins, so that its time is not counted as training."""
         self._validation_start_s = time.perf_counter()
 
     def epoch_ended(
         self, epoch: int, step: int, means: SplitMeans, net: nn.Module, optimizer: Any, schedule: Schedule
     ) -> None:
-        """Logs an epoch's metrics, and writes best.ckpt when top-1 strictly improves, last.ckpt always."""
+        """Logs the metrics of an epoch and writes last.ckpt, and best.ckpt if top-1 has strictly improved."""
         now_s = time.perf_counter()
         values = means.over_images()
         self._log(epoch, step, (epoch_means(self._reports) if self._reports else {}) | values)
@@ -136,7 +139,7 @@ class LoopRun:
         images = min(self.experiment.train_batches * batch_size, len(self.experiment.index.train))
         training_s = self._validation_start_s - self._epoch_start_s
         self.record.epoch_ended(epoch, now_s - self._epoch_start_s, images, training_s)
-        self.metrics.sync()  # What a checkpoint stands for is on the disk before it.
+        self.metrics.sync()  # A checkpoint must not be newer than the metrics on the disk.
         checkpoint = self._checkpoint(epoch, step, net, optimizer, schedule)
         targets = [self.folder.last] if self.record.best["epoch"] < epoch else [self.folder.best, self.folder.last]
         for target in targets:
@@ -146,7 +149,7 @@ class LoopRun:
         print(f"epoch {epoch + 1}/{self.experiment.trainer.max_epochs}  {in_a_line(shown)}", flush=True)
 
     def description(self) -> dict[str, Any]:
-        """What a checkpoint holds beside the training's state: the recipe that its weights need, and its loop."""
+        """Returns what a checkpoint holds besides the state of the training: the recipe and the loop's name."""
         experiment = self.experiment
         recipe = TrainedRecipe.of(
             experiment.model,
@@ -158,7 +161,7 @@ class LoopRun:
         return {RECIPE_KEY: recipe.as_dict(), LOOP_KEY: self.loop}
 
     def finish(self) -> None:
-        """Writes result.json; a loop that records its metrics elsewhere has none."""
+        """Writes result.json, unless the loop has recorded its epochs elsewhere."""
         self.metrics.flush()
         if not self.record.epochs:
             return
@@ -195,17 +198,17 @@ class LoopRun:
         }
 
     def _checked(self, file: Path) -> dict[str, Any]:
-        """Reads a checkpoint of this loop on these images.
+        """Reads a checkpoint.
 
         Raises:
-            UserError: If it is of another loop or of other images.
+            UserError: If another loop wrote it, or it was trained on other images.
         """
         checkpoint = read_checkpoint(file)
         trained_by = checkpoint.get(LOOP_KEY, WOOF_FIT)
         if trained_by != self.loop:
             raise UserError(
-                f"{self.folder.path} was trained by {trained_by}, not by {self.loop}: resume it with that, or start "
-                "another run with --name"
+                f"{self.folder.path} was trained by {trained_by}, not by {self.loop}: resume it with {trained_by}, "
+                "or start another run with --name"
             )
         check_same_images(recipe_of(checkpoint).fingerprint, self.experiment.index, self.folder.path)
         return checkpoint

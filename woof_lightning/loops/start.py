@@ -1,4 +1,4 @@
-"""Starts a loop: prepares the data, takes the run's folder, and trains."""
+"""Starts a loop: prepares the data, locks the run's folder and trains."""
 
 from __future__ import annotations
 
@@ -12,8 +12,8 @@ from woof_lightning.data.imagewoof import prepare_checked_data
 from woof_lightning.data.loading import check_batch_size
 from woof_lightning.data.workers import check_shared_memory
 from woof_lightning.loops.experiment import Experiment, TrainerConfig
+from woof_lightning.loops.find import find_loop
 from woof_lightning.loops.run import LoopRun
-from woof_lightning.loops.ways import find_loop
 from woof_lightning.recipe.config import ModelConfig
 from woof_lightning.recipe.model import check_arch, outputs_for
 from woof_lightning.recipe.optim import resolve_optimizer
@@ -23,14 +23,14 @@ from woof_lightning.runs.folder import RunFolder, write_text_durably
 
 @dataclass(frozen=True)
 class LoopCall:
-    """What `woof loop NAME` is asked to do.
+    """The arguments of `woof loop NAME`.
 
     Args:
         loop: The loop's name.
         folder: The run's folder.
-        resume: Whether to go on with the run that is there.
-        overwrite: Whether to replace it.
-        seed: The one seed of weights, order and augmentation.
+        resume: Whether to resume the run in that folder.
+        overwrite: Whether to replace the run in that folder.
+        seed: The seed of weights, order and augmentation.
         model: The model's settings.
         data: The data's settings.
         trainer: The trainer's settings.
@@ -49,13 +49,10 @@ class LoopCall:
 
 
 def start(call: LoopCall) -> str:
-    """Trains with a loop.
-
-    Returns:
-        What was learned, and where it is.
+    """Trains with a loop and returns a summary of the run: its best epoch and its folder.
 
     Raises:
-        UserError: For everything that the user can fix.
+        UserError: If a setting, the data or the folder cannot be used.
     """
     train = find_loop(call.loop)
     check_arch(call.model.arch)
@@ -73,7 +70,7 @@ def start(call: LoopCall) -> str:
     experiment.check_limits()
     call.folder.create()
     with call.folder.locked():
-        if not resuming and not call.overwrite:  # Another process may have trained here since our first look.
+        if not resuming and not call.overwrite:  # Another process may have trained here since the first check.
             call.folder.check_free()
         run = LoopRun(call.folder, call.loop, experiment, call.settings, resume=resuming)
         if run.checkpoint is None:

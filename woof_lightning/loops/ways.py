@@ -1,25 +1,12 @@
-"""The ways to train: one list for the command, the comparison to the bit, and the measurement of their cost.
+"""The list of the ways to train, which the command, `woof loop --check` and `woof cost` share.
 
-`woof_fit` is what `woof fit` runs (`lit/`). Every other way is a module of this folder with that name.
+The way `woof_fit` is what `woof fit` runs (`lit/`). Every other way is the module of that name in this folder.
 """
 
 from __future__ import annotations
 
-import difflib
-import importlib
-import importlib.util
-import warnings
 from dataclasses import dataclass
-from types import ModuleType
-from typing import TYPE_CHECKING, Any
-
-from woof_lightning.errors import UserError
-
-if TYPE_CHECKING:
-    from collections.abc import Callable
-
-    from woof_lightning.loops.experiment import Experiment
-    from woof_lightning.loops.run import LoopRun
+from typing import Any
 
 REFERENCE = "bare"
 WOOF_FIT = "woof_fit"
@@ -30,9 +17,9 @@ class Way:
     """One way to train.
 
     Args:
-        label: What figures and tables call it.
-        files: What a person writes for it, relative to the package.
-        distributions: What to install for it beside torch, torchvision and tensorboard.
+        label: Its name in figures and tables.
+        files: The files that a user would write for it, relative to the package.
+        distributions: What to install for it besides torch, torchvision and tensorboard.
         packages: The import names of its framework.
         entry: The modules of its framework that a script imports first.
     """
@@ -67,43 +54,17 @@ WAYS: dict[str, Way] = {
     "fastai": Way(
         "fastai", ("loops/fastai.py",), ("fastai",), ("fastai", "fastcore", "fastprogress"), ("fastai.learner",)
     ),
-    # Batches come from elsewhere in every way: no datamodule counts.
+    # Without lit/datamodule.py: no way's files include its data loading.
     WOOF_FIT: Way("woof fit", ("lit/classifier.py",), **LIGHTNING),
 }
 LOOPS = tuple(name for name in WAYS if name != WOOF_FIT)
-# Every name that stands in a table or a figure, with its label; the others are variants that `woof cost` measures.
+# The label of every name in tables and figures. The names that are not in WAYS are variants that `woof cost` measures.
 LABELS = {name: way.label for name, way in WAYS.items()} | {
     "bare_again": "the bare loop again (noise)",
     "bare_early_zero_grad": "the bare loop, gradients freed earlier",
     "lightning_off": "Lightning's Trainer, all off",
     "lightning_barebones": "Lightning's Trainer, barebones",
     "lightning_barebones_no_search": "barebones, no driver search",
-    # What `lightning` was called in rows that were measured before it became a loop of its own.
+    # The name of `lightning` in rows that were measured before loops/lightning.py existed.
     "lightning_usual": "Lightning, as in tutorials",
 }
-
-
-def find_loop(name: str) -> Callable[[Experiment, LoopRun], None]:
-    """Returns the `train` function of a loop.
-
-    Raises:
-        UserError: If there is no loop of that name, or its packages are not installed.
-    """
-    if name not in LOOPS:
-        near = difflib.get_close_matches(name, LOOPS, n=1)
-        raise UserError(f"{name} is no loop; {f'did you mean {near[0]}?' if near else 'expected ' + ', '.join(LOOPS)}")
-    for package in {module.partition(".")[0]: None for module in WAYS[name].entry}:
-        if importlib.util.find_spec(package) is None:
-            raise UserError(
-                f"woof loop {name} needs {package}, which is not installed: install the extra `peers` "
-                "(pip install 'woof-lightning[peers]', or make setup in the project's folder)"
-            )
-    train: Callable[[Experiment, LoopRun], None] = import_quietly(f"woof_lightning.loops.{name}").train
-    return train
-
-
-def import_quietly(name: str) -> ModuleType:
-    """Imports a module without the warning of fastai 2.8, which calls what torch 2.14 deprecates."""
-    with warnings.catch_warnings():
-        warnings.filterwarnings("ignore", message=".*torch.jit.script.*")
-        return importlib.import_module(name)

@@ -1,1 +1,1 @@
-"""What every measurement shares: a clock, clean processes, intervals, and the counting of code."""
+"""Tools of all measurements: a clock, fresh processes, intervals, and counts of code."""

@@ -1,4 +1,4 @@
-"""A clock that every loop carries without knowing: it ticks when an optimizer has stepped."""
+"""A clock that ticks after each optimizer step, in any loop, without changes to the loop."""
 
 from __future__ import annotations
 
@@ -16,18 +16,18 @@ from torch.optim.optimizer import register_optimizer_step_post_hook
 class StepClock:
     """Times slices of a training, each from the end of one optimizer step to the end of another.
 
-    Whatever a loop does between two steps lies in the slice: loading, forward and backward pass,
-    logging, bars, callbacks.
+    A slice contains everything that a loop does between two steps: loading, forward and backward pass, logging,
+    progress bars, callbacks.
 
     Args:
-        warmup: Steps before the first slice.
-        steps: Timed steps of a slice.
-        slices: How many slices follow each other.
-        lead: Steps at the beginning of each slice that are not timed.
-        cuda: Whether to read the CUDA device's clock, by events in its queue, instead of the processor's.
-        turn: Called before each slice and after the last; it may wait.
-        at_start: Called just before the clock of the first slice is read.
-        at_end: Called just after that of the last one.
+        warmup: Number of steps before the first slice.
+        steps: Number of timed steps per slice.
+        slices: Number of slices.
+        lead: Number of steps at the beginning of each slice that are not timed.
+        cuda: Whether to use the clock of the CUDA device, with events in its queue, instead of the processor's.
+        turn: Called before each slice and after the last one. It may wait.
+        at_start: Called just before the clock is read at the start of the first slice.
+        at_end: Called just after the clock is read at the end of the last slice.
     """
 
     warmup: int
@@ -43,11 +43,11 @@ class StepClock:
 
     @property
     def total_steps(self) -> int:
-        """Optimizer steps up to the end of the last slice."""
+        """Number of optimizer steps up to the end of the last slice."""
         return self.warmup + self.slices * (self.lead + self.steps)
 
     def __call__(self, *_: Any) -> None:
-        """Counts a step; PyTorch calls it after each."""
+        """Counts a step. PyTorch calls this after each optimizer step."""
         self.count += 1
         if not self.warmup <= self.count <= self.total_steps:
             return
@@ -69,7 +69,7 @@ class StepClock:
         """Mean time of a timed step, in microseconds.
 
         Raises:
-            RuntimeError: When the training ended before the last slice did.
+            RuntimeError: If the training ended before the last slice did.
         """
         if len(self.marks) != 2 * self.slices:
             raise RuntimeError(f"the training ended after {self.count} steps, in or before the timed slices")
@@ -92,7 +92,7 @@ class StepClock:
 
 @contextmanager
 def ticking(clock: StepClock) -> Iterator[StepClock]:
-    """Inside, the clock ticks with every optimizer of the process."""
+    """Makes the clock tick with every optimizer of the process during the block."""
     handle = register_optimizer_step_post_hook(clock)
     try:
         yield clock

@@ -1,4 +1,4 @@
-"""How much a person writes, counted by tokens in source texts."""
+"""Counts code: logical lines, and the names of a framework that a source text uses."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ SKIPPED = {tokenize.COMMENT, tokenize.NL, tokenize.INDENT, tokenize.DEDENT, toke
 
 
 def logical_lines(text: str) -> int:
-    """The logical lines of a source text: each ends in a NEWLINE token. Docstrings do not count."""
+    """Returns the number of logical lines of a source text, which are its NEWLINE tokens, without docstrings."""
     lines, current = 0, list[tokenize.TokenInfo]()
     for token in tokenize.generate_tokens(io.StringIO(text).readline):
         if token.type == tokenize.NEWLINE:
@@ -29,11 +29,15 @@ def logical_lines(text: str) -> int:
 
 
 def framework_names(text: str, packages: Iterable[str]) -> set[str]:
-    """The names of a framework that a source text uses.
+    """Returns the names of a framework that a source text uses.
 
-    These are the names that it imports from the framework's packages, and the names after a dot or a `def` that
-    are attributes of what it imports, or of that one's parents within the framework. Names that every Python object,
-    every torch module or optimizer has do not count.
+    These are the names that the text imports from the framework, and the names after a dot or a `def` that are
+    attributes of an imported class or of its base classes within the framework. Attributes that come from other
+    packages, such as those of every torch module, do not count.
+
+    Args:
+        text: The source text.
+        packages: The import names of the framework's packages.
     """
     packages = tuple(packages)
     imported = imported_names(text, packages)
@@ -50,7 +54,7 @@ def framework_names(text: str, packages: Iterable[str]) -> set[str]:
 
 
 def imported_names(text: str, packages: tuple[str, ...]) -> dict[str, Any]:
-    """What a source text imports from some packages, by the names that it has there."""
+    """Returns the objects that a source text imports from some packages, by their names in that text."""
     found: dict[str, Any] = {}
     for node in ast.walk(ast.parse(text)):
         if isinstance(node, ast.ImportFrom) and node.module and node.module.split(".")[0] in packages:
@@ -64,7 +68,7 @@ def imported_names(text: str, packages: tuple[str, ...]) -> dict[str, Any]:
 
 
 def framework_attributes(thing: Any, packages: tuple[str, ...]) -> set[str]:
-    """The public attributes that a class of the framework, or its instance, has by the framework's own code."""
+    """Returns the public attributes that a class or its instances get from the framework's own code."""
     if not isinstance(thing, type):
         return set()
     own = [cls for cls in thing.__mro__ if cls.__module__.split(".")[0] in packages]
@@ -73,7 +77,7 @@ def framework_attributes(thing: Any, packages: tuple[str, ...]) -> set[str]:
 
 
 def assigned(cls: type) -> set[str]:
-    """The names that a class's methods assign to self."""
+    """Returns the names that the methods of a class assign to self."""
     file = Path(importlib.import_module(cls.__module__).__file__ or "")
     if not file.is_file():
         return set()

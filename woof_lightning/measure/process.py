@@ -1,4 +1,4 @@
-"""A worker's process, as the measuring process sees it."""
+"""The measuring process's side of a worker: starts it, gives it turns, and reads its results."""
 
 from __future__ import annotations
 
@@ -23,13 +23,13 @@ class WorkerProcess:
     """A fresh process that does one job: `python -m MODULE JOB.json RESULT.json`.
 
     Args:
-        module: The module that does it.
-        job: Its arguments as plain values; `started_s` (time.perf_counter() just before the start) and `turns` (the
-            file descriptors of its turns) are added.
+        module: The module to run.
+        job: The arguments of the job as plain values. `started_s` (time.perf_counter() just before the start) and
+            `turns` (file descriptors, see `turn_of`) are added.
         name: What is measured, for messages.
-        terminal: Whether the process is given a terminal, whose output is thrown away.
-        python: The interpreter; by default this one.
-        in_turns: Whether it waits before each slice until it is told to go on.
+        terminal: Whether the process gets a terminal. Its output is discarded.
+        python: The interpreter; by default that of this process.
+        in_turns: Whether the worker waits for its turn before each slice.
     """
 
     def __init__(
@@ -69,29 +69,29 @@ class WorkerProcess:
         self._timer.start()
 
     def wait_for_turn(self) -> None:
-        """Waits until the worker waits.
+        """Waits until the worker waits for its turn.
 
         Raises:
-            RuntimeError: When it ended instead; its output is in the message.
+            RuntimeError: If the worker ended instead. The message contains its output if it failed.
         """
         assert self._turns is not None
         if not os.read(self._turns[0], 1):
             self.finish()
             raise RuntimeError(f"the measurement of {self.name} ended early")
 
-    def go_on(self) -> None:
-        """Lets the worker go on."""
+    def give_turn(self) -> None:
+        """Lets the worker continue."""
         assert self._turns is not None
         os.write(self._turns[1], b".")
 
     def finish(self) -> tuple[dict[str, float], float]:
-        """Waits for the worker's end.
+        """Waits until the worker ends.
 
         Returns:
-            Its values, and the processor time that it and its children used, in seconds.
+            Its values, and the processor time that it and its children used, in s.
 
         Raises:
-            RuntimeError: When it failed; its output is in the message.
+            RuntimeError: If it failed. The message contains its output.
         """
         _, status, usage = os.wait4(self._process.pid, 0)
         self._process.returncode = os.waitstatus_to_exitcode(status)
@@ -109,7 +109,7 @@ class WorkerProcess:
         return values, usage.ru_utime + usage.ru_stime
 
     def used_s(self) -> float:
-        """The processor time that the living worker has used so far; 0 where the system does not tell."""
+        """Returns the processor time in s that the running worker has used; 0 on systems without /proc."""
         try:
             fields = Path(f"/proc/{self._process.pid}/stat").read_text().rpartition(")")[2].split()
         except OSError:
@@ -117,9 +117,9 @@ class WorkerProcess:
         return (int(fields[11]) + int(fields[12])) / os.sysconf("SC_CLK_TCK")
 
     def kill(self) -> None:
-        """Ends the worker if it still lives, and removes what it used."""
+        """Kills the worker if it is still running, and removes its files."""
         if self._process.returncode is None:
-            # Not Popen.kill, which would take the status of a worker that has just ended away from finish.
+            # Not Popen.kill: it polls first, which would take the exit status away from `finish`.
             os.kill(self._process.pid, signal.SIGKILL)
             with contextlib.suppress(RuntimeError):
                 self.finish()
@@ -127,7 +127,7 @@ class WorkerProcess:
 
 @contextlib.contextmanager
 def ended_on_failure(workers: list[WorkerProcess]) -> Iterator[None]:
-    """Inside, a failure ends all workers."""
+    """Kills all workers if the block fails."""
     try:
         yield
     except BaseException:
@@ -141,7 +141,7 @@ def _python_path() -> list[str]:
 
 
 def _drain(stream: IO[bytes], output: bytearray) -> None:
-    # A terminal whose other end was closed reads as an error, not as an end.
+    # Reading a terminal whose other end is closed raises an OSError instead of returning nothing.
     with stream, contextlib.suppress(OSError):
         while chunk := stream.read(65536):
             output += chunk

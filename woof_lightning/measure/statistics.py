@@ -1,4 +1,4 @@
-"""Medians with bootstrap intervals, and what they say."""
+"""Medians with bootstrap intervals, and verdicts about differences."""
 
 from __future__ import annotations
 
@@ -19,9 +19,9 @@ class Estimate:
 
     Args:
         median: The median.
-        low: The interval's lower end.
-        high: Its upper end.
-        repeats: How many values it rests on.
+        low: The lower end of the interval.
+        high: The upper end of the interval.
+        repeats: The number of values.
     """
 
     median: float
@@ -31,28 +31,28 @@ class Estimate:
 
     @property
     def verdict(self) -> str:
-        """A two-sided statement about a difference: slower, faster, or not told apart."""
+        """Of a difference: slower if the interval is above 0, faster if it is below 0, otherwise not told apart."""
         if self.low > 0:
             return "slower"
         return "faster" if self.high < 0 else NOT_TOLD_APART
 
 
 def median_of(values: Sequence[float]) -> Estimate:
-    """The median of values; repeats are drawn anew for its interval."""
+    """Returns the median of values with its interval."""
     return bootstrapped(lambda chosen: np.median(chosen[0], axis=-1), values)
 
 
 def bootstrapped(
     statistic: Callable[[list[NDArray[np.float64]]], NDArray[np.float64]], *samples: Sequence[float]
 ) -> Estimate:
-    """A statistic of samples of equal length, with its percentile bootstrap interval.
+    """Returns a statistic of paired samples with its percentile bootstrap interval.
 
     Args:
-        statistic: Takes arrays [..., repeats] and reduces the last axis.
-        samples: The samples; their n-th values belong together.
+        statistic: Takes one array [..., repeats] per sample and reduces the last axis.
+        samples: The samples, of equal length. Their n-th values belong together and are drawn together.
 
     Raises:
-        ValueError: When the samples are empty or differ in length.
+        ValueError: If the samples are empty or differ in length.
     """
     values = [np.asarray(sample, dtype=np.float64) for sample in samples]
     repeats = len(values[0])

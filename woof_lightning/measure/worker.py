@@ -1,4 +1,4 @@
-"""The worker's side of a measurement: the cores that it runs on, its turns, its memory."""
+"""The worker's side of a measurement: its cores, its turns, its memory."""
 
 from __future__ import annotations
 
@@ -12,10 +12,11 @@ from pathlib import Path
 
 
 def turn_of(turns: tuple[int, int] | None, cores: tuple[int, ...]) -> Callable[[], None] | None:
-    """What waits for this worker's turn; None if it works alone.
+    """Returns a function that waits for this worker's turn; None if the worker runs alone.
 
     Args:
-        turns: File descriptors on which to say that a slice is done, and to hear that the next one may begin.
+        turns: Two file descriptors. A byte written to the first reports the end of a slice. A byte read from the second
+            starts the next slice. None if the worker runs alone.
         cores: The cores to run on from the first turn on.
     """
     if turns is None:
@@ -23,26 +24,26 @@ def turn_of(turns: tuple[int, int] | None, cores: tuple[int, ...]) -> Callable[[
     done, go = turns
 
     def turn() -> None:
-        # Only now: the start, which is not timed, may use every core.
+        # Not before the first turn: the start is not timed and may use every core.
         pin(cores)
         os.write(done, b".")
         if not os.read(go, 1):
-            raise RuntimeError("the measuring process is gone")
+            raise RuntimeError("the measuring process has ended")
 
     return turn
 
 
 def pin(cores: tuple[int, ...]) -> None:
-    """Keeps all threads of this process on some cores, where the system can do that."""
-    if cores and hasattr(os, "sched_setaffinity"):  # not on macOS and Windows
+    """Binds all threads of this process to some cores; does nothing on systems that cannot do that."""
+    if cores and hasattr(os, "sched_setaffinity"):  # macOS and Windows do not have it.
         for thread in Path("/proc/self/task").iterdir():
             os.sched_setaffinity(int(thread.name), cores)
 
 
 def peak_rss_mb() -> float:
-    """The most memory that this process held at once."""
+    """Returns the peak memory (resident set) of this process, in MB."""
     try:
-        # Not getrusage: there a process starts with the peak of the one that it was forked from.
+        # Not getrusage: its value starts at the peak of the process that forked this one.
         lines = Path("/proc/self/status").read_text().splitlines()
         return next(float(line.split()[1]) for line in lines if line.startswith("VmHWM")) * 1024 / 1e6
     except (OSError, StopIteration):

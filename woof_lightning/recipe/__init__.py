@@ -1,1 +1,1 @@
-"""What is trained: settings, net, optimizer, schedule and metrics. Knows nothing of any loop."""
+"""What is trained: settings, net, optimizer, schedule and metrics. Independent of the training loop."""

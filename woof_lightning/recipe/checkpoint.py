@@ -1,4 +1,4 @@
-"""What a checkpoint holds beside Lightning's own keys, and reading one without any loop."""
+"""The recipe that a checkpoint contains beside Lightning's keys, and reading checkpoints without a training loop."""
 
 from __future__ import annotations
 
@@ -24,15 +24,15 @@ NET_PREFIX = "net."
 
 @dataclass(frozen=True)
 class TrainedRecipe:
-    """What must be known to use trained weights: it lies in each checkpoint under the key `recipe`.
+    """The settings that are needed to use trained weights. Each checkpoint has them under the key `recipe`.
 
     Args:
-        model: The model's settings, with num_classes resolved.
+        model: The settings of the model, with num_classes resolved.
         seed: The run's seed.
-        classes: The class folders' names; an output's place is a place in this list.
-        breeds: A readable name for each.
-        data: The data's settings; paths as text.
-        fingerprint: That of the images.
+        classes: The names of the class folders, in the order of the net's outputs.
+        breeds: A readable name for each class.
+        data: The settings of the data, with paths as text.
+        fingerprint: The fingerprint of the images.
         precision: The Trainer's precision.
     """
 
@@ -46,7 +46,15 @@ class TrainedRecipe:
 
     @classmethod
     def of(cls, model: ModelConfig, data: DataConfig, index: ImageIndex, *, seed: int, precision: str) -> TrainedRecipe:
-        """The recipe of a training with these settings on these images."""
+        """Returns the recipe of a run.
+
+        Args:
+            model: The settings of the model, with num_classes resolved.
+            data: The settings of the data.
+            index: The images.
+            seed: The run's seed.
+            precision: The Trainer's precision.
+        """
         return cls(
             model=asdict(model),
             seed=seed,
@@ -58,15 +66,15 @@ class TrainedRecipe:
         )
 
     def as_dict(self) -> dict[str, Any]:
-        """Plain values, which a checkpoint can be read with without running code."""
+        """Returns plain values, which torch.load can read without running code from the checkpoint."""
         return asdict(self)
 
 
 def read_checkpoint(file: Path) -> dict[str, Any]:
-    """Reads a checkpoint of this project; no code in it is run.
+    """Reads a checkpoint of this project onto the CPU. No code in it is run.
 
     Raises:
-        UserError: When it cannot be read, or is of another program.
+        UserError: If it cannot be read, or another program wrote it.
     """
     try:
         checkpoint = torch.load(file, map_location="cpu", weights_only=True)
@@ -79,12 +87,12 @@ def read_checkpoint(file: Path) -> dict[str, Any]:
 
 
 def recipe_of(checkpoint: dict[str, Any]) -> TrainedRecipe:
-    """The recipe of a checkpoint."""
+    """Returns the recipe of a checkpoint."""
     return TrainedRecipe(**checkpoint[RECIPE_KEY])
 
 
 def check_same_classes(trained: TrainedRecipe, classes: Sequence[str]) -> None:
-    """Raises a UserError with both lists when the data's classes are not those of the checkpoint."""
+    """Raises a UserError that lists both sides if the data's classes are not those of the checkpoint."""
     if list(classes) != trained.classes:
         raise UserError(
             f"the checkpoint was trained on {len(trained.classes)} classes ({', '.join(trained.classes)}), but "
@@ -93,25 +101,50 @@ def check_same_classes(trained: TrainedRecipe, classes: Sequence[str]) -> None:
 
 
 def check_same_images(fingerprint: str, index: ImageIndex, run: Path) -> None:
-    """Raises a UserError when a run would be resumed with other images than it was trained on."""
+    """Raises a UserError if a run would be resumed with other images than it was trained on.
+
+    Args:
+        fingerprint: The fingerprint in the run's checkpoint.
+        index: The images to resume with.
+        run: The run's folder.
+    """
     if fingerprint != index.fingerprint:
         raise UserError(
             f"{run} cannot be resumed with other images: their fingerprint was {fingerprint}, that of {index.root} is "
-            f"{index.fingerprint}. Name the run's own data, or start another run with --name"
+            f"{index.fingerprint}. Use the data that the run was started with, or start another run with --name"
         )
 
 
 def load_net(file: Path) -> nn.Module:
-    """The plain torchvision net of a checkpoint, whichever loop trained it, in evaluation mode.
+    """Returns the plain torchvision net of a checkpoint file of any loop, in evaluation mode.
 
     Raises:
-        UserError: When the file cannot be read or its weights do not fit its architecture.
+        UserError: If the file cannot be read or its weights do not fit its architecture.
+
+    Example:
+        >>> from pathlib import Path
+        >>> import torch
+        >>> from lightning.pytorch import Trainer
+        >>> from woof_lightning import ImagewoofDataModule, WoofClassifier, load_net
+        >>> data = ImagewoofDataModule(variant="synthetic", image_size=32, batch_size=48, num_workers=0)
+        >>> trainer = Trainer(
+        ...     max_epochs=1, logger=False, enable_checkpointing=False, enable_progress_bar=False,
+        ...     enable_model_summary=False,
+        ... )
+        >>> trainer.fit(WoofClassifier(arch="shufflenet_v2_x0_5"), datamodule=data)
+        >>> trainer.save_checkpoint("trained.ckpt")
+        >>> load_net(Path("trained.ckpt"))(torch.zeros(1, 3, 32, 32)).shape
+        torch.Size([1, 10])
     """
     return net_of(read_checkpoint(file))
 
 
 def net_of(checkpoint: dict[str, Any]) -> nn.Module:
-    """The plain torchvision net of a checkpoint that was read, in evaluation mode."""
+    """Returns the plain torchvision net of a checkpoint, in evaluation mode.
+
+    Raises:
+        UserError: If the weights do not fit the architecture.
+    """
     model = ModelConfig(**recipe_of(checkpoint).model)
     if model.num_classes is None:
         raise UserError("the checkpoint's recipe has no num_classes: expected a number")

@@ -1,6 +1,6 @@
 """The settings of the model: the net, its optimizer and its learning-rate schedule.
 
-`woof fit` and every other loop build their command line from these classes, so a key, its default and its check are
+`woof fit` and all other loops build their model.* keys from this class, so each key, its default and its check are
 written once.
 """
 
@@ -20,18 +20,20 @@ class ModelConfig:
 
     Args:
         arch: Name of a torchvision classifier, such as resnet18.
-        num_classes: Outputs of the head. null takes the data's number of classes; 1000 is
-            torchvision's untouched head.
-        optimizer: sgd, adamw, the class path of another torch optimizer, or a mapping with
-            class_path and init_args.
-        schedule: step (learning rate times 0.1 every 30 epochs, stepped per epoch) or onecycle
-            (stepped per batch over the whole training).
-        lr: Learning rate; the peak of onecycle.
-        momentum: Momentum of optimizers that take one. onecycle cycles it between 0.85 and 0.95.
+        num_classes: Number of outputs of the head. null takes the data's number of classes; 1000 is torchvision's
+            unchanged head.
+        optimizer: sgd, adamw, the class path of another torch optimizer, or a mapping with class_path and init_args.
+        schedule: step (learning rate times 0.1 every 30 epochs, stepped per epoch) or onecycle (stepped per batch over
+            the whole training).
+        lr: Learning rate; for onecycle its maximum.
+        momentum: Momentum, for optimizers that have one. onecycle cycles it between 0.85 and 0.95.
         weight_decay: Weight decay, on all parameters.
-        channels_last: Keep weights and images in the channels_last memory format. Faster on most
-            CPUs and on tensor cores.
+        channels_last: Keep weights and images in the channels_last memory format, which is faster on most CPUs and on
+            tensor cores.
         compile: Compile the net with torch.compile.
+
+    Raises:
+        UserError: If a setting cannot be used. The error lists all such settings.
     """
 
     arch: str = "resnet18"
@@ -49,7 +51,7 @@ class ModelConfig:
 
 
 def model_problems(config: ModelConfig) -> list[str]:
-    """What in these settings cannot be used, one sentence each."""
+    """Returns one sentence for each setting that cannot be used."""
     problems = []
     if config.num_classes is not None and config.num_classes < 2:
         problems.append(

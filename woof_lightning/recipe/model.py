@@ -1,4 +1,4 @@
-"""The net: any torchvision classifier by name, its initial weights from the seed alone."""
+"""The net: any torchvision classifier by name, with initial weights that depend only on the seed."""
 
 from __future__ import annotations
 
@@ -12,24 +12,24 @@ from woof_lightning.data.images import ImageIndex
 from woof_lightning.data.randomness import own_randomness
 from woof_lightning.errors import UserError
 
-# These return extra outputs while training unless told not to.
+# In training mode these return extra outputs unless aux_logits is off.
 ARCHS_WITH_AUXILIARY_HEADS = ("googlenet", "inception_v3")
 
 
 def build_net(
     arch: str, num_classes: int, *, seed: int = 0, channels_last: bool = False, compile: bool = False
 ) -> nn.Module:
-    """A torchvision classifier whose weights depend on nothing but its arguments.
+    """Returns a torchvision classifier whose initial weights depend only on the arguments.
 
     Args:
         arch: Name of a torchvision classifier.
-        num_classes: Outputs of the head.
-        seed: Seed of the initial weights. The global random state is left as found.
-        channels_last: Keep the weights in the channels_last memory format.
-        compile: Compile the forward pass; parameter names stay as they are.
+        num_classes: Number of outputs of the head.
+        seed: Seed of the initial weights. The global random state does not change.
+        channels_last: Whether to keep the weights in the channels_last memory format.
+        compile: Whether to compile the forward pass. The names of the parameters do not change.
 
     Raises:
-        UserError: When there is no such classifier.
+        UserError: If torchvision has no such classifier.
     """
     check_arch(arch)
     options = {"aux_logits": False} if arch in ARCHS_WITH_AUXILIARY_HEADS else {}
@@ -43,10 +43,14 @@ def build_net(
 
 
 def outputs_for(num_classes: int | None, index: ImageIndex) -> int:
-    """The outputs of the head: as set, or as many as the data has classes.
+    """Returns the number of outputs of the head: the setting, or the data's number of classes if it is None.
+
+    Args:
+        num_classes: The value of model.num_classes.
+        index: The data set.
 
     Raises:
-        UserError: When the data has more.
+        UserError: If the data has more classes than the head has outputs.
     """
     classes = len(index.classes)
     if num_classes is not None and num_classes < classes:
@@ -58,7 +62,7 @@ def outputs_for(num_classes: int | None, index: ImageIndex) -> int:
 
 
 def check_arch(arch: str) -> None:
-    """Raises a UserError, naming the nearest known classifier, when there is none of this name."""
+    """Raises a UserError that suggests a similar name if torchvision has no classifier of this name."""
     known = torchvision.models.list_models(module=torchvision.models)
     if arch not in known:
         near = difflib.get_close_matches(arch, known, n=1)

@@ -1,4 +1,4 @@
-"""Optimizers and learning-rate schedules, each with the interval at which it steps."""
+"""Optimizers and learning-rate schedules."""
 
 from __future__ import annotations
 
@@ -23,20 +23,28 @@ NAMED_OPTIMIZERS: dict[str, type[Optimizer]] = {"sgd": SGD, "adamw": AdamW}
 
 @dataclass(frozen=True)
 class Schedule:
-    """A learning-rate scheduler and when to step it: after each batch or after each epoch."""
+    """A learning-rate scheduler and when to step it.
+
+    Args:
+        scheduler: The scheduler.
+        interval: Whether to step it after each batch ("step") or after each epoch ("epoch").
+    """
 
     scheduler: LRScheduler
     interval: Literal["step", "epoch"]
 
 
 def build_optimizer(parameters: Iterable[nn.Parameter], config: ModelConfig) -> Optimizer:
-    """The optimizer that the settings name, over all parameters in one group.
+    """Returns the optimizer of the settings, with all parameters in one group.
 
-    lr, momentum and weight_decay are handed to an optimizer given by its class path where it takes
-    an argument of that name; its init_args win.
+    The optimizer gets lr, momentum and weight_decay if it has arguments of these names. Its init_args override them.
+
+    Args:
+        parameters: The parameters to optimise.
+        config: The settings of the model.
 
     Raises:
-        UserError: When the class path leads nowhere or the class refuses its arguments.
+        UserError: If there is no such optimizer or it does not accept its arguments.
     """
     optimizer_class, given = resolve_optimizer(config.optimizer)
     accepted = inspect.signature(optimizer_class).parameters
@@ -51,10 +59,13 @@ def build_optimizer(parameters: Iterable[nn.Parameter], config: ModelConfig) -> 
 
 
 def resolve_optimizer(choice: str | dict[str, Any]) -> tuple[type[Optimizer], dict[str, Any]]:
-    """The optimizer class and its own arguments.
+    """Returns the optimizer class and its init_args.
+
+    Args:
+        choice: The value of model.optimizer.
 
     Raises:
-        UserError: When the choice is neither a known name nor the path of an optimizer class.
+        UserError: If the choice is neither a known name nor the path of an optimizer class.
     """
     class_path = choice if isinstance(choice, str) else choice.get("class_path", "")
     given = {} if isinstance(choice, str) else choice.get("init_args") or {}
@@ -74,16 +85,15 @@ def resolve_optimizer(choice: str | dict[str, Any]) -> tuple[type[Optimizer], di
 
 
 def build_schedule(optimizer: Optimizer, config: ModelConfig, total_steps: float) -> Schedule:
-    """The schedule that the settings name.
+    """Returns the learning-rate schedule of the settings.
 
     Args:
-        optimizer: The optimizer whose learning rate is scheduled. onecycle also cycles its momentum
-            or first beta where it has one.
-        config: The settings.
-        total_steps: Optimizer steps of the whole training; used by onecycle alone.
+        optimizer: The optimizer. onecycle also cycles its momentum or first beta, if it has one.
+        config: The settings of the model.
+        total_steps: Number of optimizer steps of the whole training; only onecycle uses it.
 
     Raises:
-        UserError: When onecycle is given no finite number of steps.
+        UserError: If the schedule is onecycle and the number of steps is not finite.
     """
     if config.schedule == "step":
         return Schedule(StepLR(optimizer, step_size=STEP_EPOCHS, gamma=STEP_FACTOR), "epoch")
@@ -98,14 +108,14 @@ def build_schedule(optimizer: Optimizer, config: ModelConfig, total_steps: float
 
 
 def optimizer_report(optimizer: Optimizer) -> dict[str, float]:
-    """The learning rates in use, and as `momentum` the first group's momentum or first beta where it has one."""
+    """Returns the current learning rates, and as `momentum` the momentum or first beta, if the optimizer has one."""
     group = optimizer.param_groups[0]
     momentum = group.get("momentum", group.get("betas", (None,))[0])
     return learning_rates(optimizer) | ({} if momentum is None else {"momentum": float(momentum)})
 
 
 def learning_rates(optimizer: Optimizer) -> dict[str, float]:
-    """The learning rate in use as `lr`, or as `lr/<group>` where there are several groups."""
+    """Returns the current learning rate as `lr`, or as `lr/<group>` for each of several parameter groups."""
     groups = optimizer.param_groups
     if len(groups) == 1:
         return {"lr": float(groups[0]["lr"])}

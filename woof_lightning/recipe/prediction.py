@@ -1,4 +1,4 @@
-"""Naming what is on images, from a checkpoint alone."""
+"""Classification of image files with the net of a checkpoint."""
 
 from __future__ import annotations
 
@@ -16,11 +16,11 @@ from woof_lightning.recipe.checkpoint import net_of, read_checkpoint, recipe_of
 
 @dataclass(frozen=True)
 class Guess:
-    """A class and how probable the net finds it.
+    """A class and its probability according to the net.
 
     Args:
-        breed: Its readable name.
-        class_name: The name of its folder: for Imagewoof the WordNet synset.
+        breed: The readable name of the class.
+        class_name: The name of the class folder, for Imagewoof the WordNet synset.
         probability: Softmax over the classes, in [0, 1].
     """
 
@@ -31,15 +31,15 @@ class Guess:
 
 @torch.inference_mode()
 def predict(checkpoint_file: Path, images: Iterable[Path], top: int = 3) -> Iterator[tuple[Path, list[Guess]]]:
-    """The most probable classes of each image, the most probable first.
+    """Yields each image file with its most probable classes, the most probable first.
 
     Args:
-        checkpoint_file: A checkpoint of this project, of any loop.
+        checkpoint_file: A checkpoint of any loop of this project.
         images: Image files.
-        top: How many classes to name.
+        top: Number of classes per image.
 
     Raises:
-        UserError: When the checkpoint or an image cannot be read.
+        UserError: If the checkpoint or an image cannot be read.
     """
     checkpoint = read_checkpoint(checkpoint_file)
     trained, net = recipe_of(checkpoint), net_of(checkpoint)
@@ -48,7 +48,7 @@ def predict(checkpoint_file: Path, images: Iterable[Path], top: int = 3) -> Iter
         if not file.is_file():
             raise UserError(f"IMAGE is {file}: there is no such file")
         batch = transform(read_untrusted_image(file))[None]
-        # An untouched 1000-way head has outputs that no class of the data trained.
+        # A head with 1000 outputs has some that belong to no class of the data.
         logits = net(normalise(batch, bool(trained.model["channels_last"])))[0, : len(trained.classes)]
         best = logits.softmax(0).topk(min(top, len(trained.classes)))
         yield (

@@ -1,1 +1,1 @@
-"""What a run leaves on the disk, whichever loop trained it."""
+"""The files that a run writes to the disk, for every training loop."""

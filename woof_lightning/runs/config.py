@@ -1,4 +1,4 @@
-"""A run's settings: comparing those of a resumed run with those it was started with."""
+"""Checks that a run is resumed with the settings that it was started with."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ import yaml
 
 from woof_lightning.errors import UserError
 
-# Settings that do not change what a run computes; all others must stay the same.
+# Settings that do not change what a run computes. All others must stay the same.
 MAY_DIFFER = frozenset(
     {
         "data.archive",
@@ -18,12 +18,12 @@ MAY_DIFFER = frozenset(
         "data.num_workers",
         "data.pin_memory",
         "data.root",
-        "trainer.callbacks",  # Most only watch; whoever adds one that does more knows.
+        "trainer.callbacks",  # Most callbacks do not change the training; the user knows about those that do.
         "trainer.default_root_dir",
         "trainer.enable_model_summary",
         "trainer.enable_progress_bar",
         "trainer.logger",
-        "trainer.max_time",  # Looked at between epochs.
+        "trainer.max_time",  # It only ends a run between epochs.
         "trainer.profiler",
     }
 )
@@ -31,20 +31,24 @@ MISSING = "(not set)"
 
 
 def check_resumable(saved_file: Path, now: dict[str, Any]) -> None:
-    """Raises a UserError, naming each key, when settings differ that would change the result.
+    """Raises a UserError that names each setting that differs and would change the result.
 
     Args:
         saved_file: The config.yaml of the run.
-        now: The settings of this call.
+        now: The settings to resume with, nested.
+
+    Raises:
+        UserError: If such settings differ, or the saved ones cannot be read.
     """
     try:
         saved = flatten(yaml.safe_load(saved_file.read_text()))
     except (OSError, yaml.YAMLError) as error:
         raise UserError(
-            f"the run's settings {saved_file} cannot be read ({error}): start anew with --overwrite or --name"
+            f"the run's settings {saved_file} cannot be read ({error}): start the run again with --overwrite, or start "
+            "another run with --name"
         ) from error
     current = flatten(now)
-    # With the step schedule more epochs only go on; onecycle would have run another way from its first step.
+    # With the step schedule, more epochs only add to a run. With onecycle, every step depends on the number of epochs.
     more_epochs_allowed = current.get("model.schedule") == "step"
     differing = [
         f"{key} was {saved.get(key, MISSING)}, now {current.get(key, MISSING)}"
@@ -56,17 +60,22 @@ def check_resumable(saved_file: Path, now: dict[str, Any]) -> None:
     if differing:
         raise UserError(
             f"{saved_file.parent} cannot be resumed with other settings: {'; '.join(differing)}. "
-            "Use the run's own (--config RUN/config.yaml --name RUN), or start another run with --name"
+            "Use the run's settings (--config RUN/config.yaml --name RUN), or start another run with --name"
         )
 
 
 def _may_differ(key: str) -> bool:
-    # Some take a mapping too: trainer.max_time.hours, trainer.logger.class_path.
+    # The value of some settings can be a mapping: trainer.max_time.hours, trainer.logger.class_path.
     return any(key == free or key.startswith(f"{free}.") for free in MAY_DIFFER)
 
 
 def flatten(settings: Any, prefix: str = "") -> dict[str, Any]:
-    """Nested settings as one level of dotted keys."""
+    """Returns nested settings as one level of dotted keys.
+
+    Args:
+        settings: Nested mappings, or None for no settings.
+        prefix: The text to put before each key.
+    """
     flat: dict[str, Any] = {}
     for key, value in (settings or {}).items():
         name = f"{prefix}{key}"

@@ -1,4 +1,4 @@
-"""A run's folder: who may take it, what lies in it, and writes that a kill cannot tear."""
+"""A run's folder: its files, its lock, and writes that survive a kill at any moment."""
 
 from __future__ import annotations
 
@@ -36,11 +36,11 @@ class RunFolder:
         self.lock_file = path / ".lock"
 
     def files(self) -> list[Path]:
-        """The files of a run that lie in this folder, and no others."""
+        """Returns the files in this folder that belong to a run, and no others."""
         known = [self.config, self.metrics, self.result, self.best, self.last]
         patterns = (
             "events.out.tfevents.*",
-            "checkpoints/epoch_*",  # The hand-rolled loop's.
+            "checkpoints/epoch_*",  # From the hand-rolled loop.
             f"{TEMPORARY_PREFIX}*",
             f"checkpoints/{TEMPORARY_PREFIX}*",
         )
@@ -48,17 +48,17 @@ class RunFolder:
         return [file for file in known if file.is_file()] + found
 
     def check_free(self) -> None:
-        """Raises a UserError when the folder already holds a run."""
+        """Raises a UserError if the folder already holds a run."""
         self.check_can_be_made()
-        # A run that was killed while it wrote its first file has left nothing to go on with.
+        # A run that was killed while it wrote its first file has left nothing to resume.
         if any(not file.name.startswith(TEMPORARY_PREFIX) for file in self.files()):
             raise UserError(
-                f"{self.path} already holds a run: go on with it (--resume), keep it and choose another name "
+                f"{self.path} already holds a run: resume it (--resume), keep it and choose another name "
                 "(--name NAME), or replace it (--overwrite)"
             )
 
     def check_can_be_made(self) -> None:
-        """Raises a UserError when something else than a folder is in the way."""
+        """Raises a UserError if the path of the folder, or a part of it, is a file."""
         there = next(place for place in (self.path, *self.path.absolute().parents) if place.exists())
         if not there.is_dir():
             raise UserError(
@@ -66,7 +66,7 @@ class RunFolder:
             )
 
     def check_no_sweep(self) -> None:
-        """Raises a UserError when the folder already holds a learning-rate sweep."""
+        """Raises a UserError if the folder already holds a learning-rate sweep."""
         self.check_can_be_made()
         if self.lr_find.exists():
             raise UserError(
@@ -75,56 +75,56 @@ class RunFolder:
             )
 
     def create(self) -> None:
-        """Makes the folder.
+        """Creates the folder.
 
         Raises:
-            UserError: When it cannot be written to.
+            UserError: If it cannot be created.
         """
         make_folder(self.checkpoints, "--runs_dir")
 
     @contextmanager
     def locked(self) -> Iterator[None]:
-        """Inside, no other process takes this folder for a run; it must exist.
+        """Locks the folder during the block, so that no other process trains in it. The folder must exist.
 
         Raises:
-            UserError: When another process has it.
+            UserError: If another process has locked it.
         """
         with ExitStack() as held:
             try:
                 held.enter_context(locked(self.lock_file, wait=False))
             except OSError as error:
                 raise UserError(
-                    f"{self.path} is in use: another process trains in it; wait for its end, or choose another --name"
+                    f"{self.path} is in use: another process trains in it; wait until it ends, or choose another --name"
                 ) from error
             yield
 
     def is_locked(self) -> bool:
-        """Whether another process trains in this folder now."""
+        """Returns whether another process is training in this folder."""
         return is_locked(self.lock_file)
 
     def check_there(self) -> None:
-        """Raises a UserError when the folder has gone while its run goes on."""
+        """Raises a UserError if somebody removed the folder during the run."""
         if not self.path.is_dir():
-            raise UserError(f"the run's folder {self.path} has vanished: nothing can be saved; start the run anew")
+            raise UserError(f"the run's folder {self.path} has vanished: nothing can be saved; start the run again")
 
     def clear(self) -> None:
-        """Removes the files of a run and leaves whatever else lies in the folder."""
+        """Removes the files of a run and keeps all other files of the folder."""
         for file in self.files():
             file.unlink()
 
     def clear_leftovers(self) -> None:
-        """Removes temporary files of a writer that was killed."""
+        """Removes temporary files that a killed process left behind."""
         for file in self.files():
             if file.name.startswith(TEMPORARY_PREFIX):
                 file.unlink()
 
     def last_good_checkpoint(self) -> Path | None:
-        """The checkpoint to go on from: last.ckpt, or best.ckpt where last is damaged; None before the first.
+        """Returns the checkpoint to resume from: last.ckpt, or best.ckpt if that one is damaged; None if there is none.
 
-        A damaged one is named on stderr.
+        Damaged checkpoints are reported on stderr.
 
         Raises:
-            UserError: When there are checkpoints and none of them is whole.
+            UserError: If all checkpoints are damaged.
         """
         there = [file for file in (self.last, self.best) if file.is_file()]
         problems = {file: zip_problem(file) for file in there}
@@ -134,11 +134,14 @@ class RunFolder:
             print(f"{file} cannot be used: {problems[file]}", file=sys.stderr)
         if there:
             listed = "; ".join(f"{file}: {problem}" for file, problem in problems.items())
-            raise UserError(f"no checkpoint of this run is whole ({listed}): start anew with --overwrite or --name")
+            raise UserError(
+                f"no checkpoint of this run is intact ({listed}): start the run again with --overwrite, or start "
+                "another run with --name"
+            )
         return None
 
     def saved_at_ns(self) -> int | None:
-        """When last.ckpt was written; None where there is none."""
+        """Returns when last.ckpt was written, in nanoseconds since the epoch; None if there is none."""
         return self.last.stat().st_mtime_ns if self.last.is_file() else None
 
     def write_result(self, result: dict[str, Any]) -> None:
@@ -147,14 +150,14 @@ class RunFolder:
 
 
 def make_folder(folder: Path, option: str) -> None:
-    """Makes a folder and those above it.
+    """Creates a folder and its parents.
 
     Args:
         folder: The folder.
-        option: The option that names another.
+        option: The command-line option that sets this folder, for the error message.
 
     Raises:
-        UserError: When it cannot be made.
+        UserError: If it cannot be created.
     """
     try:
         folder.mkdir(parents=True, exist_ok=True)
@@ -165,27 +168,27 @@ def make_folder(folder: Path, option: str) -> None:
 
 
 def exists(place: Path) -> bool:
-    """Whether something lies at a path; not where the path is too long, of which Path.exists makes an error."""
+    """Returns whether a path exists; False if it is too long, for which Path.exists raises an error."""
     return os.path.exists(place)  # noqa: PTH110
 
 
 @contextmanager
 def made_folder(folder: Path, option: str) -> Iterator[None]:
-    """A folder for what the block writes; a block that fails leaves no empty folder that was not there before.
+    """Creates a folder for the block to write to; if the block fails, empty folders that this created are removed.
 
     Args:
         folder: The folder.
-        option: The option that names another.
+        option: The command-line option that sets this folder, for the error message.
 
     Raises:
-        UserError: When it cannot be made or written to.
+        UserError: If it cannot be created or written to.
     """
     made = [place for place in (folder, *folder.parents) if not exists(place)]
     make_folder(folder, option)
     try:
         yield
     except BaseException as error:
-        with suppress(OSError):  # Not empty: something was written.
+        with suppress(OSError):  # It is not empty if something was written.
             for place in made:
                 place.rmdir()
         if isinstance(error, OSError) and Path(os.fsdecode(error.filename or "")).is_relative_to(folder):
@@ -196,10 +199,13 @@ def made_folder(folder: Path, option: str) -> Iterator[None]:
 
 
 def checkpoint_file(run_or_file: Path) -> Path:
-    """The checkpoint that a person means: a file, or a run's best.ckpt.
+    """Returns the checkpoint file that --ckpt names: the file itself, or best.ckpt of a run's folder.
+
+    Args:
+        run_or_file: The value of --ckpt.
 
     Raises:
-        UserError: When there is none, or it is not whole.
+        UserError: If there is no such file, or it is damaged.
     """
     file = RunFolder(run_or_file).best if run_or_file.is_dir() else run_or_file
     if not file.is_file():
@@ -214,9 +220,9 @@ def checkpoint_file(run_or_file: Path) -> Path:
 
 
 def zip_problem(file: Path) -> str | None:
-    """What is wrong with a checkpoint file, or None when every one of its checksums holds.
+    """Returns what is wrong with a checkpoint file, or None if all its checksums are right.
 
-    torch.save writes a zip archive with a CRC-32 per tensor, which torch.load does not look at.
+    torch.save writes a zip archive with a CRC-32 per tensor, which torch.load does not check.
     """
     if file.stat().st_size == 0:
         return "the file is empty"
@@ -225,39 +231,39 @@ def zip_problem(file: Path) -> str | None:
             damaged = archive.testzip()
     except (zipfile.BadZipFile, OSError, EOFError) as error:
         return f"it is truncated or no checkpoint ({error})"
-    return f"it is damaged (the checksum of {damaged} does not hold)" if damaged else None
+    return f"it is damaged (the checksum of {damaged} is wrong)" if damaged else None
 
 
 def read_problem(file: Path, error: OSError) -> str:
-    """Why a file that is there could not be read, and what to do about it."""
+    """Returns a message: why an existing file could not be read, and what to do about it."""
     return f"{file} cannot be read ({error.strerror}): make it readable for this user"
 
 
-GO_ON = "go on with --resume, or choose another place with --runs_dir"
+THEN_RESUME = "resume the run with --resume, or choose another folder with --runs_dir"
 
 
-def write_problem(target: Path, error: BaseException, then: str = GO_ON) -> str:
-    """Why a file could not be written, and what to do about it.
+def write_problem(target: Path, error: BaseException, then: str = THEN_RESUME) -> str:
+    """Returns a message: why a file could not be written, and what to do about it.
 
     Args:
         target: The file.
-        error: What was raised.
-        then: What to do once there is room.
+        error: The exception that writing it raised.
+        then: What to do after making room.
     """
     causes = [error, error.__context__, error.__cause__]
     reason = next((cause.strerror for cause in causes if isinstance(cause, OSError) and cause.strerror), str(error))
     return (
-        f"{target} could not be written ({reason}). What was written before is whole; make room or make the folder "
+        f"{target} could not be written ({reason}). Everything written before is intact; make room or make the folder "
         f"writable, then {then}"
     )
 
 
 @contextmanager
 def writing_durably(target: Path) -> Iterator[IO[bytes]]:
-    """A file that becomes `target` when the block ends, or leaves the old target when it fails.
+    """Yields a binary file that replaces `target` when the block ends; if the block fails, `target` does not change.
 
-    The temporary file lies beside the target and both it and the folder are flushed to the disk, so
-    that after a kill or a power cut there is either the old file or the new one.
+    The block writes to a temporary file beside the target. That file and its folder are flushed to the disk, so after a
+    kill or a power cut the target is either the old file or the new one.
     """
     temporary = target.with_name(f"{TEMPORARY_PREFIX}{os.getpid()}-{target.name}")
     try:
@@ -272,13 +278,13 @@ def writing_durably(target: Path) -> Iterator[IO[bytes]]:
 
 
 def write_text_durably(target: Path, text: str) -> None:
-    """Replaces a text file as a whole."""
+    """Replaces a text file in one step, so that a kill or a power cut leaves either the old file or the new one."""
     with writing_durably(target) as file:
         file.write(text.encode())
 
 
 def _sync_folder(folder: Path) -> None:
-    if not hasattr(os, "O_DIRECTORY"):  # Windows knows no folder handles.
+    if not hasattr(os, "O_DIRECTORY"):  # Windows cannot open folders.
         return
     descriptor = os.open(folder, os.O_RDONLY | os.O_DIRECTORY)
     try:

@@ -15,12 +15,12 @@ COLUMNS = ("lr", "loss", "raw_loss")
 
 @dataclass(frozen=True)
 class LRCurve:
-    """Losses over rising learning rates.
+    """The losses of a sweep over increasing learning rates.
 
     Args:
-        lr: The learning rates, rising.
-        loss: The smoothed loss at each, its start-up bias divided out; nats.
-        raw_loss: The loss of the one batch at each; nats.
+        lr: The learning rates, increasing.
+        loss: The smoothed loss at each learning rate, in nats, corrected for the bias of starting at 0.
+        raw_loss: The loss of the batch at each learning rate, in nats.
     """
 
     lr: tuple[float, ...]
@@ -31,13 +31,13 @@ class LRCurve:
         return len(self.lr)
 
     def finite(self) -> LRCurve:
-        """The part before the first loss that is NaN or infinite."""
+        """Returns the part before the first loss that is NaN or infinite."""
         bad = (place for place, values in enumerate(zip(self.loss, self.raw_loss, strict=True)) if not _finite(values))
         end = next(bad, len(self))
         return LRCurve(self.lr[:end], self.loss[:end], self.raw_loss[:end])
 
     def write(self, file: Path) -> None:
-        """Writes the curve as CSV, every digit kept."""
+        """Writes the curve as CSV with every digit."""
         out = io.StringIO()
         writer = csv.writer(out, lineterminator="\n")
         writer.writerow(COLUMNS)
@@ -46,7 +46,14 @@ class LRCurve:
 
 
 def read_lr_curve(file: Path) -> LRCurve:
-    """Reads a curve.csv."""
+    """Reads a curve.csv.
+
+    Raises:
+        KeyError: If a column is missing.
+        ValueError: If a cell is not a number.
+        TypeError: If a row is too short.
+        csv.Error: If the file is not CSV.
+    """
     with file.open(newline="") as text:
         rows = [[float(row[name]) for name in COLUMNS] for row in csv.DictReader(text)]
     lr, loss, raw_loss = zip(*rows, strict=True) if rows else ((), (), ())

@@ -1,4 +1,4 @@
-"""metrics.csv: one row per optimizer step that has something to say."""
+"""metrics.csv: one row for each optimizer step that reports metrics."""
 
 from __future__ import annotations
 
@@ -15,17 +15,17 @@ REPORT_COLUMNS = ("train/loss", "train/acc1", "train/acc5", "lr", "momentum")
 EPOCH_COLUMNS = ("train/loss_epoch", "train/acc1_epoch", "train/acc5_epoch", "val/loss", "val/acc1", "val/acc5")
 COLUMNS = ("epoch", "step", *REPORT_COLUMNS, *EPOCH_COLUMNS)
 Row = dict[str, float]
-# As floats these would not be whole any more.
+# Larger numbers are not exact as floats.
 MOST_STEPS = 2**53
 
 
 class MetricsFile:
-    """A CSV file with the columns epoch, step (optimizer steps done) and one per metric.
+    """A CSV file with the columns epoch, step (optimizer steps done) and one column per metric.
 
-    Values of one step share a row, which is why a row is written when the next one begins.
+    All values of a step share a row, so a row is written when the next one begins.
 
     Args:
-        path: The file; what it holds is kept.
+        path: The file. Rows that it already has are kept.
     """
 
     def __init__(self, path: Path) -> None:
@@ -36,12 +36,17 @@ class MetricsFile:
 
     @cached_property
     def _columns(self) -> list[str]:
-        # Read when it is first needed: a run that is started anew has removed the file by then.
+        # Not read earlier: a run with --overwrite removes the old file after this object was created.
         columns = read_columns(self.path)
         return columns if columns[: len(COLUMNS)] == list(COLUMNS) else list(COLUMNS)
 
     def log(self, values: Mapping[str, float], step: int) -> None:
-        """Adds values to the row of a step."""
+        """Adds values to the row of a step.
+
+        Args:
+            values: Metrics by name, and the epoch as `epoch`.
+            step: The number of optimizer steps done.
+        """
         if self._pending and self._pending["step"] != step:
             self.flush()
         if not self._pending and self._written.get("step") == step:
@@ -49,7 +54,7 @@ class MetricsFile:
         self._pending |= {**values, "step": step}
 
     def flush(self) -> None:
-        """Writes the row at hand."""
+        """Writes the row that is still in memory."""
         if not self._pending:
             return
         row, self._pending, replaces, self._replaces = self._pending, {}, self._replaces, False
@@ -64,17 +69,20 @@ class MetricsFile:
             csv.DictWriter(file, self._columns, lineterminator="\n").writerow(_as_text(row))
 
     def sync(self) -> None:
-        """Writes the row at hand, and makes sure that all rows are on the disk."""
+        """Writes the row that is still in memory and flushes the file to the disk."""
         self.flush()
         if self.path.exists():
             with self.path.open("a") as file:
                 os.fsync(file.fileno())
 
     def cut_after(self, step: int) -> str | None:
-        """Drops the rows of later steps, which a resumed run will write again, and all from a damaged row on.
+        """Removes the rows after a step, which a resumed run writes again, and everything from a damaged row on.
+
+        Args:
+            step: The last step to keep.
 
         Returns:
-            What cannot be written again, if anything.
+            A message if rows up to that step are lost, otherwise None.
         """
         self._pending, self._written = {}, {}
         rows, damage = read_rows(self.path)
@@ -84,16 +92,16 @@ class MetricsFile:
         last = int(kept[-1]["step"]) if kept else 0
         if damage is None or last == step or len(kept) < len(rows):
             return None
-        return f"{damage}; what it had of steps {last + 1} to {step} is lost"
+        return f"{damage}; its rows of steps {last + 1} to {step} are lost"
 
 
 def read_metrics(path: Path) -> list[Row]:
-    """The rows of a metrics.csv, each with the metrics it has, up to one that is torn or damaged."""
+    """Returns the rows of a metrics.csv up to the first incomplete or damaged one, without their empty cells."""
     return read_rows(path)[0]
 
 
 def read_rows(path: Path) -> tuple[list[Row], str | None]:
-    """The rows of a metrics.csv up to one that is torn or damaged, and what is wrong with that one, if any."""
+    """Returns the rows of a metrics.csv up to the first incomplete or damaged one, and what is wrong with that one."""
     if not path.exists():
         return [], None
     text = path.read_text(errors="replace")
@@ -102,13 +110,13 @@ def read_rows(path: Path) -> tuple[list[Row], str | None]:
     try:
         for row in csv.DictReader(io.StringIO(whole)):
             rows.append(_as_numbers(row))
-    except (ValueError, TypeError, csv.Error):  # A power cut can leave zeros; a cell too many has no column.
+    except (ValueError, TypeError, csv.Error):  # A power cut can leave zeros, and an extra cell has no column.
         return rows, f"row {len(rows) + 1} of {path.name} cannot be read"
-    return rows, None if text == whole else f"{path.name} ends within a row"
+    return rows, None if text == whole else f"{path.name} ends in the middle of a row"
 
 
 def read_columns(path: Path) -> list[str]:
-    """The names in the first line of a CSV file, damaged or not; none where there is no file."""
+    """Returns the column names in the first line of a CSV file, even a damaged one; none if there is no file."""
     if not path.is_file():
         return []
     with path.open(errors="replace") as file:
@@ -116,23 +124,23 @@ def read_columns(path: Path) -> list[str]:
 
 
 def in_a_line(values: Mapping[str, float]) -> str:
-    """Metrics for people: names and values, four digits; the momentum, which follows the learning rate, aside."""
+    """Returns metrics as one line of text with four digits, without the momentum."""
     return "  ".join(f"{name} {value:.4g}" for name, value in values.items() if name != "momentum")
 
 
 def _as_numbers(row: Mapping[str, str]) -> Row:
     whole = ("epoch", "step")
     if not row.get("step"):
-        raise ValueError("a row without its step")
+        raise ValueError("a row without a step")
     numbers = {name: int(cell) if name in whole else float(cell) for name, cell in row.items() if cell}
     if not all(0 <= numbers[name] < MOST_STEPS for name in whole if name in numbers):
-        raise ValueError("a row without a step or epoch that can be")
+        raise ValueError("a row with an impossible step or epoch")
     return numbers
 
 
 def _as_text(row: Row) -> dict[str, str]:
     whole = {name: str(int(row[name])) for name in ("epoch", "step") if name in row}
-    # repr keeps every digit, so that two runs can be compared to the bit.
+    # repr keeps every digit, so that two runs can be compared bit for bit.
     return {name: repr(float(value)) for name, value in row.items()} | whole
 
 

@@ -1,4 +1,4 @@
-"""What a run amounts to: its best and last epoch, its time, and where it ran; becomes result.json."""
+"""The summary of a run in result.json: best and last epoch, times, versions and machine."""
 
 from __future__ import annotations
 
@@ -17,15 +17,15 @@ PACKAGES = ("torch", "torchvision", "lightning", "torchmetrics", "numpy")
 
 @dataclass
 class RunRecord:
-    """Gathers an epoch at a time; its state travels in the checkpoint, so that a resumed run goes on with it.
+    """Collects the results of a run epoch by epoch. Its state is saved in checkpoints, so a resumed run continues it.
 
     Args:
-        best: The epoch with the highest val/acc1, the earlier of equals; its metrics.
-        final: The last validated epoch; its metrics.
-        epochs: Epochs done.
-        train_s: Time in training and validation, over all sittings.
-        elapsed_s: The same at each epoch's end.
-        images_per_s: Training speed of each epoch, validation aside.
+        best: The epoch with the highest val/acc1, the earliest if several are equal, and its metrics.
+        final: The last validated epoch and its metrics.
+        epochs: Number of epochs done.
+        train_s: Time in training and validation, including the parts before a resume, in s.
+        elapsed_s: train_s at the end of each epoch.
+        images_per_s: Training speed of each epoch, without validation.
     """
 
     best: dict[str, Any] = field(default_factory=dict)
@@ -36,21 +36,33 @@ class RunRecord:
     images_per_s: list[float] = field(default_factory=list)
 
     def validated(self, epoch: int, metrics: dict[str, Any]) -> None:
-        """Notes the validation metrics of an epoch."""
+        """Records the validation metrics of an epoch.
+
+        Args:
+            epoch: The epoch, counted from 0.
+            metrics: Its metrics, with val/acc1.
+        """
         self.final = {"epoch": epoch, **metrics}
         if not self.best or metrics["val/acc1"] > self.best["val/acc1"]:
             self.best = dict(self.final)
 
     def epoch_ended(self, epoch: int, elapsed_s: float, images: int, training_s: float) -> None:
-        """Notes an epoch's time: all of it, and that of its training steps alone."""
+        """Records the times of an epoch.
+
+        Args:
+            epoch: The epoch, counted from 0.
+            elapsed_s: Time of its training and validation.
+            images: Number of images trained.
+            training_s: Time of its training alone.
+        """
         self.epochs = epoch + 1
         self.train_s += elapsed_s
         self.elapsed_s.append(self.train_s)
         self.images_per_s.append(images / training_s)
 
     def summary(self, folder: Path) -> str:
-        """What was learned, where it is, and how to look at it; without the first if nothing was recorded."""
-        where = f"run: {folder}\nlook at it: tensorboard --logdir {folder}"
+        """Returns text for the terminal: the accuracies, if any were recorded, the folder, and how to view the run."""
+        where = f"run: {folder}\nview it with: tensorboard --logdir {folder}"
         if not self.best:
             return where
         best, final = self.best, self.final
@@ -60,16 +72,20 @@ class RunRecord:
         )
 
     def state_dict(self) -> dict[str, Any]:
-        """The state as plain values."""
+        """Returns the state as plain values."""
         return asdict(self)
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
-        """Takes over a state."""
+        """Restores the state."""
         for name, value in state.items():
             setattr(self, name, value)
 
     def cut_to(self, epochs: int) -> None:
-        """Forgets all but the first epochs, for a run that goes on before its last checkpoint."""
+        """Removes the records of all later epochs, for a run that is resumed before its last checkpoint.
+
+        Args:
+            epochs: The number of epochs to keep.
+        """
         if epochs >= self.epochs:
             return
         self.epochs, self.final = epochs, {}
@@ -81,17 +97,17 @@ class RunRecord:
     def result(
         self, *, status: str, loop: str, seed: int, data: dict[str, Any], config: dict[str, Any], threads: int
     ) -> dict[str, Any]:
-        """The content of result.json.
+        """Returns the content of result.json.
 
         Args:
-            status: How the run ended.
-            loop: Which loop trained it.
-            seed: Its seed.
-            data: Fingerprint and counts of its images.
-            config: Its settings.
-            threads: Threads that torch computed with.
+            status: How the run ended, such as "finished".
+            loop: The name of the loop that trained it.
+            seed: The run's seed.
+            data: Fingerprint and counts of the images.
+            config: The run's settings.
+            threads: The number of threads that torch used.
         """
-        # The first epoch also warms caches up; with one epoch it is all there is.
+        # The first epoch also fills caches, so it is left out unless it is the only one.
         speeds = self.images_per_s[1:] or self.images_per_s
         return {
             "best": self.best,
@@ -111,10 +127,10 @@ class RunRecord:
 
 
 def versions(also: Iterable[str] = ()) -> dict[str, str]:
-    """Versions of Python, of this project, and of the libraries that a result depends on.
+    """Returns the versions of Python, of this project, and of the libraries that a result depends on.
 
     Args:
-        also: Further distributions.
+        also: Names of further distributions. Those that are not installed are skipped.
     """
     found = {"python": platform.python_version(), "woof_lightning": package_version()}
     for name in (*PACKAGES, *also):
@@ -126,10 +142,10 @@ def versions(also: Iterable[str] = ()) -> dict[str, str]:
 
 
 def package_version() -> str:
-    """This project's version, with the commit where it runs from a checkout."""
+    """Returns this project's version, with the commit if it runs from a git checkout."""
     try:
         version = metadata.version("woof-lightning")
-    except metadata.PackageNotFoundError:  # Found by PYTHONPATH.
+    except metadata.PackageNotFoundError:  # It was imported through PYTHONPATH.
         version = "not installed"
     here = Path(__file__).resolve().parents[2]
     if not (here / ".git").exists():
@@ -145,7 +161,11 @@ def package_version() -> str:
 
 
 def machine(threads: int) -> dict[str, Any]:
-    """What the run was computed on."""
+    """Returns a description of this machine.
+
+    Args:
+        threads: The number of threads that torch uses.
+    """
     return {
         "system": f"{platform.system()} {platform.machine()}",
         "processor": _processor(),
@@ -163,7 +183,13 @@ def _processor() -> str:
 
 
 def processor_in(cpuinfo: str) -> str | None:
-    """The processor that Linux's /proc/cpuinfo names; with family and model, since "AMD EPYC" can be one of a dozen."""
-    told = {key.strip(): value.strip() for key, _, value in (line.partition(":") for line in cpuinfo.splitlines())}
-    name, family, model = (told.get(key) for key in ("model name", "cpu family", "model"))
+    """Returns the name of the processor in Linux's /proc/cpuinfo, or None if it has none.
+
+    Family and model are added, since a name like "AMD EPYC" can mean a dozen processors.
+
+    Args:
+        cpuinfo: The content of /proc/cpuinfo.
+    """
+    fields = {key.strip(): value.strip() for key, _, value in (line.partition(":") for line in cpuinfo.splitlines())}
+    name, family, model = (fields.get(key) for key in ("model name", "cpu family", "model"))
     return name if name is None or family is None else f"{name} (family {family}, model {model})"

@@ -1,1 +1,1 @@
-"""Callbacks, and a checkpoint writer, that any Lightning project can use."""
+"""Parts for any Lightning project: stopping after signals and NaN, saving within epochs, durable checkpoints."""

@@ -1,4 +1,4 @@
-"""When a checkpoint is saved, and how: parts that any Lightning project can take over."""
+"""Durable checkpoints, and a ModelCheckpoint for runs that are moved. For any Lightning project."""
 
 from __future__ import annotations
 
@@ -17,19 +17,26 @@ from woof_lightning.runs.folder import checkpoint_file, write_problem, writing_d
 
 
 class DurableCheckpointIO(TorchCheckpointIO):
-    """Writes a checkpoint beside its target, flushes it to the disk, then replaces the target.
+    """Writes a checkpoint to a temporary file next to its target, flushes it to the disk, then replaces the target.
 
-    Lightning stages checkpoints in $TMPDIR and does not flush them, so that a kill can leave a torn
-    file (https://github.com/Lightning-AI/pytorch-lightning/issues/21800).
+    Lightning writes checkpoints to $TMPDIR first and does not flush them, so a kill or a power cut can leave a torn
+    file (https://github.com/Lightning-AI/pytorch-lightning/issues/21800). Pass it to the Trainer in `plugins`.
+
+    Example:
+        >>> from lightning.pytorch import Trainer
+        >>> from woof_lightning import DurableCheckpointIO
+        >>> trainer = Trainer(plugins=[DurableCheckpointIO()], logger=False)
+        >>> type(trainer.strategy.checkpoint_io).__name__
+        'DurableCheckpointIO'
     """
 
     def save_checkpoint(
         self, checkpoint: dict[str, Any], path: str | os.PathLike[str], storage_options: Any = None
     ) -> None:
-        """Writes a checkpoint; the old file stays until the new one is whole.
+        """Writes a checkpoint. The old file stays until the new one is complete.
 
         Raises:
-            UserError: When it cannot be written.
+            UserError: If it cannot be written.
         """
         target = Path(path)
         try:
@@ -42,10 +49,10 @@ class DurableCheckpointIO(TorchCheckpointIO):
     def load_checkpoint(
         self, path: str | os.PathLike[str], map_location: Any = "cpu", weights_only: bool | None = None
     ) -> dict[str, Any]:
-        """Reads a checkpoint after its checksums were tested; no code in it is run.
+        """Tests the checksums of a checkpoint, then reads it. It always uses weights_only, so no code in it is run.
 
         Raises:
-            UserError: When it is missing or damaged.
+            UserError: If it is missing or damaged.
         """
         checkpoint_file(Path(path))
         checkpoint: dict[str, Any] = torch.load(path, map_location=map_location, weights_only=True)
@@ -54,19 +61,19 @@ class DurableCheckpointIO(TorchCheckpointIO):
 
 @without_idle_step_hooks
 class MovableModelCheckpoint(ModelCheckpoint):
-    """A ModelCheckpoint that keeps its best score when the run's folder was moved.
+    """A ModelCheckpoint that keeps its best score if the run's folder was moved.
 
-    Lightning's forgets it (model_checkpoint.py, load_state_dict), so that the first epoch after a
-    move always counts as the best.
+    Lightning's own forgets it (`load_state_dict` in lightning/pytorch/callbacks/model_checkpoint.py). The first epoch
+    after a move then always counts as the best.
     """
 
     @cached_property
     def state_key(self) -> str:
-        """The key of its state in a checkpoint; Lightning asks for it at every hook of every step."""
+        """The key of its state in a checkpoint. Cached, because Lightning reads it at every hook of every step."""
         return super().state_key
 
     def load_state_dict(self, state_dict: dict[str, Any]) -> None:
-        """Takes over a state, with its paths led to this folder."""
+        """Loads a state and replaces the old folder by this one in its paths."""
         super().load_state_dict(_moved(state_dict, str(state_dict["dirpath"]), str(self.dirpath)))
 
 

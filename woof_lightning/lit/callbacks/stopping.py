@@ -1,4 +1,4 @@
-"""Ends a training well: after a signal, and when its loss is no number any more. For any Lightning project."""
+"""Callbacks that stop a training safely: after a signal, or when its loss becomes NaN. For any Lightning project."""
 
 from __future__ import annotations
 
@@ -18,19 +18,43 @@ from woof_lightning.errors import NonFiniteLossError, StoppedBySignal
 from woof_lightning.lit.callbacks.hooks import without_idle_step_hooks
 
 STOP_SIGNALS = tuple(getattr(signal, name) for name in ("SIGINT", "SIGTERM", "SIGUSR1") if hasattr(signal, name))
-WAY_OUT = "the last checkpoint is from before; lower model.lr, or look at the batch"
+WAY_OUT = "the last checkpoint is from before that; lower the learning rate (model.lr), or look at the batch"
 
 
 @without_idle_step_hooks
 class StopOnSignal(Callback):
-    """Finishes the step after SIGTERM, SIGUSR1 or Ctrl-C, saves a checkpoint, and ends with StoppedBySignal.
+    """After SIGTERM, SIGUSR1 or Ctrl-C, finishes the step, saves a checkpoint and raises StoppedBySignal.
 
-    Lightning ends a run that got SIGTERM with exit code 0 and without a checkpoint. A second Ctrl-C ends at
-    once. Where SLURM requeues the job, its signals are left to Lightning's own plugin. At an epoch's last
-    step the validation comes first, since Lightning would never make it up.
+    Lightning alone ends a run after SIGTERM with exit code 0 and without a checkpoint. A second Ctrl-C ends the
+    training at once. If SLURM requeues the job, Lightning's own plugin handles SLURM's signals.
+
+    After the last step of an epoch the validation still runs, because Lightning would never make it up. The training
+    then ends with the checkpoint that ModelCheckpoint saves at the end of the epoch.
 
     Args:
         checkpoint: The file to save to.
+
+    Example:
+        >>> import os, signal
+        >>> from pathlib import Path
+        >>> from lightning.pytorch import Callback, Trainer
+        >>> from lightning.pytorch.demos.boring_classes import BoringModel
+        >>> from woof_lightning import StopOnSignal
+        >>> from woof_lightning.errors import StoppedBySignal
+        >>> class Terminate(Callback):  # As a scheduler does.
+        ...     def on_train_batch_start(self, trainer, *args):
+        ...         if trainer.global_step == 2:
+        ...             os.kill(os.getpid(), signal.SIGTERM)
+        >>> file = Path("stopped.ckpt")
+        >>> trainer = Trainer(
+        ...     callbacks=[Terminate(), StopOnSignal(file)], max_epochs=1, limit_train_batches=6, limit_val_batches=0,
+        ...     logger=False, enable_progress_bar=False, enable_checkpointing=False, enable_model_summary=False,
+        ... )
+        >>> try:
+        ...     trainer.fit(BoringModel())
+        ... except StoppedBySignal as stopped:
+        ...     print(stopped.exit_code, trainer.global_step, file.exists())
+        143 3 True
     """
 
     def __init__(self, checkpoint: Path) -> None:
@@ -39,33 +63,33 @@ class StopOnSignal(Callback):
         self._before: dict[int, Any] = {}
 
     def on_train_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
-        """Listens; only the main thread may."""
+        """Installs the signal handlers. Python allows that in the main thread only."""
         self.received = None
         for signum in signals_to_handle(trainer):
             try:
                 self._before[signum] = signal.signal(signum, self._note)
-            except ValueError:  # In a thread nobody sends us signals.
+            except ValueError:  # This is not the main thread, which alone gets signals.
                 return
 
     def on_train_batch_end(
         self, trainer: Trainer, pl_module: LightningModule, outputs: Any, batch: Any, batch_idx: int
     ) -> None:
-        """Saves and ends, unless the epoch's validation comes next."""
+        """Saves a checkpoint and ends after a signal, unless a validation comes next."""
         if self.received is not None and can_save(trainer, batch_idx):
             trainer.save_checkpoint(self.checkpoint)
             raise StoppedBySignal(self.received)
 
     def on_train_epoch_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
-        """Ends; the checkpoint of the epoch before is there."""
+        """Ends after a signal that came at the end of the previous epoch."""
         if self.received is not None:
             raise StoppedBySignal(self.received)
 
     def teardown(self, trainer: Trainer, pl_module: LightningModule, stage: str) -> None:
-        """Gives the signals back to whom they belonged."""
+        """Restores the previous signal handlers."""
         self._give_back()
 
     def on_exception(self, trainer: Trainer, pl_module: LightningModule, exception: BaseException) -> None:
-        """Gives the signals back; Lightning calls no teardown then."""
+        """Restores the previous signal handlers, because Lightning calls no teardown after an exception."""
         self._give_back()
 
     def _give_back(self) -> None:
@@ -82,11 +106,29 @@ class StopOnSignal(Callback):
 
 @without_idle_step_hooks
 class SaveEvery(Callback):
-    """Saves a checkpoint every so many optimizer steps, also within an epoch, over the one before.
+    """Saves a checkpoint every n optimizer steps, also within an epoch. Each replaces the previous one.
+
+    A run resumes exactly from within an epoch only if its data loader can continue there, as that of
+    ImagewoofDataModule can.
 
     Args:
         checkpoint: The file to save to.
-        every_n_steps: Steps between saves.
+        every_n_steps: Number of optimizer steps between checkpoints.
+
+    Example:
+        >>> from pathlib import Path
+        >>> from lightning.pytorch import Trainer
+        >>> from lightning.pytorch.demos.boring_classes import BoringModel
+        >>> from woof_lightning import SaveEvery
+        >>> file = Path("within.ckpt")
+        >>> trainer = Trainer(
+        ...     callbacks=[SaveEvery(file, every_n_steps=2)], max_epochs=1, limit_train_batches=5, limit_val_batches=0,
+        ...     logger=False, enable_progress_bar=False, enable_checkpointing=False, enable_model_summary=False,
+        ... )
+        >>> trainer.fit(BoringModel())
+        >>> import torch
+        >>> torch.load(file, weights_only=True)["global_step"]
+        4
     """
 
     def __init__(self, checkpoint: Path, every_n_steps: int) -> None:
@@ -96,22 +138,42 @@ class SaveEvery(Callback):
     def on_train_batch_end(
         self, trainer: Trainer, pl_module: LightningModule, outputs: Any, batch: Any, batch_idx: int
     ) -> None:
-        """Saves when the time has come."""
+        """Saves a checkpoint if the step is a multiple of every_n_steps."""
         if trainer.global_step % self.every_n_steps == 0 and can_save(trainer, batch_idx):
             trainer.save_checkpoint(self.checkpoint)
 
 
 @without_idle_step_hooks
 class NonFiniteLossGuard(Callback):
-    """Ends the training with NonFiniteLossError when a loss is NaN or infinite.
+    """Ends the training with NonFiniteLossError if a loss is NaN or infinite.
 
-    Losses are only kept at each step; they are looked at together every so many steps and before any
-    checkpoint is written, so that the device is not waited for in between and no such net replaces the
-    last good one.
+    At each step it only keeps the loss. It checks the kept losses together every n steps, so that it does not wait for
+    the device at the steps between. It also checks them before each checkpoint, so that no checkpoint with NaN replaces
+    a good one.
+
+    Put it before the callbacks that save checkpoints.
 
     Args:
-        every_n_steps: Steps between looks; by default the Trainer's log_every_n_steps.
-        describe: Says where a batch came from, by its epoch and its place in it; a line in the message.
+        every_n_steps: Number of steps between checks; by default the Trainer's log_every_n_steps.
+        describe: Describes a batch by trainer, epoch and batch_idx. Its text is added to the message.
+
+    Example:
+        >>> from lightning.pytorch import Trainer
+        >>> from lightning.pytorch.demos.boring_classes import BoringModel
+        >>> from woof_lightning import NonFiniteLossGuard
+        >>> from woof_lightning.errors import NonFiniteLossError
+        >>> class Exploding(BoringModel):
+        ...     def training_step(self, batch, batch_idx):
+        ...         return super().training_step(batch, batch_idx)["loss"] * (float("nan") if batch_idx == 3 else 1)
+        >>> trainer = Trainer(
+        ...     callbacks=[NonFiniteLossGuard()], max_epochs=1, limit_train_batches=6, limit_val_batches=0,
+        ...     logger=False, enable_progress_bar=False, enable_checkpointing=False, enable_model_summary=False,
+        ... )
+        >>> try:
+        ...     trainer.fit(Exploding())
+        ... except NonFiniteLossError as error:
+        ...     print(str(error).partition(";")[0])
+        the training loss is nan at epoch 0, step 4
     """
 
     def __init__(
@@ -123,13 +185,13 @@ class NonFiniteLossGuard(Callback):
         self._first_batch = 0
 
     def on_train_epoch_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
-        """Starts anew."""
+        """Forgets the losses of the previous epoch."""
         self._losses = []
 
     def on_train_batch_end(
         self, trainer: Trainer, pl_module: LightningModule, outputs: Any, batch: Any, batch_idx: int
     ) -> None:
-        """Keeps the loss, and looks at those kept when their time has come."""
+        """Keeps the loss, and checks the kept losses every n steps."""
         if not self._losses:
             self._first_batch = batch_idx
         loss = outputs["loss"] if isinstance(outputs, dict) else outputs
@@ -139,11 +201,11 @@ class NonFiniteLossGuard(Callback):
             self.look(trainer)
 
     def on_train_epoch_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
-        """Looks at the last losses of an epoch."""
+        """Checks the last losses of an epoch."""
         self.look(trainer)
 
     def on_save_checkpoint(self, trainer: Trainer, pl_module: LightningModule, checkpoint: dict[str, Any]) -> None:
-        """Looks before a checkpoint is written, at the weights too: a loss tells of them a step late."""
+        """Checks losses and weights before a checkpoint is written: bad weights show in the loss a step later."""
         self.look(trainer)
         if not all_finite(pl_module.parameters()):
             raise NonFiniteLossError(
@@ -152,10 +214,10 @@ class NonFiniteLossGuard(Callback):
             )
 
     def look(self, trainer: Trainer) -> None:
-        """Looks at the losses kept.
+        """Checks the kept losses.
 
         Raises:
-            NonFiniteLossError: When one is NaN or infinite.
+            NonFiniteLossError: If one is NaN or infinite.
         """
         if not self._losses:
             return
@@ -166,14 +228,15 @@ class NonFiniteLossGuard(Callback):
             return
         batch_idx = self._first_batch + bad
         step = trainer.global_step - (len(losses) - 1 - bad) // trainer.accumulate_grad_batches
-        told = [f"the training loss is {losses[bad]} at epoch {trainer.current_epoch}, step {step}"]
-        told += [f"the learning rate is {lr_of(trainer):.3g} now", WAY_OUT]
         place = "" if self.describe is None else f"\n{self.describe(trainer, trainer.current_epoch, batch_idx)}"
-        raise NonFiniteLossError("; ".join(told) + place)
+        raise NonFiniteLossError(
+            f"the training loss is {losses[bad]} at epoch {trainer.current_epoch}, step {step}; "
+            f"the learning rate is {lr_of(trainer):.3g} now; {WAY_OUT}{place}"
+        )
 
 
 def signals_to_handle(trainer: Trainer) -> Iterable[int]:
-    """The signals that end a training, less those by which SLURM requeues it."""
+    """Returns the signals that end a training, without those that SLURM uses to requeue it."""
     environment = trainer._accelerator_connector.cluster_environment
     if isinstance(environment, SLURMEnvironment) and environment.auto_requeue:
         return [signum for signum in STOP_SIGNALS if signum not in (signal.SIGTERM, environment.requeue_signal)]
@@ -181,11 +244,15 @@ def signals_to_handle(trainer: Trainer) -> Iterable[int]:
 
 
 def can_save(trainer: Trainer, batch_idx: int) -> bool:
-    """Whether a checkpoint after this batch can be resumed exactly.
+    """Returns whether a run resumes exactly from a checkpoint that is saved after this batch.
 
-    Not within a step that gathers the gradients of several batches: no checkpoint holds gradients. Not where a
-    validation comes next, at an epoch's end or within it (val_check_interval): Lightning would take it for done
-    (fit_loop.py, training_epoch_loop.py).
+    It does not in the middle of gradient accumulation, because no checkpoint contains gradients. Nor does it if a
+    validation comes next, at the end of an epoch or within it (val_check_interval): when Lightning resumes, it takes
+    that validation for done (lightning/pytorch/loops/fit_loop.py and training_epoch_loop.py).
+
+    Args:
+        trainer: The Trainer, within on_train_batch_end.
+        batch_idx: The place of the batch in its epoch, counted from 0.
     """
     batches = batch_idx + 1 if trainer.check_val_every_n_epoch is not None else trainer.fit_loop.total_batch_idx + 1
     validates_next = trainer.is_last_batch or batches % (trainer.val_check_batch or math.inf) == 0
@@ -193,10 +260,10 @@ def can_save(trainer: Trainer, batch_idx: int) -> bool:
 
 
 def all_finite(parameters: Iterable[Tensor]) -> bool:
-    """Whether no weight is NaN or infinite."""
+    """Returns whether no parameter is NaN or infinite."""
     return all(bool(torch.isfinite(parameter).all()) for parameter in parameters)
 
 
 def lr_of(trainer: Trainer) -> float:
-    """The learning rate in use."""
+    """Returns the current learning rate of the first parameter group."""
     return float(trainer.optimizers[0].param_groups[0]["lr"])

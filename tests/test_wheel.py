@@ -1,0 +1,91 @@
+"""What a person gets who installs the wheel, outside the repository."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+import sysconfig
+import venv
+import zipfile
+from pathlib import Path
+
+import pytest
+
+from tests.conftest import CONFIGS
+
+pytestmark = [pytest.mark.wheel, pytest.mark.process]
+ROOT = CONFIGS.parent
+
+
+@pytest.fixture(scope="module")
+def wheel(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    folder = tmp_path_factory.mktemp("wheel")
+    command = [sys.executable, "-m", "pip", "wheel", "--quiet", "--no-deps", "--wheel-dir", str(folder), str(ROOT)]
+    subprocess.run(command, check=True)
+    (file,) = folder.glob("*.whl")
+    return file
+
+
+@pytest.fixture(scope="module")
+def installed(wheel: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The `woof` of an environment that holds the wheel; its dependencies are those of this environment."""
+    place = tmp_path_factory.mktemp("environment")
+    venv.create(place, with_pip=True)
+    python = place / "bin" / "python"
+    subprocess.run([python, "-m", "pip", "install", "--quiet", "--no-deps", wheel], check=True)
+    purelib = subprocess.run(
+        [python, "-c", "import sysconfig; print(sysconfig.get_path('purelib'))"],
+        capture_output=True, text=True, check=True,
+    )  # fmt: skip
+    # A .pth file shows the packages of this environment, but not its editable installations.
+    Path(purelib.stdout.strip(), "dependencies.pth").write_text(f"{sysconfig.get_path('purelib')}\n")
+    return place / "bin" / "woof"
+
+
+def called(woof: Path, place: Path, *args: object) -> subprocess.CompletedProcess[str]:
+    environment = {name: value for name, value in os.environ.items() if name != "PYTHONPATH"}
+    command = [str(woof), *map(str, args)]
+    return subprocess.run(command, cwd=place, env=environment, capture_output=True, text=True, check=False)
+
+
+def test_the_wheel_holds_the_package_and_its_configs_alone(wheel: Path) -> None:
+    names = zipfile.ZipFile(wheel).namelist()
+    assert {name.split("/")[0].split("-")[0] for name in names} == {"woof_lightning"}
+    shipped = {Path(name).name for name in names if name.startswith("woof_lightning/configs/")}
+    assert shipped == {file.name for file in CONFIGS.iterdir()}
+    assert "woof_lightning/py.typed" in names
+    assert not [name for name in names if "generate" in name or "test" in name]
+
+
+def test_a_shipped_config_is_found_by_name(installed: Path, tmp_path: Path) -> None:
+    shown = called(installed, tmp_path, "--help")
+    assert shown.returncode == 0
+    assert all(file.stem in shown.stdout for file in CONFIGS.iterdir())
+    trained = called(
+        *(installed, tmp_path, "fit", "--config", "adamw_onecycle", "--config=demo"),
+        *("--data.image_size", 32, "--data.num_workers", 0, "--model.arch", "shufflenet_v2_x0_5"),
+        *("--trainer.max_epochs", 1, "--trainer.limit_train_batches", 2, "--trainer.limit_val_batches", 2),
+    )
+    assert trained.returncode == 0, trained.stderr
+    assert (tmp_path / "runs/adamw_onecycle/result.json").is_file()
+    where = called(
+        installed.with_name("python"), tmp_path, "-c", "import woof_lightning; print(woof_lightning.__file__)"
+    )
+    assert where.stdout.startswith(str(installed.parents[1]))
+
+
+def test_a_file_of_that_path_comes_before_a_shipped_config(installed: Path, tmp_path: Path) -> None:
+    (tmp_path / "demo").write_text("model:\n  lr: -1\n")
+    refused = called(installed, tmp_path, "fit", "--config", "adamw_onecycle", "--config", "demo")
+    assert refused.returncode == 2
+    assert "model.lr is -1" in refused.stderr
+
+
+@pytest.mark.parametrize("verb", [("fit",), ("lr-find",), ("loop", "bare")])
+def test_an_unknown_config_names_the_nearest(installed: Path, tmp_path: Path, verb: tuple[str, ...]) -> None:
+    refused = called(installed, tmp_path, *verb, "--config", "adamw_onecycel")
+    assert refused.returncode == 2
+    assert "--config is adamw_onecycel" in refused.stderr
+    assert "did you mean adamw_onecycle?" in refused.stderr
+    assert not list(tmp_path.iterdir())

@@ -1,0 +1,55 @@
+"""Faults of PyTorch that this project works around: a test fails on the day its fault is fixed."""
+
+from __future__ import annotations
+
+import signal
+from contextlib import suppress
+from pathlib import Path
+
+import pytest
+import torch
+
+from tests.upstream.helpers import in_a_process
+
+
+def test_torch_loads_a_damaged_checkpoint(tmp_path: Path) -> None:
+    """See zip_problem."""
+    torch.save({"weights": torch.zeros(10_000)}, tmp_path / "x.ckpt")
+    content = bytearray((tmp_path / "x.ckpt").read_bytes())
+    content[len(content) // 2] ^= 1
+    (tmp_path / "x.ckpt").write_bytes(content)
+    assert torch.load(tmp_path / "x.ckpt")["weights"].count_nonzero() == 1
+
+
+@pytest.mark.skipif(not Path("/dev/full").exists(), reason="no file that is always full")
+def test_torch_hides_why_a_file_cannot_be_written() -> None:
+    """See write_problem in runs/folder.py, which takes a RuntimeError too."""
+    full = Path("/dev/full").open("wb")  # noqa: SIM115  Its end fails as well.
+    with pytest.raises(RuntimeError):
+        torch.save({"weights": torch.zeros(100_000)}, full)
+    with suppress(OSError):
+        full.close()
+
+
+def test_the_post_s_accuracy_cannot_be_computed() -> None:
+    """docs/hand-rolled-and-lightning.md: why the post's loop uses the recipe's metrics and not its own."""
+    correct = torch.zeros(4, 5, dtype=torch.bool).t()
+    with pytest.raises(RuntimeError, match="view size is not compatible"):
+        correct[:5].view(-1)
+
+
+@pytest.mark.process
+@pytest.mark.skipif(not hasattr(signal, "SIGCHLD"), reason="this system has no SIGCHLD")
+def test_pytorch_tells_a_death_anywhere() -> None:
+    """https://github.com/pytorch/pytorch/pull/3474; if this fails, DeathReportedWhileWaiting can be removed."""
+    code = (
+        "from tests.data.test_workers import die_while_busy, loader\n"
+        "batches = iter(loader())\n"
+        "next(batches)\n"
+        "try:\n"
+        "    die_while_busy(batches)\n"
+        "except RuntimeError as error:\n"
+        "    print('reported while busy')\n"
+    )
+    done = in_a_process(code)
+    assert "reported while busy" in done.stdout, done.stderr

@@ -1,0 +1,41 @@
+"""Finds a loop by its name."""
+
+from __future__ import annotations
+
+import difflib
+import importlib
+import importlib.util
+import warnings
+from collections.abc import Callable
+from types import ModuleType
+
+from woof_lightning.errors import UserError
+from woof_lightning.loops.experiment import Experiment
+from woof_lightning.loops.run import LoopRun
+from woof_lightning.loops.ways import LOOPS, WAYS
+
+
+def find_loop(name: str) -> Callable[[Experiment, LoopRun], None]:
+    """Returns the `train` function of a loop.
+
+    Raises:
+        UserError: If there is no loop of that name, or its packages are not installed.
+    """
+    if name not in LOOPS:
+        near = difflib.get_close_matches(name, LOOPS, n=1)
+        raise UserError(f"{name} is no loop; {f'did you mean {near[0]}?' if near else 'expected ' + ', '.join(LOOPS)}")
+    for package in {module.partition(".")[0]: None for module in WAYS[name].entry}:
+        if importlib.util.find_spec(package) is None:
+            raise UserError(
+                f"woof loop {name} needs {package}, which is not installed: install the extra `peers` "
+                "(pip install 'woof-lightning[peers]', or make setup in the project's folder)"
+            )
+    train: Callable[[Experiment, LoopRun], None] = import_quietly(f"woof_lightning.loops.{name}").train
+    return train
+
+
+def import_quietly(name: str) -> ModuleType:
+    """Imports a module without the deprecation warning of fastai 2.8, which uses torch.jit.script (torch 2.14)."""
+    with warnings.catch_warnings():
+        warnings.filterwarnings("ignore", message=".*torch.jit.script.*")
+        return importlib.import_module(name)

@@ -8,6 +8,10 @@ from pathlib import Path
 from typing import Any
 
 from woof_lightning.compare.tables import markdown_table, three_digits
+from woof_lightning.cost.features import FEATURES
+from woof_lightning.cost.summary import LIGHTNING_NAMES
+from woof_lightning.cost.ways import MEASURED
+from woof_lightning.loops.ways import LABELS, REFERENCE, WOOF_FIT
 
 Estimate = dict[str, Any]
 FULL_TRAINING_STEPS = 2840  # 40 epochs of 71 batches.
@@ -15,23 +19,24 @@ FULL_TRAINING_STEPS = 2840  # 40 epochs of 71 batches.
 
 def conditions_text(folder: Path) -> str:
     """Where, when and how the rows were measured, in one paragraph."""
-    found = _summary(folder)
+    found = read_summary(folder)
     conditions = found["conditions"]
     versions = ", ".join(f"{name} {version}" for name, version in conditions["versions"].items())
     disturbed = "unknown" if found["disturbed_share"] is None else f"{found['disturbed_share']:.2%}"
     calls = ", ".join(f"`{call['command']}` ({call['date']})" for call in conditions["calls"])
+    notes = "; ".join([*found["refusals"], *found["notes"]])
     return (
         f"Measured with {calls} on {conditions['machine']['processor']}, "
-        f"{conditions['machine']['cores']} cores of which {conditions['threads']} was used; {versions}. "
+        f"{conditions['threads']} of {conditions['machine']['cores']} cores; {versions}. "
         f"Measurements in which others used more than 5 % of a core: {disturbed}. "
-        f"{'; '.join([*found['refusals'], *found['notes']]).capitalize()}.\n"
+        f"{notes[:1].upper()}{notes[1:]}.\n"
     )
 
 
 def overview_table(folder: Path) -> str:
     """Every loop as its users run it, a row each: time, start-up, indirection, code."""
-    found = {(e["way"], e["condition"], e["measure"]): e for e in _summary(folder)["estimates"]}
-    ways = [way for way, condition, measure in found if condition == "on" and measure == "step_us" and way != "bare"]
+    found = {(e["way"], e["condition"], e["measure"]): e for e in read_summary(folder)["estimates"]}
+    ways = [way for way, condition, measure in found if condition == "on" and measure == "step_us" and way != REFERENCE]
     rows = []
     for way in sorted(ways, key=lambda way: found[way, "on", "step_us"]["over"]["median"]):
         step = found[way, "on", "step_us"]["over"]
@@ -42,7 +47,7 @@ def overview_table(folder: Path) -> str:
         ]
         rows.append(
             [
-                way,
+                LABELS[way],
                 f"{three_digits(step['median'], signed=True)} ({interval(step)})",
                 f"{step['median'] * FULL_TRAINING_STEPS / 1e6:.2g}",
                 f"{start['over']['median']:+.2g} ({start['over']['low']:.2g} to {start['over']['high']:.2g})"
@@ -64,9 +69,10 @@ def overview_table(folder: Path) -> str:
 
 
 def answers_table(folder: Path) -> str:
-    """What Lightning costs over the bare loop: as `woof fit` runs it, and in the style of tutorials."""
-    found = {(e["way"], e["condition"], e["measure"]): e for e in _summary(folder)["estimates"]}
-    ways, real = ("lightning", "lightning_usual"), "resnet18 128 px"
+    """What Lightning costs over the bare loop: as `woof fit` runs it, and as its documentation has it."""
+    found = {(e["way"], e["condition"], e["measure"]): e for e in read_summary(folder)["estimates"]}
+    documented = next(name for name in LIGHTNING_NAMES if any(name == way for way, _, _ in found))
+    ways, real = (WOOF_FIT, documented), "resnet18 128 px"
 
     def over(condition: str, measure: str, factor: float = 1.0, share: bool = False) -> list[str]:
         cells = []
@@ -75,13 +81,13 @@ def answers_table(folder: Path) -> str:
             if estimate is None:
                 cells.append("not measured")
                 continue
-            told = estimate["over"]["share"] if share else estimate["over"]
-            scaled = {name: factor * told[name] for name in ("median", "low", "high")}
+            over_bare = estimate["over"]["share"] if share else estimate["over"]
+            scaled = {name: factor * over_bare[name] for name in ("median", "low", "high")}
             cells.append(f"{three_digits(scaled['median'], signed=True)} ({interval(scaled)})")
         return cells
 
     def count(condition: str, measure: str) -> list[str]:
-        values = [found.get((way, condition, measure)) for way in ("bare", *ways)]
+        values = [found.get((way, condition, measure)) for way in (REFERENCE, *ways)]
         bare, *ours = ("not measured" if value is None else f"{value['median']:.0f}" for value in values)
         return [f"{our} (bare: {bare})" for our in ours]
 
@@ -97,10 +103,24 @@ def answers_table(folder: Path) -> str:
         ["installed beside torch, packages", *count("installed", "packages")],
         ["Python calls a step", *count("step", "calls")],
         ["frames in a traceback", *count("step", "traceback_frames")],
-        ["logical lines of one's own", *count("counted", "logical_lines")],
+        ["logical lines of code", *count("counted", "logical_lines")],
         ["names of the framework", *count("counted", "framework_names")],
     ]
-    return markdown_table(("over the bare loop", "`woof fit`", "in the style of tutorials"), rows)
+    return markdown_table(("over the bare loop", *(LABELS[way] for way in ways)), rows)
+
+
+def ways_table(folder: Path) -> str:
+    """The names of the ways in the rows, what tables and figures call them, and the file that trains."""
+    named = {e["way"]: None for e in read_summary(folder)["estimates"]}
+    # A way that is no longer measured is in the rows alone.
+    files = {name: f"`{measured.way.files[0]}`" for name, measured in MEASURED.items()}
+    rows = [[LABELS[way], f"`{way}`", files.get(way, "")] for way in LABELS if way in named]
+    return markdown_table(("way", "in rows.csv", "file in woof_lightning/"), rows)
+
+
+def features_list(_: Path) -> str:
+    """What each feature of the waterfall is."""
+    return "".join(f"- *{name}*: {text}\n" for name, text in FEATURES.items())
 
 
 def fixed_table(folder: Path) -> str:
@@ -112,7 +132,7 @@ def fixed_table(folder: Path) -> str:
         over = estimate["over"]
         rows.append(
             [
-                estimate["way"],
+                LABELS[estimate["way"]],
                 estimate["condition"],
                 three_digits(estimate["median"]),
                 three_digits(over["median"], signed=True) if over else "",
@@ -162,7 +182,7 @@ def real_table(folder: Path) -> str:
             rows.append(
                 [
                     estimate["condition"],
-                    estimate["way"],
+                    LABELS[estimate["way"]],
                     f"{estimate['median'] / 1e3:.3g}",
                     f"{100 * share['median']:+.2g} %" if share else "",
                     f"{100 * share['low']:+.2g} to {100 * share['high']:+.2g} %" if share else "",
@@ -179,11 +199,11 @@ def memory_table(folder: Path) -> str:
     rows = []
     for estimate in _of(folder, "peak_rss_mb"):
         condition, over = estimate["condition"], estimate["over"]
-        if condition == "waterfall" or (condition == "off" and estimate["way"] != "bare"):
+        if condition == "waterfall" or (condition == "off" and estimate["way"] != REFERENCE):
             continue
         net = condition if condition.startswith("resnet18") else f"the smallest, logs {condition}"
         cells = [f"{estimate['median']:.0f}", three_digits(over["median"], signed=True) if over else "", interval(over)]
-        rows.append([net, estimate["way"], *cells])
+        rows.append([net, LABELS[estimate["way"]], *cells])
     return _table_or_not(("net", "way", "peak MB", "over bare", "95 % interval"), sorted(rows, key=by_net_and_way))
 
 
@@ -191,13 +211,15 @@ def by_net_and_way(row: Sequence[str]) -> tuple[bool, int, str, str]:
     """The order of a table's rows: the smallest net, then by image size; the bare loop first."""
     net, way = row[0], row[1]
     size_px = int(net.split()[1]) if net.startswith("resnet18") else 0
-    return size_px > 0, size_px, net if not size_px else "", "" if way == "bare" else way
+    return size_px > 0, size_px, net if not size_px else "", "" if way == LABELS[REFERENCE] else way
 
 
 def start_table(folder: Path) -> str:
     """Start-up: import, first step, a run of one step; what was installed and loaded for it."""
     values = {
-        (e["way"], e["measure"]): e for e in _summary(folder)["estimates"] if e["condition"] in ("start", "installed")
+        (e["way"], e["measure"]): e
+        for e in read_summary(folder)["estimates"]
+        if e["condition"] in ("start", "installed")
     }
     ways = dict.fromkeys(way for way, measure in values if measure == "first_step_s")
     rows = []
@@ -206,7 +228,7 @@ def start_table(folder: Path) -> str:
         counts = [values[way, name]["median"] for name in ("imported_modules", "packages", "installed_mb")]
         rows.append(
             [
-                way,
+                LABELS[way],
                 *(f"{e['median']:.2g} ({interval(e)})" if e["median"] > 1e-3 else "0" for e in seconds),
                 *(f"{count:.0f}" for count in counts),
             ]
@@ -244,19 +266,19 @@ def bounds_table(folder: Path) -> str:
             interval(bound["value"]),
             bound["verdict"],
         ]
-        for bound in _summary(folder)["bounds"]
+        for bound in read_summary(folder)["bounds"]
     ]
-    return markdown_table(("promise", "limit", "measured", "95 % interval", ""), rows)
+    return markdown_table(("bound", "limit", "measured", "95 % interval", ""), rows)
 
 
 def one_percent_table(folder: Path) -> str:
     """From which step time on a loop costs less than 1 %, and what it adds to a whole training."""
     rows = []
-    for found in sorted(_summary(folder)["one_percent"], key=lambda limit: limit["step_ms"]):
+    for found in sorted(read_summary(folder)["one_percent"], key=lambda limit: limit["step_ms"]):
         cost_s = found["step_ms"] / 100 / 1e3 * FULL_TRAINING_STEPS
         rows.append(
             [
-                found["way"],
+                LABELS[found["way"]],
                 found["condition"],
                 three_digits(found["step_ms"]),
                 interval(found),
@@ -271,6 +293,8 @@ COST_TABLES = {
     "cost-conditions": conditions_text,
     "cost-overview": overview_table,
     "cost-answers": answers_table,
+    "cost-ways": ways_table,
+    "cost-features": features_list,
     "cost-fixed": fixed_table,
     "cost-waterfall": waterfall_table,
     "cost-real": real_table,
@@ -294,19 +318,20 @@ def _table_or_not(header: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
 
 def _counts(folder: Path, condition: str, names: dict[str, str]) -> str:
     found = {
-        (e["way"], e["measure"]): e["median"] for e in _summary(folder)["estimates"] if e["condition"] == condition
+        (e["way"], e["measure"]): e["median"] for e in read_summary(folder)["estimates"] if e["condition"] == condition
     }
     first = next(iter(names))
     ways = sorted(dict.fromkeys(way for way, _ in found), key=lambda way: found[way, first])
-    rows = [[way, *(f"{found[way, name]:.0f}" for name in names)] for way in ways]
+    rows = [[LABELS[way], *(f"{found[way, name]:.0f}" for name in names)] for way in ways]
     return markdown_table(("way", *names.values()), rows)
 
 
 def _of(folder: Path, measure: str, *conditions: str) -> list[Estimate]:
-    estimates: list[Estimate] = _summary(folder)["estimates"]
+    estimates: list[Estimate] = read_summary(folder)["estimates"]
     return [e for e in estimates if e["measure"] == measure and (not conditions or e["condition"] in conditions)]
 
 
-def _summary(folder: Path) -> dict[str, Any]:
+def read_summary(folder: Path) -> dict[str, Any]:
+    """What `woof cost` derived from its rows."""
     found: dict[str, Any] = json.loads((folder / "summary.json").read_text())
     return found

@@ -9,6 +9,7 @@ from typing import Any
 
 from woof_lightning.compare.read import TOP1, TOP5
 from woof_lightning.compare.tables import markdown_table
+from woof_lightning.loops.ways import LABELS, WOOF_FIT
 from woof_lightning.runs.metrics import read_metrics
 
 # The post's experiments in its order, with the best top-1 that it reports.
@@ -62,8 +63,8 @@ def first_epochs_table(folder: Path) -> str:
         [str(epoch + 1), *(repr(values[epoch][name]) for name in (TOP1, "val/loss") for values in (fit, by_hand))]
         for epoch in sorted(fit.keys() & by_hand.keys())
     ]
-    header = ("epoch", "top-1, `woof fit`", "top-1, `hand_rolled`", "loss, `woof fit`", "loss, `hand_rolled`")
-    return markdown_table(header, rows)
+    header = (f"{metric}, {LABELS[way]}" for metric in ("top-1", "loss") for way in (WOOF_FIT, "hand_rolled"))
+    return markdown_table(("epoch", *header), rows)
 
 
 def validations(run: Path) -> dict[int, dict[str, float]]:

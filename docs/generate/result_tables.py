@@ -13,6 +13,7 @@ from statistics import median
 
 from woof_lightning.compare.tables import markdown_table
 from woof_lightning.lit.lr_suggestion import suggest
+from woof_lightning.loops.ways import LABELS, WOOF_FIT
 from woof_lightning.runs.lr_curve import read_lr_curve
 
 
@@ -43,7 +44,7 @@ def epoch_times_table(folder: Path) -> str:
         ]
         for repeat in repeats
     ]
-    return markdown_table(("repeat", "plain script", "`woof fit`", "ratio", "top-1, plain", "top-1, fit"), table)
+    return markdown_table(("repeat", "plain script", LABELS[WOOF_FIT], "ratio", "top-1, plain", "top-1, fit"), table)
 
 
 def cpu_speed_table(folder: Path) -> str:
@@ -170,7 +171,7 @@ def sweep_speed_table(folder: Path) -> str:
 def parity_table(folder: Path) -> str:
     """What validation says after the same training, for every loop."""
     rows = _rows(folder / "rows.csv")
-    table = [[row["setting"], row["way"], row["epochs"], row["val_acc1"], row["val_loss"]] for row in rows]
+    table = [[row["setting"], LABELS[row["way"]], row["epochs"], row["val_acc1"], row["val_loss"]] for row in rows]
     return markdown_table(("setting", "loop", "epochs", "val/acc1", "val/loss"), table)
 
 

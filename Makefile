@@ -1,7 +1,11 @@
 # Three commands: `make demo` trains on drawn images, `make check` takes minutes, `make test` checks everything.
 PYTHON ?= python3
 VENV ?= .venv
+ifeq ($(OS),Windows_NT)
+BIN := $(VENV)/Scripts
+else
 BIN := $(VENV)/bin
+endif
 READY := $(VENV)/.ready
 # With the tools and the other frameworks.
 ALL_READY := $(VENV)/.all-ready

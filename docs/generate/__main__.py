@@ -1,6 +1,8 @@
-"""`python -m docs.generate` writes every page's generated parts anew; `make docs` calls it."""
+"""`python -m docs.generate` writes the generated parts of every page, and the figures that no verb draws."""
 
+from docs.generate.figures import draw_figures
 from docs.generate.pages import pages, regenerated
 
+draw_figures()
 for page in pages():
     page.write_text(regenerated(page))

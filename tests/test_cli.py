@@ -6,7 +6,6 @@ import errno
 import os
 import subprocess
 import sys
-import time
 from pathlib import Path
 
 import pytest
@@ -16,6 +15,7 @@ import yaml
 from tests.conftest import CONFIGS, Woof
 from woof_lightning.cli.lightning_cli import known_keys
 from woof_lightning.cli.messages import readable
+from woof_lightning.runs.metrics import read_metrics
 
 BASE = ("fit", "--config", CONFIGS / "adamw_onecycle.yaml", "--config", CONFIGS / "demo.yaml")
 
@@ -26,11 +26,12 @@ def test_quick_questions_get_quick_answers(option: str) -> None:
     code = f"import sys; from woof_lightning.cli import main; main([{option!r}]); assert 'torch' not in sys.modules"
     took_s = []
     for _ in range(3):
-        start_s = time.perf_counter()
+        # Processor time: what else runs on the machine does not count.
+        start_s = sum(os.times()[2:4])
         done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
-        took_s.append(time.perf_counter() - start_s)
+        took_s.append(sum(os.times()[2:4]) - start_s)
         assert done.stdout
-    assert min(took_s) < 0.3
+    assert 0 < min(took_s) < 0.3
 
 
 def test_no_verb_shows_the_verbs(woof: Woof) -> None:
@@ -93,6 +94,39 @@ def test_bad_input_is_one_message_and_exit_code_2(
     assert outcome.err.count("woof: error:") == 1
     assert "Traceback" not in outcome.err
     assert not list(Path().iterdir())
+
+
+LIMITS = """
+from jsonargparse import ArgumentParser
+
+def other(rate: float | int | None = None): ...
+
+# A union that typing keeps, and hands out for every equal one after it.
+ArgumentParser().add_function_arguments(other)
+import sys
+from woof_lightning.cli import main
+sys.exit(main(sys.argv[1:]))
+"""
+
+
+@pytest.mark.process
+@pytest.mark.parametrize(("verb", "place"), [(["fit"], "file"), (["loop", "bare"], "option")])
+@pytest.mark.parametrize(("given", "rows"), [("1", 1), ("1.0", 5)])
+def test_a_limit_of_one_is_one_batch_and_one_point_zero_is_all(
+    verb: list[str], place: str, given: str, rows: int, small_fit: list[str], tmp_path: Path
+) -> None:
+    (tmp_path / "limit.yaml").write_text(f"trainer: {{limit_train_batches: {given}}}\n")
+    limit = ["--trainer.limit_train_batches", given] if place == "option" else ["--config", "limit.yaml"]
+    options = [word for word in small_fit if word not in ("--trainer.limit_train_batches", "4")]
+    more = ["--trainer.max_epochs", "1", "--trainer.log_every_n_steps", "1", "--data.batch_size", "96", "--name", "x"]
+    done = subprocess.run(
+        [sys.executable, "-c", LIMITS, *verb, *options, *limit, *more],
+        cwd=tmp_path, env=os.environ | {"OMP_NUM_THREADS": "1"}, capture_output=True, text=True, check=False,
+    )  # fmt: skip
+    assert done.returncode == 0, done.stderr
+    assert len(read_metrics(tmp_path / "runs/x/metrics.csv")) == rows
+    saved = yaml.safe_load((tmp_path / "runs/x/config.yaml").read_text())["trainer"]["limit_train_batches"]
+    assert repr(saved) == given
 
 
 def test_all_wrong_settings_come_in_one_message(woof: Woof) -> None:

@@ -57,6 +57,7 @@ def test_options_in_the_readme_are_known() -> None:
     assert named <= set(known_keys())
 
 
+@pytest.mark.process
 def test_the_readme_s_script_runs(drawn_root: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     (script,) = re.findall(r"```python\n(.*?)```", (ROOT / "README.md").read_text(), re.DOTALL)
     shutil.copytree(drawn_root, tmp_path / "data")

@@ -28,8 +28,6 @@ from woof_lightning.recipe.checkpoint import load_net, read_checkpoint
 from woof_lightning.runs.folder import RunFolder
 
 STEPS_OF_TWO_EPOCHS = 20
-# A step of ResNet-18 is slow, and one that computes anything else differs at once.
-FEW_STEPS = ("--trainer.limit_train_batches", "4")
 # Each group is compared with a reference of its own.
 GROUPS = [pytest.param(WITHOUT_PEERS, id="own"), pytest.param(PEERS, id="peers", marks=needs(*PEERS))]
 
@@ -81,7 +79,7 @@ def test_a_run_with_workers_that_was_cut_and_resumed_too(
 @pytest.mark.parametrize("ways", GROUPS)
 def test_bf16_too_where_a_loop_offers_it(ways: tuple[str, ...], drawn_root: Path, tmp_path: Path) -> None:
     # Convolutions in groups are slow in bf16, and one epoch less spares a second round of large checkpoints.
-    options = (*small_training(drawn_root, "resnet18", 32), "--trainer.max_epochs", "1", *FEW_STEPS)
+    options = (*small_training(drawn_root, "resnet18", 32), "--trainer.max_epochs", "1")
     verdicts = compare_ways([Case("sgd_onecycle", 0, "bf16-mixed", None, options)], ways, tmp_path, verbs())
     found = {verdict.way: verdict for verdict in verdicts}
     if refused := found.pop("fastai", None):
@@ -91,7 +89,7 @@ def test_bf16_too_where_a_loop_offers_it(ways: tuple[str, ...], drawn_root: Path
 
 @pytest.mark.parametrize("ways", GROUPS)
 def test_resnet18_at_64_px(ways: tuple[str, ...], drawn_root: Path, tmp_path: Path) -> None:
-    options = (*small_training(drawn_root, "resnet18", 64), "--model.channels_last", "true", *FEW_STEPS)
+    options = (*small_training(drawn_root, "resnet18", 64), "--model.channels_last", "true")
     verdicts = list(compare_ways([Case("sgd_onecycle", 0, "32-true", None, options)], ways, tmp_path, verbs()))
     assert [(v.way, v.difference) for v in verdicts] == [(way, None) for way in ways]
     images = torch.randn(2, 3, 64, 64)

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import difflib
 import errno
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 
 USER_ERROR_EXIT_CODE = 2
 NON_FINITE_EXIT_CODE = 3
@@ -71,6 +72,19 @@ def raise_together(problems: Sequence[str], what: str = "settings cannot be used
     if problems:
         lines = "\n".join(f"  - {problem}" for problem in problems)
         raise UserError(f"{len(problems)} {what}:\n{lines}")
+
+
+def did_you_mean(name: str, known: Iterable[str], otherwise: str, cutoff: float = 0.6) -> str:
+    """Returns a question that suggests the nearest known name.
+
+    Args:
+        name: What the user wrote.
+        known: The known names.
+        otherwise: What is returned if none of them is near.
+        cutoff: How similar a name must be, from 0 to 1, as difflib counts it.
+    """
+    near = difflib.get_close_matches(name, list(known), n=1, cutoff=cutoff)
+    return f"did you mean {near[0]}?" if near else otherwise
 
 
 def user_message(error: UserError) -> str:

@@ -6,6 +6,7 @@ from pathlib import Path
 
 import pytest
 
+from tests.ways import each, needs
 from woof_lightning.cost.indirection import indirection
 from woof_lightning.cost.job import Job
 from woof_lightning.cost.ready import Work
@@ -43,6 +44,7 @@ def test_logical_lines_are_python_s() -> None:
     assert logical_lines(text) == 3
 
 
+@needs("ignite")
 def test_names_of_a_framework_are_those_it_brings() -> None:
     text = (
         "from ignite.engine import Engine, Events\n\n"
@@ -51,7 +53,7 @@ def test_names_of_a_framework_are_those_it_brings() -> None:
     assert framework_names(text, ("ignite",)) == {"Engine", "Events", "STARTED", "run", "on"}
 
 
-@pytest.mark.parametrize("name", ["bare", "ignite", "fastai", "lightning", "woof_fit"])
+@pytest.mark.parametrize("name", each(["bare", "ignite", "fastai", "lightning", "woof_fit"]))
 def test_code_is_counted_from_the_real_files(name: str) -> None:
     counted = code_of(MEASURED[name].way)
     assert counted["logical_lines"] > 30

@@ -68,4 +68,5 @@ def by_epoch(sampler: Shuffled) -> DataLoader[Any]:
 def in_a_process(code: str) -> subprocess.CompletedProcess[str]:
     """Runs Python code in a process of its own, in the folder of the checkout."""
     folder = Path(__file__).parents[2]
-    return subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, cwd=folder, check=False)
+    command = [sys.executable, "-c", code]
+    return subprocess.run(command, capture_output=True, text=True, cwd=folder, timeout=100, check=False)

@@ -24,4 +24,4 @@ def test_importing_lightning_asks_for_a_search_for_nvidia_s_driver() -> None:
     """https://github.com/Lightning-AI/pytorch-lightning/pull/15110; see no_search_for_a_driver."""
     script = "import os; os.environ.pop('{0}', None); import lightning.fabric; print(os.environ.get('{0}'))"
     done = in_a_process(script.format(NVML_CHECK))
-    assert done.stdout.strip() == "1", done.stderr
+    assert (done.returncode, done.stdout.strip()) == (0, "1"), done.stderr

@@ -73,4 +73,6 @@ def test_a_fastai_learner_outlives_its_use(tmp_path: Path) -> None:
 def test_fastai_warns_when_it_is_imported() -> None:
     """See import_quietly in loops/ways.py."""
     code = "import fastai.learner, fastai.optimizer, fastai.callback.progress, fastai.data.core"
-    assert "torch.jit.script" in in_a_process(code).stderr
+    done = in_a_process(code)
+    assert done.returncode == 0, done.stderr
+    assert "torch.jit.script" in done.stderr

@@ -139,6 +139,7 @@ def test_a_tip_is_advertised() -> None:
     """https://github.com/Lightning-AI/pytorch-lightning/issues/21294; see quieten_libraries."""
     code = "from lightning.pytorch import Trainer; Trainer(accelerator='cpu')"
     done = in_a_process(code)
+    assert done.returncode == 0, done.stderr
     assert "Tip" in done.stderr + done.stdout
 
 

@@ -11,7 +11,8 @@ from collections.abc import Callable, Sequence
 from importlib import metadata
 
 from woof_lightning.cli.configs import shipped_configs
-from woof_lightning.cli.messages import INTERRUPTED, fixable, stopped, unknown
+from woof_lightning.cli.messages import INTERRUPTED, fixable, stopped
+from woof_lightning.cli.options import VERBS
 from woof_lightning.errors import (
     INTERRUPTED_EXIT_CODE,
     NO_READER_EXIT_CODE,
@@ -20,22 +21,11 @@ from woof_lightning.errors import (
     NonFiniteLossError,
     StoppedBySignal,
     UserError,
+    did_you_mean,
     user_message,
 )
 
 Verb = Callable[[Sequence[str]], None]
-# A verb is the function `run` of the module with its name. The module is imported when the verb is called, because
-# torch and Lightning take seconds to import.
-VERBS = {
-    "fit": "Train with Lightning",
-    "lr-find": "Sweep the learning rate and suggest one",
-    "loop": "Train the same experiment under another loop",
-    "cost": "Measure what each way to train costs",
-    "compare": "Compare runs: a table, the settings that differ, figures, a page",
-    "validate": "Validate a run: top-1, top-5, per class, confusion matrix",
-    "predict": "Name the breed in images",
-    "data": "Get and check a data set, or show what is on disk",
-}
 
 
 def main(args: Sequence[str] | None = None) -> int:
@@ -75,7 +65,7 @@ def main(args: Sequence[str] | None = None) -> int:
     except KeyboardInterrupt:
         print(file=sys.stderr)
         return ended(INTERRUPTED, INTERRUPTED_EXIT_CODE)
-    except (OSError, RuntimeError) as error:
+    except (OSError, EOFError, RuntimeError) as error:
         problem = fixable(error)
         if problem is None:
             raise
@@ -109,7 +99,8 @@ def find_verb(name: str) -> Verb:
         UserError: If there is no such verb.
     """
     if name not in VERBS:
-        raise UserError(unknown("verb", name, list(VERBS), "woof --help lists them"))
+        raise UserError(f"{name} is no verb; {did_you_mean(name, VERBS, 'woof --help lists them')}")
+    # Imported now, since torch and Lightning take seconds to import.
     run: Verb = importlib.import_module(f"woof_lightning.cli.{name.replace('-', '_')}").run
     return run
 

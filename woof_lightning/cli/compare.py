@@ -18,7 +18,7 @@ def run(args: Sequence[str]) -> None:
     Raises:
         UserError: For everything that the user can fix.
     """
-    parser = small_parser("compare", "Compare runs: a table, the settings that differ, figures, a page")
+    parser = small_parser("compare")
     parser.add_argument(
         "runs", metavar="RUN", nargs="+", type=Path, help="the folder of a run, or one that contains runs"
     )

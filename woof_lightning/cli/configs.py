@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
-import difflib
 import re
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 
-from woof_lightning.errors import UserError
+from woof_lightning.errors import UserError, did_you_mean
 
 PACKAGE = Path(__file__).parents[1]
 # In the wheel they are inside the package, in a checkout next to it.
@@ -34,8 +33,7 @@ def config_file(name: str) -> str:
         return name
     if name in shipped:
         return str(shipped[name])
-    near = difflib.get_close_matches(Path(name).stem, shipped, n=1)
-    hint = f"did you mean {near[0]}?" if near else f"the shipped ones are {', '.join(shipped)}"
+    hint = did_you_mean(Path(name).stem, shipped, f"the shipped ones are {', '.join(shipped)}")
     raise UserError(f"--config is {name}: expected a YAML file or the name of a shipped config; {hint}")
 
 

@@ -44,7 +44,7 @@ def parse(args: Sequence[str]) -> Namespace:
     Raises:
         UserError: If options cannot be used. The error lists all of them.
     """
-    parser = small_parser("cost", "Measure what each way to train costs.")
+    parser = small_parser("cost")
     parser.add_argument("--out", type=Path, default=Path("cost"), help="folder for rows.csv and summary.json (cost)")
     parser.add_argument("--quick", action="store_true", help="only fixed cost, indirection and code, 3 repeats")
     parser.add_argument("--groups", nargs="+", choices=GROUPS, help="the timed groups (all)")

@@ -22,7 +22,7 @@ def run(args: Sequence[str]) -> None:
     Raises:
         UserError: For everything that the user can fix.
     """
-    parser = small_parser("data", "Get and check a data set, or show what is on disk")
+    parser = small_parser("data")
     add_data_places(parser)
     parser.add_argument(
         "--variant", "--data.variant", help="the data set to get and check: full, 320px, 160px or synthetic"

@@ -25,6 +25,7 @@ from woof_lightning.cli.options import (
     default_name,
     dotted_keys,
     experiment_problems,
+    keep_whole_numbers,
 )
 from woof_lightning.data.config import DataConfig
 from woof_lightning.errors import UserError, raise_together
@@ -111,6 +112,7 @@ class WoofCLI(LightningCLI):
             parser.add_argument("--overwrite", action="store_true", help="Replace the run that is there.")
         for key in SEED_KEYS:
             parser.link_arguments("seed_everything", key)
+        keep_whole_numbers(parser)
 
     @property
     def options(self) -> Namespace:

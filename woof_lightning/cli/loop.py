@@ -21,6 +21,7 @@ from woof_lightning.cli.options import (
     default_name,
     dotted_keys,
     experiment_problems,
+    keep_whole_numbers,
 )
 from woof_lightning.data.config import DataConfig
 from woof_lightning.errors import UserError, raise_together
@@ -78,6 +79,7 @@ def parse(name: str, args: Sequence[str]) -> LoopCall:
     parser.add_argument("--seed_everything", type=int, default=0, help="Seed of weights, order and augmentation.")
     for group, settings_class in GROUPS.items():
         parser.add_class_arguments(settings_class, group)
+    keep_whole_numbers(parser)
     try:
         options = parser.parse_args(list(with_config_files(args)))
     except (ArgumentError, argparse.ArgumentError) as error:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import difflib
 import errno
 import os
 import re
@@ -11,7 +10,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from woof_lightning.cli.options import SEED_KEYS
-from woof_lightning.errors import StoppedBySignal, UserError, is_disk_error
+from woof_lightning.errors import StoppedBySignal, UserError, did_you_mean, is_disk_error
 
 INTERRUPTED = "interrupted; resume the run from its last checkpoint with --resume"
 
@@ -24,21 +23,7 @@ def stopped(error: StoppedBySignal) -> str:
     return f"stopped by {name}; resume the run from its last checkpoint with --resume"
 
 
-def unknown(what: str, name: str, known: Sequence[str], otherwise: str, cutoff: float = 0.6) -> str:
-    """Returns a message about an unknown name, with the nearest known one.
-
-    Args:
-        what: What the name should be, such as a verb.
-        name: The name.
-        known: The known names.
-        otherwise: The way out if no known name is near.
-        cutoff: The least similarity of a near name, from 0 to 1.
-    """
-    near = difflib.get_close_matches(name, known, n=1, cutoff=cutoff)
-    return f"{name} is no {what}; {f'did you mean {near[0]}?' if near else otherwise}"
-
-
-def fixable(error: OSError | RuntimeError) -> UserError | None:
+def fixable(error: OSError | EOFError | RuntimeError) -> UserError | None:
     """Returns what the user can do about an error of files, the disk or loading processes; None for other errors."""
     from woof_lightning.data.workers import worker_problem
     from woof_lightning.runs.folder import exists, read_problem, write_problem
@@ -67,7 +52,8 @@ def readable(complaint: str, known: Sequence[str], verb: str) -> str:
         r"unrecognized arguments: -*(\S+?)(?:=|\s|$)|does not accept (?:option|nested key) '(\S+)'", complaint
     )
     if strange:
-        return unknown("known setting", strange[1] or strange[2], known, f"see woof {verb} --help", cutoff=0.5)
+        key = strange[1] or strange[2]
+        return f"{key} is no known setting; {did_you_mean(key, known, f'see woof {verb} --help', cutoff=0.5)}"
     wrong = re.match(r'Parser key "([^"]+)":\s*(.*)', complaint, re.DOTALL)
     if wrong and "Expected a" in wrong[2]:
         key, detail = wrong.groups()

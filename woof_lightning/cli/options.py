@@ -5,13 +5,26 @@ from __future__ import annotations
 import argparse
 from collections.abc import Mapping, Sequence
 from dataclasses import fields
+from functools import reduce
+from operator import or_
 from pathlib import Path
-from typing import Any, NoReturn
+from typing import Any, NoReturn, get_args
 
 from woof_lightning.data.config import data_problems
 from woof_lightning.errors import UserError
 from woof_lightning.recipe.config import model_problems
 
+# A verb is the function `run` of the module with its name.
+VERBS = {
+    "fit": "Train with Lightning",
+    "lr-find": "Sweep the learning rate and suggest one",
+    "loop": "Train the same experiment under another loop",
+    "cost": "Measure what each way to train costs",
+    "compare": "Compare runs: a table, the settings that differ, figures, a page",
+    "validate": "Validate a run: top-1, top-5, per class, confusion matrix",
+    "predict": "Name the breed in images",
+    "data": "Get and check a data set, or show what is on disk",
+}
 SEED_KEYS = ("model.seed", "data.seed")  # Linked to seed_everything; users do not set them.
 # Keys of a call, not of the experiment. A config.yaml with these keys would reuse the name or resume by itself.
 CALL_KEYS = ("config", "name", "runs_dir", "overwrite")
@@ -32,9 +45,9 @@ class Parser(argparse.ArgumentParser):
         raise UserError(f"{message}; see {self.prog} --help")
 
 
-def small_parser(verb: str, description: str) -> Parser:
+def small_parser(verb: str) -> Parser:
     """Returns a parser for a verb without settings."""
-    return Parser(prog=f"woof {verb}", description=description, allow_abbrev=False)
+    return Parser(prog=f"woof {verb}", description=VERBS[verb], allow_abbrev=False)
 
 
 def add_checkpoint(parser: Parser) -> None:
@@ -67,6 +80,21 @@ def both_given(options: Any, one: str, other: str) -> list[str]:
     if getattr(options, one, None) and getattr(options, other, None):
         return [f"--{one} and --{other} were both given: expected one of them"]
     return []
+
+
+def keep_whole_numbers(parser: Any) -> None:
+    """Makes every option that takes a number of batches or a share of them read 1 as one and 1.0 as all.
+
+    jsonargparse tries the types of a union in their order. It wraps a type in Optional, for which typing returns an
+    equal union that was made earlier, in the order of that one (tests/upstream/test_jsonargparse.py).
+
+    Args:
+        parser: A parser of jsonargparse with all its options.
+    """
+    for action in parser._actions:
+        kinds = get_args(getattr(action, "_typehint", None))
+        if int in kinds and float in kinds:
+            action._typehint = reduce(or_, sorted(kinds, key=lambda kind: kind is float))
 
 
 def default_name(configs: Sequence[Any] | None) -> str:

@@ -23,7 +23,7 @@ def run(args: Sequence[str]) -> None:
     Raises:
         UserError: For everything that the user can fix.
     """
-    parser = small_parser("predict", "Name the breed in images")
+    parser = small_parser("predict")
     add_checkpoint(parser)
     parser.add_argument("images", metavar="IMAGE", nargs="+", type=Path)
     parser.add_argument("--top", type=int, default=3, help="number of breeds to name (3)")

@@ -22,7 +22,7 @@ def run(args: Sequence[str]) -> None:
     Raises:
         UserError: For everything that the user can fix.
     """
-    parser = small_parser("validate", "Validate a run: top-1, top-5, per class, confusion matrix")
+    parser = small_parser("validate")
     add_checkpoint(parser)
     add_data_places(parser)
     parser.add_argument("--num_workers", "--data.num_workers", type=int, help="number of loading processes")

@@ -8,6 +8,7 @@ import shutil
 import signal
 import threading
 import time
+import traceback
 from collections.abc import Callable
 from pathlib import Path
 from types import FrameType
@@ -128,13 +129,19 @@ def worker_problem(error: BaseException) -> UserError | None:
             f"no batch came from the loading processes in {WORKER_TIMEOUT_S} s: a slow or vanished disk, or a worker "
             "that hangs; try data.num_workers 0 to see its error"
         )
-    if "DataLoader worker" not in text:
+    if "DataLoader worker" not in text and not _came_while_waiting(error):
         return None
-    first = text.splitlines()[0]
+    first = text.partition("\n")[0]
     return UserError(
         f"a loading process died ({first}): most often memory ran out, or shared memory (/dev/shm) did; lower "
         "data.num_workers or data.batch_size, enlarge /dev/shm (docker run --shm-size=1g), or set data.num_workers 0"
     )
+
+
+def _came_while_waiting(error: BaseException) -> bool:
+    """Returns whether a connection to a worker broke, as when it dies in the middle of handing over a batch."""
+    frames = traceback.walk_tb(error.__traceback__) if isinstance(error, (ConnectionError, EOFError)) else ()
+    return any(frame.f_code is WAITS for frame, _ in frames)
 
 
 def check_shared_memory(config: DataConfig, folder: Path = Path("/dev/shm")) -> None:

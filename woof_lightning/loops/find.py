@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-import difflib
 import importlib
 import importlib.util
 import warnings
 from collections.abc import Callable
 from types import ModuleType
 
-from woof_lightning.errors import UserError
+from woof_lightning.errors import UserError, did_you_mean
 from woof_lightning.loops.experiment import Experiment
 from woof_lightning.loops.run import LoopRun
 from woof_lightning.loops.ways import LOOPS, WAYS
@@ -22,8 +21,7 @@ def find_loop(name: str) -> Callable[[Experiment, LoopRun], None]:
         UserError: If there is no loop of that name, or its packages are not installed.
     """
     if name not in LOOPS:
-        near = difflib.get_close_matches(name, LOOPS, n=1)
-        raise UserError(f"{name} is no loop; {f'did you mean {near[0]}?' if near else 'expected ' + ', '.join(LOOPS)}")
+        raise UserError(f"{name} is no loop; {did_you_mean(name, LOOPS, 'expected ' + ', '.join(LOOPS))}")
     for package in {module.partition(".")[0]: None for module in WAYS[name].entry}:
         if importlib.util.find_spec(package) is None:
             raise UserError(

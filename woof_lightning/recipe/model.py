@@ -2,15 +2,13 @@
 
 from __future__ import annotations
 
-import difflib
-
 import torch
 import torchvision
 from torch import nn
 
 from woof_lightning.data.images import ImageIndex
 from woof_lightning.data.randomness import own_randomness
-from woof_lightning.errors import UserError
+from woof_lightning.errors import UserError, did_you_mean
 
 # In training mode these return extra outputs unless aux_logits is off.
 ARCHS_WITH_AUXILIARY_HEADS = ("googlenet", "inception_v3")
@@ -65,6 +63,5 @@ def check_arch(arch: str) -> None:
     """Raises a UserError that suggests a similar name if torchvision has no classifier of this name."""
     known = torchvision.models.list_models(module=torchvision.models)
     if arch not in known:
-        near = difflib.get_close_matches(arch, known, n=1)
-        hint = f"did you mean {near[0]}?" if near else f"known are: {', '.join(known)}"
+        hint = did_you_mean(arch, known, f"known are: {', '.join(known)}")
         raise UserError(f"model.arch is {arch!r}: expected a torchvision classifier; {hint}")

@@ -73,7 +73,7 @@ def test_no_verb_shows_the_verbs(woof: Woof) -> None:
         (["lr-find", *BASE[1:], "--runs_dir", CONFIGS / "demo.yaml"], "demo.yaml is a file: expected a folder"),
         ([*BASE, "--resume", "--overwrite"], "--resume and --overwrite were both given"),
         (["fit", "--config", "none.yaml"], "none.yaml"),
-        ([*BASE, "--data.variant", "160px", "--data.download", "false"], "--config configs/demo.yaml"),
+        ([*BASE, "--data.variant", "160px", "--data.download", "false"], "--config demo"),
         ([*BASE, "--data.variant", "160px", "--data.archive", "x.tgz"], "data.archive is x.tgz: there is no such file"),
         (["validate", "--ckpt", "nowhere"], "--ckpt is nowhere: there is no such file"),
         (["validate"], "the following arguments are required: --ckpt"),

@@ -183,7 +183,7 @@ def test_missing_archive_is_named(tmp_path: Path) -> None:
 def test_missing_data_names_every_way_out(tmp_path: Path) -> None:
     with pytest.raises(UserError) as caught:
         prepare_data(DataConfig(root=tmp_path, variant="160px", download=False))
-    for way_out in ("data.download", "data.archive", "data.folder", "configs/demo.yaml"):
+    for way_out in ("data.download", "data.archive", "data.folder", "--config demo"):
         assert way_out in str(caught.value)
 
 
@@ -281,7 +281,7 @@ def test_a_download_that_cannot_be_unpacked_is_not_kept(serve, tmp_path: Path, m
 def test_no_network_names_every_way_out(archive: Archive, tmp_path: Path) -> None:
     with pytest.raises(UserError) as caught:
         download("http://127.0.0.1:9/x.tgz", tmp_path / "x.tgz", archive)
-    for way_out in ("run the same command again", "data.archive", "data.folder", "configs/demo.yaml"):
+    for way_out in ("run the same command again", "data.archive", "data.folder", "--config demo"):
         assert way_out in str(caught.value)
 
 

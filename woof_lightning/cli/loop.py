@@ -25,6 +25,7 @@ from woof_lightning.cli.options import (
 )
 from woof_lightning.data.config import DataConfig
 from woof_lightning.errors import UserError, raise_together
+from woof_lightning.lit.quiet import quieten_libraries
 from woof_lightning.loops.experiment import TrainerConfig, trainer_problems
 from woof_lightning.loops.find import find_loop
 from woof_lightning.loops.start import LoopCall, start
@@ -139,8 +140,9 @@ def check(args: Sequence[str]) -> None:
         UserError: If there is a difference that is not known.
     """
     parser = Parser(prog="woof loop --check", description="Train in every way and compare the results bit for bit.")
-    # --arms is the former name of --ways.
-    parser.add_argument("--ways", "--arms", nargs="+", choices=WAYS, default=list(WAYS), help="the ways to compare")
+    parser.add_argument("--ways", nargs="+", choices=WAYS, default=list(WAYS), help="the ways to compare")
+    # The former name of --ways.
+    parser.add_argument("--arms", dest="ways", nargs="+", choices=WAYS, default=list(WAYS), help=argparse.SUPPRESS)
     parser.add_argument("--experiments", nargs="+", choices=EXPERIMENTS, default=list(EXPERIMENTS))
     parser.add_argument("--precision", nargs="+", choices=("32-true", "bf16-mixed"), default=["32-true", "bf16-mixed"])
     parser.add_argument("--arch", default="shufflenet_v2_x0_5", help="a torchvision classifier")
@@ -149,6 +151,7 @@ def check(args: Sequence[str]) -> None:
         "--data_root", type=Path, default=Path("data"), help="folder of the drawn images, made if needed"
     )
     options = parser.parse_args(list(args))
+    quieten_libraries()
     shared = small_training(options.data_root, options.arch, options.image_size)
     cases = [
         Case(experiment, workers, precision, cut, shared)

@@ -79,7 +79,7 @@ def download(url: str, target: Path, archive: Archive) -> None:
         raise UserError(
             f"{url} could not be downloaded ({error}): check the network and run the same command again, which "
             "resumes the download; or name a local archive (data.archive FILE) or your own images (data.folder DIR), "
-            "or try the embedded data with --config configs/demo.yaml"
+            "or try the embedded data with --config demo"
         ) from error
     with part.open("rb") as file:
         md5 = hashlib.md5(file.read(MIB), usedforsecurity=False).hexdigest()

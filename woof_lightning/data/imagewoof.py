@@ -167,7 +167,7 @@ def _obtain(config: DataConfig, folder: Path) -> None:
         raise UserError(
             f"there is no {folder}: data.root is {config.root}, data.variant {config.variant}. Let it be "
             "downloaded (data.download true), name a local archive (data.archive FILE) or your own images "
-            "(data.folder DIR), or try the embedded data with --config configs/demo.yaml"
+            "(data.folder DIR), or try the embedded data with --config demo"
         )
     made_root = not config.root.exists()
     try:

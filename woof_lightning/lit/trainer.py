@@ -130,7 +130,7 @@ def check_accelerator(choice: Any, option: str) -> None:
     if isinstance(choice, str) and choice not in usable_accelerators():
         raise UserError(
             f"{option} is {choice!r}, but this machine has none that torch can use: expected one of "
-            f"{', '.join(usable_accelerators())}{' (leave configs/gpu.yaml out)' if choice == 'gpu' else ''}"
+            f"{', '.join(usable_accelerators())}{' (leave --config gpu out)' if choice == 'gpu' else ''}"
         )
 
 

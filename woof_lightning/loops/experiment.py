@@ -64,7 +64,7 @@ def trainer_problems(config: TrainerConfig) -> list[str]:
     if config.accelerator in ("gpu", "cuda") and not torch.cuda.is_available():
         problems.append(
             f"trainer.accelerator is {config.accelerator!r}, but this machine has none that torch can use: expected "
-            "auto or cpu (leave configs/gpu.yaml out)"
+            "auto or cpu (leave --config gpu out)"
         )
     if config.devices not in ("auto", "1", 1):
         problems.append(

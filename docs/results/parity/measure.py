@@ -11,6 +11,7 @@ import csv
 import json
 import subprocess
 import sys
+from importlib import metadata
 from pathlib import Path
 from typing import Any
 
@@ -38,7 +39,8 @@ def main() -> None:
         run = RunFolder(out / "runs" / f"{setting}-{way}")
         place = ["--runs_dir", str(run.path.parent), "--name", run.path.name, "--resume"]
         woof(*(["fit"] if way == WOOF_FIT else ["loop", way]), *SETTINGS[setting], *place, *options)
-        append(out / "rows.csv", (setting, way, *last_validation(run), torch.get_num_threads(), torch.__version__))
+        conditions = (torch.get_num_threads(), metadata.version("torch"))
+        append(out / "rows.csv", (setting, way, *last_validation(run), *conditions))
 
 
 def woof(*args: str) -> str:

@@ -27,6 +27,8 @@ from woof_lightning.runs.metrics import read_metrics
 # A verb of the command, called with its options. Every way is trained by the command that people use.
 Verb = Callable[[Sequence[str]], None]
 STEPS_PER_EPOCH = 10
+# Above this many units in the last place two weights have nothing in common.
+MOST_UNITS = 2**20
 # The four experiments of configs/.
 EXPERIMENTS: dict[str, dict[str, str | float]] = {
     "sgd_step": {"optimizer": "sgd", "schedule": "step", "lr": 0.1},
@@ -197,7 +199,8 @@ def differing(one: Any, two: Any, place: str) -> str | None:
     if isinstance(one, Tensor):
         if torch.equal(one, two):
             return None
-        return f"{place}: up to {units_in_the_last_place(one, two)} units in the last place"
+        units = units_in_the_last_place(one, two)
+        return f"{place}: {'other values' if units > MOST_UNITS else f'up to {units} units in the last place'}"
     if isinstance(one, dict):
         if missing := [key for key in one if key not in two]:
             return f"{place}.{missing[0]} is missing"

@@ -151,7 +151,6 @@ def check(args: Sequence[str]) -> None:
         "--data_root", type=Path, default=Path("data"), help="folder of the drawn images, made if needed"
     )
     options = parser.parse_args(list(args))
-    quieten_libraries()
     shared = small_training(options.data_root, options.arch, options.image_size)
     cases = [
         Case(experiment, workers, precision, cut, shared)
@@ -159,9 +158,10 @@ def check(args: Sequence[str]) -> None:
             options.precision, options.experiments, ((0, None), (2, 1))
         )
     ]
-    differing = 0
+    differing, commands = 0, verbs()
+    quieten_libraries()  # After the import of Lightning, which sets its own level.
     with TemporaryDirectory(prefix="woof-parity-") as folder:
-        for verdict in compare_ways(cases, options.ways, Path(folder), verbs()):
+        for verdict in compare_ways(cases, options.ways, Path(folder), commands):
             differing += verdict.difference is not None and verdict.known is None
             print(f"{verdict.way:<12}{verdict.case.name:<58}{phrase(verdict)}", flush=True)
     if differing:

@@ -9,10 +9,9 @@ from matplotlib.figure import Figure
 from matplotlib.ticker import MultipleLocator
 
 from woof_lightning.compare.curves import fingerprint
-from woof_lightning.compare.draw import COLOURS
+from woof_lightning.compare.draw import COLOURS, save_png
 from woof_lightning.compare.read import TOP1, Run, read_run
 from woof_lightning.loops.ways import LABELS, WAYS
-from woof_lightning.runs.folder import writing_durably
 
 ROOT = Path(__file__).parents[2]
 # The demo, trained in every way: docs/results/parity/measure.py.
@@ -24,8 +23,7 @@ RIM_PT = 1.0
 def draw_figures() -> None:
     """Draws every figure beside its rows; each file carries the fingerprint of what it shows."""
     figure = ways_together(DEMO_RUNS)
-    with writing_durably(DEMO_RUNS / "top1.png") as file:
-        figure.savefig(file, format="png", dpi=140, metadata={"Description": fingerprint(figure.axes[0])})
+    save_png(figure, DEMO_RUNS / "top1.png", dpi=140, fingerprint=fingerprint(figure.axes[0]))
 
 
 def ways_together(folder: Path) -> Figure:

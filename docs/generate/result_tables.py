@@ -137,11 +137,14 @@ def heads_table(folder: Path) -> str:
     return markdown_table(("optimizer", "finder", "10 outputs", "1,000 outputs"), table)
 
 
-def _rows(file: Path) -> list[dict[str, str]]:
-    if not file.exists():
-        return []
+def read_rows(file: Path) -> list[dict[str, str]]:
+    """The rows of a CSV file."""
     with file.open(newline="") as text:
         return list(csv.DictReader(text))
+
+
+def _rows(file: Path) -> list[dict[str, str]]:
+    return read_rows(file) if file.exists() else []
 
 
 def sweep_speed_table(folder: Path) -> str:

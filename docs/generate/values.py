@@ -5,7 +5,6 @@ A value's name is a function of this file and its arguments, with colons between
 
 from __future__ import annotations
 
-import csv
 import json
 import math
 from collections.abc import Callable, Iterable, Iterator
@@ -16,6 +15,7 @@ from typing import Any
 
 from docs.generate.cost_tables import FULL_TRAINING_STEPS, read_summary
 from docs.generate.post_tables import POST_TOP1, validations
+from docs.generate.result_tables import read_rows
 from woof_lightning.compare.read import TOP1, TOP5
 from woof_lightning.compare.tables import three_digits
 from woof_lightning.runs.metrics import read_metrics
@@ -215,7 +215,7 @@ def trained_loss_text(folder: Path, optimizer: str, finder: str) -> str:
     """The training loss of the last epoch at a finder's rate."""
     (loss,) = (
         float(row["loss_last_epoch"])
-        for row in _rows(folder / "training.csv")
+        for row in read_rows(folder / "training.csv")
         if (row["optimizer"], row["finder"]) == (optimizer, finder)
     )
     return f"{loss:.2f}"
@@ -225,7 +225,9 @@ def _suggestions(folder: Path, optimizer: str, finder: str, outputs: str) -> dic
     """The suggestions of a finder by seed."""
     wanted = (optimizer, finder, outputs)
     found = [
-        row for row in _rows(folder / "suggestions.csv") if (row["optimizer"], row["finder"], row["outputs"]) == wanted
+        row
+        for row in read_rows(folder / "suggestions.csv")
+        if (row["optimizer"], row["finder"], row["outputs"]) == wanted
     ]
     if not found:
         raise LookupError("no such suggestions")
@@ -238,15 +240,14 @@ def _suggestions(folder: Path, optimizer: str, finder: str, outputs: str) -> dic
 def speed_times_text(folder: Path, setting: str, other: str) -> str:
     """How many times as fast a setting trains as another: the median over the repeats."""
     speeds = [
-        [float(row["images_per_s"]) for row in _rows(folder / "rows.csv") if row["setting"] == name.replace("-", " ")]
+        [
+            float(row["images_per_s"])
+            for row in read_rows(folder / "rows.csv")
+            if row["setting"] == name.replace("-", " ")
+        ]
         for name in (setting, other)
     ]
     return f"{median(ours / theirs for ours, theirs in zip(*speeds, strict=True)):.2g}"
-
-
-def _rows(file: Path) -> list[dict[str, str]]:
-    with file.open(newline="") as text:
-        return list(csv.DictReader(text))
 
 
 VALUES: dict[str, Callable[..., str]] = {

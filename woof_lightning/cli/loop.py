@@ -55,8 +55,8 @@ def run(args: Sequence[str]) -> None:
         return
     if not args or args[0].startswith("-"):
         raise UserError(f"woof loop needs the name of a loop first: expected one of {', '.join(LOOPS)}")
-    find_loop(args[0])
-    print(start(parse(args[0], args[1:])))
+    train = find_loop(args[0])
+    print(start(train, parse(args[0], args[1:])))
 
 
 def parse(name: str, args: Sequence[str]) -> LoopCall:

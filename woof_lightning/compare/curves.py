@@ -13,9 +13,8 @@ from itertools import pairwise
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from woof_lightning.compare.draw import COLOURS, part_that_matters
+from woof_lightning.compare.draw import COLOURS, part_that_matters, save_png
 from woof_lightning.compare.read import TOP1, TOP5, Run
-from woof_lightning.runs.folder import writing_durably
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -226,10 +225,10 @@ def draw_curves(runs: Sequence[Run], out: Path) -> list[Drawn]:
         if shown.metric == "train/loss":
             cut_spikes(axes)
         add_legend(axes, count, len(runs))
-        with writing_durably(target) as file, warnings.catch_warnings():
+        with warnings.catch_warnings():
             # The font does not have the characters of every script. The tables show such names.
             warnings.filterwarnings("ignore", "Glyph")
-            figure.savefig(file, format="png", dpi=110, metadata={"Description": fingerprint(axes)})
+            save_png(figure, target, dpi=110, fingerprint=fingerprint(axes))
         drawn.append(Drawn(target, shown.title))
     return drawn
 

@@ -4,12 +4,30 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from woof_lightning.runs.folder import writing_durably
 from woof_lightning.runs.lr_curve import LRCurve
 
+if TYPE_CHECKING:
+    from matplotlib.figure import Figure
+
 # Okabe and Ito's palette for colour-blind readers: https://jfly.uni-koeln.de/color/
 COLOURS = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9", "#000000")
+
+
+def save_png(figure: Figure, target: Path, *, dpi: int = 120, fingerprint: str | None = None) -> None:
+    """Writes a figure as PNG.
+
+    Args:
+        figure: The figure.
+        target: The file.
+        dpi: Its resolution.
+        fingerprint: What the file's description says; a test can tell by it whether the figure is up to date.
+    """
+    metadata = None if fingerprint is None else {"Description": fingerprint}
+    with writing_durably(target) as file:
+        figure.savefig(file, format="png", dpi=dpi, metadata=metadata)
 
 
 def draw_confusion(confusion: Sequence[Sequence[int]], breeds: Sequence[str], target: Path) -> None:
@@ -37,8 +55,7 @@ def draw_confusion(confusion: Sequence[Sequence[int]], breeds: Sequence[str], ta
     for i, row in enumerate(confusion):
         for j, count in enumerate(row):
             axes.text(j, i, str(count), ha="center", va="center", color="black" if shares[i][j] > 0.6 else "white")
-    with writing_durably(target) as file:
-        figure.savefig(file, format="png", dpi=120)
+    save_png(figure, target)
 
 
 def part_that_matters(losses: Sequence[float]) -> tuple[float, float]:
@@ -73,5 +90,4 @@ def draw_lr_curve(curve: LRCurve, marks: Mapping[str, float], target: Path) -> N
     axes.grid(alpha=0.3)
     # Outside the axes, where it covers no marks.
     figure.legend(loc="outside lower center", ncols=2)
-    with writing_durably(target) as file:
-        figure.savefig(file, format="png", dpi=120)
+    save_png(figure, target)

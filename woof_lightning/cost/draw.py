@@ -8,13 +8,12 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from woof_lightning.compare.draw import COLOURS
+from woof_lightning.compare.draw import COLOURS, save_png
 from woof_lightning.compare.tables import three_digits
 from woof_lightning.cost.features import FEATURES, SIDES
 from woof_lightning.cost.plan import OFF, ON, REAL_BATCH_SIZE, REAL_CONDITIONS, WATERFALL
 from woof_lightning.cost.summary import LIGHTNING_NAMES, STEP
 from woof_lightning.loops.ways import LABELS, REFERENCE, WOOF_FIT
-from woof_lightning.runs.folder import writing_durably
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -46,8 +45,7 @@ def draw_figures(found: dict[str, Any], out: Path) -> list[Path]:
 
             figure = Figure(figsize=(9, 5.5), layout="constrained")
             draw(figure.add_subplot(), estimates)
-            with writing_durably(out / name) as file:
-                figure.savefig(file, format="png", dpi=110, metadata={"Description": fingerprint(found)})
+            save_png(figure, out / name, dpi=110, fingerprint=fingerprint(found))
             drawn.append(out / name)
     return drawn
 

@@ -13,8 +13,10 @@ from woof_lightning.loops.experiment import Experiment
 from woof_lightning.loops.run import LoopRun
 from woof_lightning.loops.ways import LOOPS, WAYS
 
+Train = Callable[[Experiment, LoopRun], None]
 
-def find_loop(name: str) -> Callable[[Experiment, LoopRun], None]:
+
+def find_loop(name: str) -> Train:
     """Returns the `train` function of a loop.
 
     Raises:
@@ -28,7 +30,7 @@ def find_loop(name: str) -> Callable[[Experiment, LoopRun], None]:
                 f"woof loop {name} needs {package}, which is not installed: install the extra `peers` "
                 "(pip install 'woof-lightning[peers]', or make setup in the project's folder)"
             )
-    train: Callable[[Experiment, LoopRun], None] = import_quietly(f"woof_lightning.loops.{name}").train
+    train: Train = import_quietly(f"woof_lightning.loops.{name}").train
     return train
 
 

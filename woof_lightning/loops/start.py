@@ -12,7 +12,7 @@ from woof_lightning.data.imagewoof import prepare_checked_data
 from woof_lightning.data.loading import check_batch_size
 from woof_lightning.data.workers import check_shared_memory
 from woof_lightning.loops.experiment import Experiment, TrainerConfig
-from woof_lightning.loops.find import find_loop
+from woof_lightning.loops.find import Train
 from woof_lightning.loops.run import LoopRun
 from woof_lightning.recipe.config import ModelConfig
 from woof_lightning.recipe.model import check_arch, outputs_for
@@ -48,13 +48,16 @@ class LoopCall:
     settings: dict[str, Any]
 
 
-def start(call: LoopCall) -> str:
+def start(train: Train, call: LoopCall) -> str:
     """Trains with a loop and returns a summary of the run: its best epoch and its folder.
+
+    Args:
+        train: The loop's function.
+        call: What it is asked to do.
 
     Raises:
         UserError: If a setting, the data or the folder cannot be used.
     """
-    train = find_loop(call.loop)
     check_arch(call.model.arch)
     resolve_optimizer(call.model.optimizer)
     resuming = call.resume and call.folder.config.exists()

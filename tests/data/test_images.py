@@ -7,11 +7,11 @@ from pathlib import Path
 
 import pytest
 import torch
-import torchvision
 from PIL import Image
 
-from woof_lightning.data import images
-from woof_lightning.data.images import check_images, index_folder, read_image
+from woof_lightning.data import decoding, images
+from woof_lightning.data.decoding import read_image
+from woof_lightning.data.images import check_images, index_folder
 from woof_lightning.errors import UnreadableImageError, UserError
 
 
@@ -23,12 +23,61 @@ def test_index_is_sorted_and_labels_follow_the_folders(small_folder: Path) -> No
     assert all(index.classes[s.label] == s.path.split("/")[1] for s in index.train)
 
 
-def test_hidden_folders_and_other_files_are_skipped(small_folder: Path) -> None:
+def test_hidden_files_and_litter_are_skipped(small_folder: Path) -> None:
     before = index_folder(small_folder)
     (small_folder / "train" / ".ipynb_checkpoints").mkdir()
-    (small_folder / "train" / before.classes[0] / "notes.txt").write_text("x")
     (small_folder / "train" / before.classes[0] / "._resource.jpg").write_text("x")
+    (small_folder / "train" / before.classes[0] / "Thumbs.db").write_text("x")
+    (small_folder / "val" / "desktop.ini").write_text("x")
     assert index_folder(small_folder) == before
+    assert before.passed_over == {}
+
+
+def test_files_that_are_not_used_are_counted_and_named(small_folder: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    before = index_folder(small_folder)
+    folder = small_folder / "train" / before.classes[0]
+    for name in ("a.heic", "b.HEIC", "notes.txt", "README"):
+        (folder / name).write_text("x")
+    (small_folder / "val" / "stray.jpg").write_text("x")
+    index = index_folder(small_folder)
+    assert (index.train, index.val, index.fingerprint) == (before.train, before.val, before.fingerprint)
+    assert index.passed_over == {".heic": 2, ".txt": 1, "without a suffix": 1, ".jpg beside the class folders": 1}
+    index.tell_passed_over()
+    before.tell_passed_over()
+    (line,) = capsys.readouterr().err.splitlines()
+    assert "2 .heic, 1 .jpg beside the class folders, 1 .txt, 1 without a suffix" in line
+
+
+def test_images_in_subfolders_belong_to_their_class(small_folder: Path) -> None:
+    before = index_folder(small_folder)
+    first = small_folder / "train" / before.classes[0]
+    (first / "more" / "deeper").mkdir(parents=True)
+    moved = sorted(first.glob("*.JPEG"))[0].rename(first / "more" / "deeper" / "moved.jpg")
+    (first / "more" / "around").symlink_to(first)
+    index = index_folder(small_folder)
+    assert index.counts() == before.counts()
+    (sample,) = (s for s in index.train if s.path.endswith("moved.jpg"))
+    assert (sample.path, sample.label) == (f"train/{first.name}/more/deeper/moved.jpg", 0)
+    assert sample.size_bytes == moved.stat().st_size
+
+
+def test_an_empty_class_says_what_it_holds_instead(small_folder: Path) -> None:
+    victim = next((small_folder / "val").iterdir())
+    for file in victim.iterdir():
+        file.rename(file.with_suffix(".heic"))
+    with pytest.raises(UserError, match=f"{victim} holds no image .*of other kinds it holds .heic"):
+        index_folder(small_folder)
+
+
+@pytest.mark.parametrize("suffix", decoding.SUFFIXES)
+def test_every_suffix_that_is_listed_is_read(small_folder: Path, suffix: str, tmp_path: Path) -> None:
+    before = index_folder(small_folder)
+    first = next((small_folder / "train").rglob("*.JPEG"))
+    kind = Image.registered_extensions().get(suffix, "PPM")
+    Image.new("RGB", (8, 8)).save(first.with_name(f"new{suffix.upper()}"), format=kind)
+    index = index_folder(small_folder)
+    assert len(index.train) == len(before.train) + 1
+    check_images(index, tmp_path)
 
 
 def test_fingerprint_depends_on_the_content_and_not_on_the_place(small_folder: Path, tmp_path: Path) -> None:
@@ -88,9 +137,9 @@ def test_unreadable_image_is_named_before_training(small_folder: Path, tmp_path:
 def test_images_are_checked_again_only_after_a_change(
     small_folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    assert check_images(index_folder(small_folder), tmp_path) == 128
-    monkeypatch.setattr(images, "read_image", lambda path: pytest.fail(f"{path} was read again"))
-    assert check_images(index_folder(small_folder), tmp_path) == 128
+    assert check_images(index_folder(small_folder), tmp_path).longest_side_px == 128
+    monkeypatch.setattr(decoding, "read_image", lambda path: pytest.fail(f"{path} was read again"))
+    assert check_images(index_folder(small_folder), tmp_path).longest_side_px == 128
     next((small_folder / "train").rglob("*.JPEG")).touch()
     with pytest.raises(pytest.fail.Exception):
         check_images(index_folder(small_folder), tmp_path)
@@ -100,8 +149,8 @@ def test_only_the_headers_of_many_files_are_read(
     small_folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(images, "DECODE_ALL_UP_TO_FILES", 1)
-    monkeypatch.setattr(images, "read_image", lambda path: pytest.fail(f"{path} was decoded"))
-    assert check_images(index_folder(small_folder), tmp_path) == 128
+    monkeypatch.setattr(decoding, "read_image", lambda path: pytest.fail(f"{path} was decoded"))
+    assert check_images(index_folder(small_folder), tmp_path).longest_side_px == 128
     victim = next((small_folder / "val").rglob("*.JPEG"))
     victim.write_text("no image")
     with pytest.raises(UnreadableImageError, match=str(victim)):
@@ -111,7 +160,7 @@ def test_only_the_headers_of_many_files_are_read(
 def test_a_cache_that_cannot_be_written_is_no_error(small_folder: Path, tmp_path: Path) -> None:
     blocked = tmp_path / "file"
     blocked.write_text("")
-    assert check_images(index_folder(small_folder), blocked / "cache") == 128
+    assert check_images(index_folder(small_folder), blocked / "cache").longest_side_px == 128
 
 
 def png_that_claims(width: int, height: int) -> bytes:
@@ -128,9 +177,9 @@ def test_an_image_of_absurd_size_is_not_decoded(
 ) -> None:
     file = next((small_folder / "train").rglob("*.JPEG")).with_suffix(".png")
     file.write_bytes(png_that_claims(*size))
-    real = torchvision.io.read_file
+    real = decoding.read_image
     monkeypatch.setattr(
-        images, "read_file", lambda path: pytest.fail("decoded") if path.endswith(".png") else real(path)
+        decoding, "read_image", lambda path: pytest.fail("decoded") if path.suffix == ".png" else real(path)
     )
     with pytest.raises(UnreadableImageError, match=r"claims"):
         check_images(index_folder(small_folder), tmp_path)

@@ -9,7 +9,8 @@ import pytest
 import torch
 
 from woof_lightning.data import synthetic
-from woof_lightning.data.images import ImageIndex, Sample, read_image
+from woof_lightning.data.decoding import read_image
+from woof_lightning.data.images import ImageIndex, Sample
 from woof_lightning.errors import UserError
 
 

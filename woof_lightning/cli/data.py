@@ -52,7 +52,7 @@ def run(args: Sequence[str]) -> None:
             noisy_labels=options.noisy_labels,
         )
     )
-    longest_side_px = check_images(index)
+    checked = check_images(index)
     counts = {split: class_counts(getattr(index, split), index.classes) for split in ("train", "val")}
     rows = [
         (breed, name, str(counts["train"][name]), str(counts["val"][name]))
@@ -60,5 +60,6 @@ def run(args: Sequence[str]) -> None:
     ]
     rows.append(("all", "", str(len(index.train)), str(len(index.val))))
     print(text_table(("breed", "class", "train", "val"), rows))
-    print(f"{index.root}: every image can be read, the longest side is {longest_side_px} px")
+    print(f"{index.root}: every image can be read, the longest side is {checked.longest_side_px} px")
+    index.tell_passed_over()
     print(f"fingerprint {index.fingerprint}")

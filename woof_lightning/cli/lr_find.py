@@ -38,6 +38,7 @@ def run(args: Sequence[str]) -> None:
         cli = run_cli(LR_FIND, [*args, "--trainer.default_root_dir", scratch], held)
         assert isinstance(cli.trainer, WoofTrainer)
         found, folder = cli.trainer.lr_found, cli.folder.lr_find
+        cli.datamodule.index.tell_passed_over()
         assert found is not None, "run_cli has swept"
         write_sweep(found, folder, {**sweep_record(cli), **found.as_dict()})
     if found.problem:

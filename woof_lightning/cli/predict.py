@@ -4,13 +4,12 @@ from __future__ import annotations
 
 import json
 from collections.abc import Sequence
-from dataclasses import asdict
 from pathlib import Path
 
 from woof_lightning.cli.options import add_checkpoint, small_parser
 from woof_lightning.compare.tables import text_table
-from woof_lightning.errors import UserError
-from woof_lightning.recipe.prediction import predict
+from woof_lightning.errors import UserError, raise_together
+from woof_lightning.recipe.prediction import image_files, predict
 from woof_lightning.runs.folder import checkpoint_file
 
 
@@ -21,19 +20,25 @@ def run(args: Sequence[str]) -> None:
         args: The options.
 
     Raises:
-        UserError: For everything that the user can fix.
+        UserError: For everything that the user can fix. Images that cannot be read are named after all answers.
     """
     parser = small_parser("predict")
     add_checkpoint(parser)
-    parser.add_argument("images", metavar="IMAGE", nargs="+", type=Path)
+    parser.add_argument("images", metavar="IMAGE", nargs="+", type=Path, help="an image file, or a folder of images")
     parser.add_argument("--top", type=int, default=3, help="number of breeds to name (3)")
     parser.add_argument("--json", action="store_true", help="print JSON")
     options = parser.parse_args(args)
     if options.top < 1:
         raise UserError(f"--top is {options.top}: expected at least 1")
-    found = list(predict(checkpoint_file(options.ckpt), options.images, options.top))
+    answers = list(predict(checkpoint_file(options.ckpt), image_files(options.images), options.top))
     if options.json:
-        print(json.dumps([{"image": str(i), "top": [asdict(g) for g in guesses]} for i, guesses in found], indent=2))
-        return
-    rows = [(str(i), g.breed, g.class_name, f"{g.probability:.3f}") for i, guesses in found for g in guesses]
-    print(text_table(("image", "breed", "class", "probability"), rows))
+        print(json.dumps([answer.as_dict() for answer in answers], indent=2))
+    else:
+        rows = [
+            (str(answer.image), guess.breed, guess.class_name, f"{guess.probability:.3f}")
+            for answer in answers
+            for guess in answer.top
+        ]
+        if rows:
+            print(text_table(("image", "breed", "class", "probability"), rows))
+    raise_together([answer.problem for answer in answers if answer.problem], "images cannot be read")

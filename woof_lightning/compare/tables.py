@@ -26,6 +26,7 @@ def no_markdown(text: str) -> str:
 
 def text_table(header: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
     """Returns a table for a terminal. A header of several words is wrapped if its column is narrower."""
+    rows = [[printable(cell) for cell in row] for row in rows]
     widths = [max(map(len, [*name.split(), *column])) for name, *column in zip(header, *rows, strict=True)]
     heads = [textwrap.wrap(name, width, break_on_hyphens=False) for name, width in zip(header, widths, strict=True)]
     lines = [*zip_longest(*heads, fillvalue=""), *rows]

@@ -5,31 +5,25 @@ from __future__ import annotations
 import hashlib
 import json
 import os
-import warnings
+import sys
 from collections import Counter
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass, replace
+from dataclasses import asdict, dataclass, field, replace
 from functools import cached_property
 from pathlib import Path
 
-import numpy as np
-import torch
-from PIL import Image
-from torch import Tensor
-from torchvision.io import ImageReadMode, decode_image, read_file
 from tqdm import tqdm
 
 from woof_lightning.data.config import usable_cores
+from woof_lightning.data.decoding import SUFFIXES, image_size_px, read_untrusted_image
 from woof_lightning.errors import UnreadableImageError, UserError
 
 SPLITS = ("train", "val")
-# torchvision decodes these with libjpeg, libpng and libwebp, twice as fast as Pillow. Pillow decodes the others.
-FAST_SUFFIXES = (".jpg", ".jpeg", ".png", ".webp")
-SUFFIXES = (*FAST_SUFFIXES, ".bmp", ".ppm", ".pgm", ".tif", ".tiff")
 DECODE_ALL_UP_TO_FILES = 20_000
-# This many pixels take 300 MB when decoded. A file of a few KB can claim to hold many GB.
-MOST_PIXELS = 100_000_000
+CONVERT = f"Images are read as {' '.join(SUFFIXES)}; convert others"
+# What file managers leave in every folder.
+LITTER = ("thumbs.db", "desktop.ini")
 
 
 @dataclass(frozen=True)
@@ -57,6 +51,7 @@ class ImageIndex:
         breeds: A readable name for each class.
         train: The training images, sorted by path.
         val: The validation images, sorted by path.
+        passed_over: The number of files that are not used, by what they are.
     """
 
     root: Path
@@ -64,6 +59,7 @@ class ImageIndex:
     breeds: tuple[str, ...]
     train: tuple[Sample, ...]
     val: tuple[Sample, ...]
+    passed_over: Mapping[str, int] = field(default_factory=dict)
 
     @cached_property
     def fingerprint(self) -> str:
@@ -72,23 +68,30 @@ class ImageIndex:
         It does not depend on where the folder is.
         """
         lines = [f"{s.path}\t{s.label}\t{s.size_bytes}" for s in (*self.train, *self.val)]
-        return hashlib.sha256("\n".join(lines).encode()).hexdigest()[:16]
+        return hashlib.sha256(os.fsencode("\n".join(lines))).hexdigest()[:16]
 
     def counts(self) -> dict[str, int]:
         """Returns the number of images per split."""
         return {"train": len(self.train), "val": len(self.val)}
+
+    def tell_passed_over(self) -> None:
+        """Prints on stderr which files are not used; nothing if all are."""
+        if self.passed_over:
+            listed = ", ".join(f"{count} {what}" for what, count in sorted(self.passed_over.items()))
+            print(f"note: {self.root} holds files that are not used: {listed}. {CONVERT}", file=sys.stderr)
 
 
 def index_folder(root: Path, breed_of: Callable[[str], str] = lambda name: name) -> ImageIndex:
     """Lists the images of a folder.
 
     Args:
-        root: A folder with train/<class>/ and val/<class>/. Hidden files and folders are skipped, and so are files
-            without the suffix of an image.
+        root: A folder with train/<class>/ and val/<class>/. Images in subfolders of a class belong to it. Hidden files
+            and folders are skipped. Files without the suffix of an image are counted in `passed_over`.
         breed_of: Turns the name of a class folder into a readable one.
 
     Raises:
         UserError: If a split is missing, a class has no image, the splits' classes differ, or there is only one class.
+        UnreadableImageError: If a link leads nowhere.
     """
     names = {split: _class_names(root, split) for split in SPLITS}
     if names["train"] != names["val"]:
@@ -99,8 +102,13 @@ def index_folder(root: Path, breed_of: Callable[[str], str] = lambda name: name)
         )
     if len(names["train"]) < 2:
         raise UserError(f"{root}/train has {len(names['train'])} class folders: expected at least 2")
-    train, val = (_samples(root, split, names[split]) for split in SPLITS)
-    return ImageIndex(root, names["train"], tuple(map(breed_of, names["train"])), train, val)
+    passed_over: Counter[str] = Counter()
+    for split in SPLITS:
+        stray = (Path(entry.name) for entry in os.scandir(root / split) if not entry.is_dir() and _is_shown(entry.name))
+        passed_over.update(f"{_kind(file)} beside the class folders" for file in stray)
+    train, val = (_samples(root, split, names[split], passed_over) for split in SPLITS)
+    breeds = tuple(map(breed_of, names["train"]))
+    return ImageIndex(root, names["train"], breeds, train, val, dict(passed_over))
 
 
 def _class_names(root: Path, split: str) -> tuple[str, ...]:
@@ -110,21 +118,59 @@ def _class_names(root: Path, split: str) -> tuple[str, ...]:
     return tuple(sorted(e.name for e in os.scandir(folder) if e.is_dir() and not e.name.startswith(".")))
 
 
-def _samples(root: Path, split: str, classes: tuple[str, ...]) -> tuple[Sample, ...]:
+def _samples(root: Path, split: str, classes: tuple[str, ...], passed_over: Counter[str]) -> tuple[Sample, ...]:
     samples = []
     for label, name in enumerate(classes):
-        found = [
-            Sample(f"{split}/{name}/{entry.name}", label, entry.stat().st_size)
-            for entry in os.scandir(root / split / name)
-            if entry.name.lower().endswith(SUFFIXES) and not entry.name.startswith(".")
-        ]
+        found: list[Path] = []
+        others: list[Path] = []
+        for file in _files_below(root / split / name):
+            (found if _is_image(file) else others).append(file)
         if not found:
+            held = f"; of other kinds it holds {_listed(sorted({_kind(file) for file in others}))}" if others else ""
             raise UserError(
-                f"the class folder {root / split / name} holds no image ({', '.join(SUFFIXES)}): "
+                f"the class folder {root / split / name} holds no image ({', '.join(SUFFIXES)}){held}: "
                 "fill it or remove the class from both train/ and val/"
             )
-        samples += sorted(found, key=lambda sample: sample.path)
+        passed_over.update(map(_kind, others))
+        listed = [Sample(file.relative_to(root).as_posix(), label, _size_bytes(file)) for file in found]
+        samples += sorted(listed, key=lambda sample: sample.path)
     return tuple(samples)
+
+
+def images_below(folder: Path) -> list[Path]:
+    """Returns the files of a folder and its subfolders whose suffix is that of an image, in any order."""
+    return [file for file in _files_below(folder) if _is_image(file)]
+
+
+def _is_image(file: Path) -> bool:
+    return file.name.lower().endswith(SUFFIXES)
+
+
+def _files_below(folder: Path, above: frozenset[Path] = frozenset()) -> Iterator[Path]:
+    """Yields the files of a folder and its subfolders, without hidden ones. Links to folders above are not followed."""
+    above |= {folder.resolve()}
+    for entry in os.scandir(folder):
+        if not _is_shown(entry.name):
+            continue
+        if not entry.is_dir():
+            yield Path(entry.path)
+        elif Path(entry.path).resolve() not in above:
+            yield from _files_below(Path(entry.path), above)
+
+
+def _is_shown(name: str) -> bool:
+    return not name.startswith(".") and name.lower() not in LITTER
+
+
+def _kind(file: Path) -> str:
+    return file.suffix.lower() or "without a suffix"
+
+
+def _size_bytes(file: Path) -> int:
+    try:
+        return file.stat().st_size
+    except FileNotFoundError as error:
+        raise UnreadableImageError(f"{file} is a link to nothing: mend the link or remove it") from error
 
 
 def _listed(names: Iterable[str], most: int = 5) -> str:
@@ -146,43 +192,23 @@ def with_labels(index: ImageIndex, labels: dict[str, int]) -> ImageIndex:
     return replace(index, train=tuple(replace(s, label=labels[s.path]) for s in index.train))
 
 
-def read_image(path: Path) -> Tensor:
-    """Decodes an image file.
+@dataclass(frozen=True)
+class CheckedImages:
+    """What a check of all images found.
 
-    Returns:
-        [3, H, W], uint8, RGB. Greyscale is repeated over the three channels.
-
-    Raises:
-        UnreadableImageError: If the file cannot be decoded. The message names it.
+    Args:
+        longest_side_px: The longest side of any image.
+        longest_shape: The path of the image whose sides differ most, relative to the data set's folder.
+        longest_shape_ratio: Its long side over its short side.
     """
-    try:
-        if path.suffix.lower() in FAST_SUFFIXES:
-            decoded: Tensor = decode_image(read_file(str(path)), mode=ImageReadMode.RGB)
-            return decoded
-        with Image.open(path) as image:
-            return torch.from_numpy(np.array(image.convert("RGB"))).permute(2, 0, 1).contiguous()
-    except (RuntimeError, OSError, ValueError, SyntaxError) as error:
-        reason = str(error).splitlines()[0] if str(error) else type(error).__name__
-        raise UnreadableImageError(
-            f"{path} cannot be decoded as an image ({reason}): replace the file or remove it"
-        ) from error
+
+    longest_side_px: int
+    longest_shape: str
+    longest_shape_ratio: float
 
 
-def read_untrusted_image(path: Path) -> Tensor:
-    """Decodes an image file, but first checks in its header that it will fit into memory.
-
-    Returns:
-        [3, H, W], uint8, RGB. Greyscale is repeated over the three channels.
-
-    Raises:
-        UnreadableImageError: If the file cannot be decoded or claims an absurd size. The message names it.
-    """
-    _header_side(path)
-    return read_image(path)
-
-
-def check_images(index: ImageIndex, cache_dir: Path | None = None) -> int:
-    """Checks that every image can be read, and returns the longest side of any image, in px.
+def check_images(index: ImageIndex, cache_dir: Path | None = None) -> CheckedImages:
+    """Checks that every image can be read.
 
     Up to 20,000 files are decoded. If there are more, only their headers are read. The result is kept in `cache_dir`
     and reused until a file changes.
@@ -197,45 +223,30 @@ def check_images(index: ImageIndex, cache_dir: Path | None = None) -> int:
     samples = (*index.train, *index.val)
     record = (cache_dir or _user_cache_dir()) / f"checked-{_state_of_files(index.root, samples)}.json"
     try:
-        return int(json.loads(record.read_text())["longest_side_px"])
-    except (OSError, ValueError, KeyError):
+        return CheckedImages(**json.loads(record.read_text()))
+    except (OSError, ValueError, TypeError):
         pass
-    measure = _decoded_side if len(samples) <= DECODE_ALL_UP_TO_FILES else _header_side
+    measure = _decoded_size_px if len(samples) <= DECODE_ALL_UP_TO_FILES else image_size_px
     paths = [index.root / sample.path for sample in samples]
     with ThreadPoolExecutor(usable_cores()) as pool:
-        sides = tqdm(pool.map(measure, paths), "checking images", len(paths), leave=False, disable=None)
-        longest_side_px = max(sides)
-    _remember(record, {"longest_side_px": longest_side_px, "files": len(samples)})
-    return longest_side_px
+        sizes = list(tqdm(pool.map(measure, paths), "checking images", len(paths), leave=False, disable=None))
+    ratios = [max(size) / max(1, min(size)) for size in sizes]
+    place = max(range(len(ratios)), key=ratios.__getitem__)
+    checked = CheckedImages(max(map(max, sizes)), samples[place].path, ratios[place])
+    _remember(record, checked)
+    return checked
 
 
-def _decoded_side(path: Path) -> int:
+def _decoded_size_px(path: Path) -> tuple[int, int]:
     height, width = read_untrusted_image(path).shape[1:]
-    return int(max(height, width))
-
-
-def _header_side(path: Path) -> int:
-    try:
-        with warnings.catch_warnings():
-            # Pillow warns above 89 million pixels. Here the limit is MOST_PIXELS.
-            warnings.simplefilter("ignore", Image.DecompressionBombWarning)
-            with Image.open(path) as image:
-                width, height = image.size
-    except Image.DecompressionBombError as error:
-        raise UnreadableImageError(f"{path} claims an absurd size ({error}): remove the file") from error
-    except (OSError, ValueError, SyntaxError) as error:
-        raise UnreadableImageError(f"{path} is not an image: replace the file or remove it") from error
-    if width * height > MOST_PIXELS:
-        raise UnreadableImageError(
-            f"{path} claims {width} x {height} px: expected at most {MOST_PIXELS:,} pixels; shrink or remove the file"
-        )
-    return int(max(width, height))
+    return int(width), int(height)
 
 
 def _state_of_files(root: Path, samples: Iterable[Sample]) -> str:
-    state = hashlib.sha256(str(root.resolve()).encode())
+    state = hashlib.sha256(os.fsencode(root.resolve()))
     for sample in samples:
-        state.update(f"{sample.path}\t{sample.size_bytes}\t{(root / sample.path).stat().st_mtime_ns}\n".encode())
+        line = f"{sample.path}\t{sample.size_bytes}\t{(root / sample.path).stat().st_mtime_ns}\n"
+        state.update(os.fsencode(line))
     return state.hexdigest()[:16]
 
 
@@ -243,10 +254,10 @@ def _user_cache_dir() -> Path:
     return Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "woof_lightning"
 
 
-def _remember(record: Path, content: dict[str, int]) -> None:
+def _remember(record: Path, checked: CheckedImages) -> None:
     try:
         record.parent.mkdir(parents=True, exist_ok=True)
-        record.write_text(json.dumps(content))
+        record.write_text(json.dumps(asdict(checked)))
     except OSError:
         pass  # If the cache folder is read-only, the images are checked again next time.
 

@@ -16,6 +16,7 @@ from woof_lightning.data.archives import ARCHIVES, Archive, download, extract
 from woof_lightning.data.config import DataConfig
 from woof_lightning.data.images import SPLITS, ImageIndex, check_images, class_counts, index_folder, with_labels
 from woof_lightning.data.temporary import alone_at, temporary_folder_beside
+from woof_lightning.data.transforms import check_shape
 from woof_lightning.errors import UserError, is_disk_error
 
 NOISY_LABELS_FILE = "noisy_imagewoof.csv"
@@ -88,15 +89,17 @@ def prepare_checked_data(config: DataConfig) -> ImageIndex:
 
     Raises:
         UserError: If the data set is missing and cannot be obtained, is incomplete, contains an image that cannot be
-            read, or its images are too small for data.image_size.
+            read, or the images are too small or too long for data.image_size.
     """
     index = prepare_data(config)
-    longest_side_px = check_images(index)
+    checked = check_images(index)
+    longest_side_px = checked.longest_side_px
     if config.image_size > MOST_ENLARGEMENT * longest_side_px:
         raise UserError(
             f"data.image_size is {config.image_size}, but the largest image of {index.root} is {longest_side_px} px: "
             f"expected at most {MOST_ENLARGEMENT * longest_side_px}"
         )
+    check_shape(index.root / checked.longest_shape, checked.longest_shape_ratio, config.image_size)
     return index
 
 

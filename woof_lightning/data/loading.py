@@ -11,7 +11,8 @@ from torch import Tensor, nn
 from torch.utils.data import DataLoader, Dataset, Sampler
 
 from woof_lightning.data.config import DataConfig
-from woof_lightning.data.images import ImageIndex, Sample, read_image
+from woof_lightning.data.decoding import read_image
+from woof_lightning.data.images import ImageIndex, Sample
 from woof_lightning.data.randomness import derived_seed, own_randomness
 from woof_lightning.data.transforms import eval_transform, train_transform
 from woof_lightning.data.workers import worker_options

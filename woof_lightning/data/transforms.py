@@ -3,10 +3,14 @@
 from __future__ import annotations
 
 from functools import lru_cache
+from pathlib import Path
 
 import torch
 from torch import Tensor, nn
 from torchvision.transforms import v2
+
+from woof_lightning.data.decoding import MOST_PIXELS
+from woof_lightning.errors import UnreadableImageError
 
 IMAGENET_MEAN = (0.485, 0.456, 0.406)
 IMAGENET_STD = (0.229, 0.224, 0.225)
@@ -33,8 +37,30 @@ def eval_transform(image_size: int) -> nn.Module:
     Args:
         image_size: Side of the result, in px.
     """
-    resize = v2.Resize(round(image_size * RESIZE_PER_CROP), antialias=True)
+    resize = v2.Resize(_short_side_px(image_size), antialias=True)
     return nn.Sequential(resize, v2.CenterCrop(image_size))
+
+
+def check_shape(path: Path, ratio: float, image_size: int) -> None:
+    """Raises an UnreadableImageError if the validation transform would need too much memory for an image.
+
+    Resizing keeps the shape, so an image of 1 x 40,000 px (a file of 242 bytes) would become one of 8 GB.
+
+    Args:
+        path: The image's file.
+        ratio: Its long side over its short side.
+        image_size: Side of the square images that the net sees, in px.
+    """
+    pixels = _short_side_px(image_size) ** 2 * ratio
+    if pixels > MOST_PIXELS:
+        raise UnreadableImageError(
+            f"{path} is {ratio:,.0f} times as long as it is wide: at data.image_size {image_size} it would be resized "
+            f"to {pixels:,.0f} pixels, expected at most {MOST_PIXELS:,}; crop or remove the file"
+        )
+
+
+def _short_side_px(image_size: int) -> int:
+    return round(image_size * RESIZE_PER_CROP)
 
 
 def normalise(images: Tensor, channels_last: bool = False) -> Tensor:

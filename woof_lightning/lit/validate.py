@@ -89,6 +89,7 @@ def validate(checkpoint_file: Path, accelerator: str = "auto", **data: Any) -> V
     datamodule.setup("validate")
     assert datamodule.index is not None
     check_same_classes(trained, datamodule.index.classes)
+    datamodule.index.tell_passed_over()
 
     classifier = WoofClassifier(seed=trained.seed, **trained.model)
     classifier.on_load_checkpoint(checkpoint)

@@ -71,6 +71,7 @@ def start(train: Train, call: LoopCall) -> str:
     model = replace(call.model, num_classes=outputs_for(call.model.num_classes, index))
     experiment = Experiment(model, call.data, call.trainer, call.seed, index)
     experiment.check_limits()
+    index.tell_passed_over()
     call.folder.create()
     with call.folder.locked():
         if not resuming and not call.overwrite:  # Another process may have trained here since the first check.

@@ -5,7 +5,6 @@ from __future__ import annotations
 import os
 import subprocess
 import sys
-import sysconfig
 import venv
 import zipfile
 from pathlib import Path
@@ -13,6 +12,8 @@ from pathlib import Path
 import pytest
 
 from tests.conftest import CONFIGS
+from tests.plain import link_dependencies
+from woof_lightning.runs.metrics import read_metrics
 
 pytestmark = [pytest.mark.wheel, pytest.mark.process]
 ROOT = CONFIGS.parent
@@ -29,7 +30,7 @@ def wheel(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture(scope="module")
 def installed(wheel: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """The `woof` of an environment that holds the wheel; its dependencies are those of this environment."""
+    """The `woof` of an environment that holds the wheel and what it requires, without extras."""
     place = tmp_path_factory.mktemp("environment")
     venv.create(place, with_pip=True)
     python = place / "bin" / "python"
@@ -38,8 +39,9 @@ def installed(wheel: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
         [python, "-c", "import sysconfig; print(sysconfig.get_path('purelib'))"],
         capture_output=True, text=True, check=True,
     )  # fmt: skip
-    # A .pth file shows the packages of this environment, but not its editable installations.
-    Path(purelib.stdout.strip(), "dependencies.pth").write_text(f"{sysconfig.get_path('purelib')}\n")
+    linked = link_dependencies(Path(purelib.stdout.strip()))
+    assert {"torch", "lightning"} <= linked
+    assert not {"accelerate", "fastai", "hypothesis", "pytest"} & linked
     return place / "bin" / "woof"
 
 
@@ -73,6 +75,49 @@ def test_a_shipped_config_is_found_by_name(installed: Path, tmp_path: Path) -> N
         installed.with_name("python"), tmp_path, "-c", "import woof_lightning; print(woof_lightning.__file__)"
     )
     assert where.stdout.startswith(str(installed.parents[1]))
+
+
+SMALL = (
+    *("--config", "adamw_onecycle", "--config", "demo", "--data.image_size", 32, "--data.num_workers", 0),
+    *("--model.arch", "shufflenet_v2_x0_5", "--trainer.max_epochs", 1, "--trainer.log_every_n_steps", 1),
+)
+ALL = 15  # The batches of the drawn training images.
+
+
+@pytest.mark.parametrize(
+    ("verb", "limit", "batches"), [(("fit",), "1", 1), (("fit",), "1.0", ALL), (("loop", "bare"), "1", 1)]
+)
+def test_without_extras_a_limit_of_1_is_one_batch_and_1_0_is_all(
+    verb: tuple[str, ...], limit: str, batches: int, installed: Path, tmp_path: Path
+) -> None:
+    name = ("--name", "run")
+    trained = called(installed, tmp_path, *verb, *SMALL, *name, "--trainer.limit_train_batches", limit)
+    assert trained.returncode == 0, trained.stderr
+    steps = [row["step"] for row in read_metrics(tmp_path / "runs/run/metrics.csv")]
+    assert steps == [*range(1, batches + 1)]
+    again = called(installed, tmp_path, "fit", "--config", "runs/run/config.yaml", "--name", "again")
+    assert again.returncode == 0, again.stderr
+    assert [row["step"] for row in read_metrics(tmp_path / "runs/again/metrics.csv")] == steps
+
+
+def test_without_extras_the_other_verbs_work(installed: Path, tmp_path: Path) -> None:
+    few = ("--trainer.limit_train_batches", 2, "--trainer.limit_val_batches", 2)
+    image = tmp_path / "data/synthetic/val"
+    for args in (
+        ("fit", *SMALL, *few, "--name", "a"),
+        ("loop", "lightning", *SMALL, *few, "--name", "b"),
+        ("lr-find", *SMALL, "--num_training", 40, "--min_lr", "1e-6", "--max_lr", "0.1", "--name", "c"),
+        ("validate", "--ckpt", "runs/a", "--num_workers", 0),
+        ("predict", "--ckpt", "runs/b", image),
+        ("compare", "runs", "--out", "compared"),
+        ("data", "--variant", "synthetic"),
+        ("loop", "--check", "--ways", "bare", "fabric", "--experiments", "sgd_step", "--precision", "32-true"),
+    ):
+        done = called(installed, tmp_path, *args)
+        assert done.returncode == 0, (args, done.stderr)
+    refused = called(installed, tmp_path, "loop", "fastai", *SMALL)
+    assert refused.returncode == 2
+    assert "woof loop fastai needs fastai, which is not installed" in refused.stderr
 
 
 def test_a_file_of_that_path_comes_before_a_shipped_config(installed: Path, tmp_path: Path) -> None:

@@ -3,9 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from pathlib import Path
 
-from woof_lightning.cli.options import small_parser
+from woof_lightning.cli.options import path_of, small_parser
 from woof_lightning.compare.comparison import compare
 
 
@@ -20,9 +19,9 @@ def run(args: Sequence[str]) -> None:
     """
     parser = small_parser("compare")
     parser.add_argument(
-        "runs", metavar="RUN", nargs="+", type=Path, help="the folder of a run, or one that contains runs"
+        "runs", metavar="RUN", nargs="+", type=path_of, help="the folder of a run, or one that contains runs"
     )
-    parser.add_argument("--out", type=Path, help="folder for tables, figures and index.html")
+    parser.add_argument("--out", type=path_of, help="folder for tables, figures and index.html")
     options = parser.parse_args(args)
     found = compare(options.runs, options.out)
     print("\n\n".join(found.lines()))

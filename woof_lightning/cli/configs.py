@@ -6,6 +6,7 @@ import re
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 
+from woof_lightning.data.config import expanded
 from woof_lightning.errors import UserError, did_you_mean
 
 PACKAGE = Path(__file__).parents[1]
@@ -29,8 +30,10 @@ def config_file(name: str) -> str:
         UserError: If it is neither.
     """
     shipped = shipped_configs()
-    if Path(name).is_file() or YAML_TEXT.search(name):
+    if YAML_TEXT.search(name):
         return name
+    if expanded(Path(name)).is_file():
+        return str(expanded(Path(name)))
     if name in shipped:
         return str(shipped[name])
     hint = did_you_mean(Path(name).stem, shipped, f"the shipped ones are {', '.join(shipped)}")

@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from woof_lightning.cli.options import both_given, small_parser
+from woof_lightning.cli.options import both_given, path_of, small_parser
 from woof_lightning.cost.measurement import check_same_blocks, measure, planned, prepare, publish, summarised
 from woof_lightning.cost.plan import GROUPS
 from woof_lightning.cost.rows import RowsFile
@@ -45,13 +45,13 @@ def parse(args: Sequence[str]) -> Namespace:
         UserError: If options cannot be used. The error lists all of them.
     """
     parser = small_parser("cost")
-    parser.add_argument("--out", type=Path, default=Path("cost"), help="folder for rows.csv and summary.json (cost)")
+    parser.add_argument("--out", type=path_of, default=Path("cost"), help="folder for rows.csv and summary.json (cost)")
     parser.add_argument("--quick", action="store_true", help="only fixed cost, indirection and code, 3 repeats")
     parser.add_argument("--groups", nargs="+", choices=GROUPS, help="the timed groups (all)")
     parser.add_argument("--repeats", type=int, help=f"fresh processes per case ({FEWEST_REPEATS})")
     parser.add_argument("--threads", type=int, default=1, help="threads of torch, each on its own core (1)")
     parser.add_argument("--accelerator", choices=("cpu", "cuda"), default="cpu")
-    parser.add_argument("--environments", type=Path, help="folder for the environments of the group start, kept")
+    parser.add_argument("--environments", type=path_of, help="folder for the environments of the group start, kept")
     parser.add_argument("--resume", action="store_true", help="continue the measurement in --out")
     parser.add_argument("--overwrite", action="store_true", help="replace the measurement in --out")
     parser.add_argument(

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import argparse
 import inspect
+import traceback
+import warnings
 from collections.abc import Sequence
 from contextlib import ExitStack
 from pathlib import Path
@@ -14,6 +16,7 @@ from jsonargparse import ArgumentError, Namespace
 from lightning.fabric.plugins.io import CheckpointIO
 from lightning.fabric.utilities.exceptions import MisconfigurationException
 from lightning.pytorch import Trainer
+from lightning.pytorch.callbacks import ProgressBar
 from lightning.pytorch.cli import LightningArgumentParser, LightningCLI
 
 from woof_lightning.cli.configs import with_config_files
@@ -26,19 +29,30 @@ from woof_lightning.cli.options import (
     dotted_keys,
     experiment_problems,
     keep_whole_numbers,
+    with_expanded_paths,
 )
 from woof_lightning.data.config import DataConfig
 from woof_lightning.errors import UserError, raise_together
 from woof_lightning.lit.callbacks.checkpoints import DurableCheckpointIO
+from woof_lightning.lit.callbacks.foreign import callback_problems
 from woof_lightning.lit.classifier import WoofClassifier
 from woof_lightning.lit.datamodule import ImagewoofDataModule
 from woof_lightning.lit.lr_finder import check_sweep
 from woof_lightning.lit.run import FitRun, as_list
-from woof_lightning.lit.trainer import TRAINER_DEFAULTS, WoofTrainer, check_accelerator, run_callbacks
+from woof_lightning.lit.trainer import (
+    TRAINER_DEFAULTS,
+    WoofTrainer,
+    check_accelerator,
+    check_precision,
+    run_callbacks,
+)
 from woof_lightning.recipe.config import ModelConfig
+from woof_lightning.runs.config import PRECISION_KEY, canonical, flatten
 from woof_lightning.runs.folder import RunFolder, made_folder
 
 FIT, LR_FIND = "fit", "lr_find"
+# What jsonargparse writes before a value that it cannot write.
+EXCUSE = "Unable to serialize instance "
 SWEEP_KEYS = ("min_lr", "max_lr", "num_training", "early_stop_threshold")
 
 
@@ -71,8 +85,10 @@ def run_cli(verb: str, args: Sequence[str], held: ExitStack) -> WoofCLI:
         )
     except (ArgumentError, argparse.ArgumentError) as error:
         raise UserError(readable(str(error), known_keys(verb), shown)) from error
-    except MisconfigurationException as error:
-        raise UserError(f"the trainer's settings (trainer.*) cannot be used: {error}") from error
+    except (MisconfigurationException, ValueError, TypeError, RuntimeError, ImportError) as error:
+        if not raised_by_lightning(error):
+            raise
+        raise UserError(f"Lightning cannot use the trainer's settings (trainer.*): {error}") from error
 
 
 class WoofCLI(LightningCLI):
@@ -127,6 +143,7 @@ class WoofCLI(LightningCLI):
             UserError: If settings cannot be used. The error lists all of them.
         """
         super().parse_arguments(parser, args)
+        with_expanded_paths(self.options)
         raise_together([*setting_problems(self.options), *experiment_problems(self.options)])
 
     def before_instantiate_classes(self) -> None:
@@ -149,14 +166,21 @@ class WoofCLI(LightningCLI):
         if not options.trainer.fast_dev_run:
             self.fit_run.look()
 
+    def instantiate_classes(self) -> None:
+        """Builds model, data and Trainer.
+
+        Raises:
+            UserError: If a class among the settings cannot be built, as a logger whose package is missing.
+        """
+        try:
+            super().instantiate_classes()
+        except ValueError as error:
+            if "Problem with given class_path" not in str(error):
+                raise
+            raise UserError(readable(str(error), (), FIT)) from error
+
     def instantiate_trainer(self, **kwargs: Any) -> Trainer:
         """Returns the Trainer, with the loggers, callbacks and plugins of a run."""
-        try:
-            return self._run_trainer(**kwargs)
-        except ValueError as error:
-            raise UserError(f"the trainer's settings (trainer.*) cannot be used: {error}") from error
-
-    def _run_trainer(self, **kwargs: Any) -> Trainer:
         call = self.config_init[self.config.subcommand]
         options = call.trainer
         if options.barebones or options.fast_dev_run:
@@ -166,17 +190,22 @@ class WoofCLI(LightningCLI):
             # Made now: an error should not come after a sweep that takes minutes.
             self.held.enter_context(made_folder(self.folder.lr_find, "--runs_dir"))
             unseen: dict[str, Any] = dict.fromkeys(("logger", "enable_checkpointing", "enable_progress_bar"), False)
-            return super().instantiate_trainer(**unseen, **kwargs)
-        plugins = as_list(options.plugins)
+            trainer = super().instantiate_trainer(**unseen, **kwargs)
+            check_precision(trainer, options.precision)
+            return trainer
+        callbacks, plugins = as_list(options.callbacks), as_list(options.plugins)
         if not any(isinstance(plugin, CheckpointIO) for plugin in plugins):
             plugins.append(DurableCheckpointIO())
+        schedule, resuming = self.options.model.schedule, self.fit_run.resume_from is not None
+        raise_together(callback_problems(callbacks, schedule, resuming=resuming))
+        own_bar = any(isinstance(callback, ProgressBar) for callback in callbacks)
         trainer = super().instantiate_trainer(
             callbacks=[
-                *as_list(options.callbacks),
+                *callbacks,
                 *run_callbacks(
                     self.folder,
                     self.settings,
-                    progress=options.enable_progress_bar is not False,
+                    progress=options.enable_progress_bar is not False and not own_bar,
                     checkpoints=options.enable_checkpointing is not False,
                     save_every=call.save_every,
                     max_time=options.max_time,
@@ -188,6 +217,7 @@ class WoofCLI(LightningCLI):
             **kwargs,
         )
         assert isinstance(trainer, WoofTrainer)
+        check_precision(trainer, options.precision)
         trainer.resume_from = self.fit_run.resume_from
         return trainer
 
@@ -201,9 +231,37 @@ class WoofCLI(LightningCLI):
             print(summary)
 
     def _settings(self) -> dict[str, Any]:
-        text = self.parser.dump(self.config, skip_unset=False)
+        with warnings.catch_warnings():
+            warnings.filterwarnings("ignore", message=f"(?s).*{EXCUSE}")
+            text = self.parser.dump(self.config, skip_unset=False)
         settings: dict[str, Any] = yaml.safe_load(text)[self.config.subcommand]
+        settings = without_excuses(settings)
+        settings["trainer"]["precision"] = canonical(flatten(settings))[PRECISION_KEY]
         return {key: value for key, value in settings.items() if key not in NOT_SAVED}
+
+
+def without_excuses(value: Any) -> Any:
+    """Returns settings as they were given, where jsonargparse could not write them.
+
+    It takes a text for the path of a function if the setting may be either, as ModelPruning's pruning_fn
+    (`serialize_as_import_path` in jsonargparse/_typehints.py).
+
+    Args:
+        value: Settings, nested.
+    """
+    if isinstance(value, dict):
+        return {key: without_excuses(item) for key, item in value.items()}
+    if isinstance(value, list):
+        return [without_excuses(item) for item in value]
+    return value.removeprefix(EXCUSE) if isinstance(value, str) else value
+
+
+def raised_by_lightning(error: BaseException) -> bool:
+    """Returns whether Lightning itself raised an error, as it does about settings, and not torch or this project."""
+    frames = [frame for frame, _ in traceback.walk_tb(error.__traceback__)]
+    return isinstance(error, MisconfigurationException) or (
+        bool(frames) and str(frames[-1].f_globals.get("__name__")).startswith("lightning.")
+    )
 
 
 def setting_problems(options: Namespace) -> list[str]:
@@ -217,6 +275,11 @@ def setting_problems(options: Namespace) -> list[str]:
         problems.append(
             "model.schedule is 'onecycle' with trainer.max_epochs -1: expected a finite number of steps; "
             "set trainer.max_epochs or trainer.max_steps, or use model.schedule step"
+        )
+    if options.trainer.overfit_batches:
+        problems.append(
+            f"trainer.overfit_batches is {options.trainer.overfit_batches}: Lightning would take the first images, "
+            "which are all of one class; use trainer.limit_train_batches"
         )
     return problems
 

@@ -22,6 +22,8 @@ from woof_lightning.cli.options import (
     dotted_keys,
     experiment_problems,
     keep_whole_numbers,
+    path_of,
+    with_expanded_paths,
 )
 from woof_lightning.data.config import DataConfig
 from woof_lightning.errors import UserError, raise_together
@@ -85,6 +87,7 @@ def parse(name: str, args: Sequence[str]) -> LoopCall:
         options = parser.parse_args(list(with_config_files(args)))
     except (ArgumentError, argparse.ArgumentError) as error:
         raise UserError(_complaint(str(error), name)) from error
+    with_expanded_paths(options)
     raise_together([*experiment_problems(options), *trainer_problems(options.trainer)])
     return _call(name, parser, options)
 
@@ -148,7 +151,7 @@ def check(args: Sequence[str]) -> None:
     parser.add_argument("--arch", default="shufflenet_v2_x0_5", help="a torchvision classifier")
     parser.add_argument("--image_size", type=int, default=32, help="px")
     parser.add_argument(
-        "--data_root", type=Path, default=Path("data"), help="folder of the drawn images, made if needed"
+        "--data_root", type=path_of, default=Path("data"), help="folder of the drawn images, made if needed"
     )
     options = parser.parse_args(list(args))
     shared = small_training(options.data_root, options.arch, options.image_size)

@@ -12,6 +12,8 @@ from pathlib import Path
 from woof_lightning.cli.options import SEED_KEYS
 from woof_lightning.errors import StoppedBySignal, UserError, did_you_mean, is_disk_error
 
+# What jsonargparse writes about a class among the settings: the class, then the reason up to the next item of its list.
+CLASS_PROBLEM = re.compile(r"Problem with given class_path '([^']+)':\s*(.+?)\n(?=\s*-|\s*Given|\s*$)", re.DOTALL)
 INTERRUPTED = "interrupted; resume the run from its last checkpoint with --resume"
 
 
@@ -54,6 +56,13 @@ def readable(complaint: str, known: Sequence[str], verb: str) -> str:
     if strange:
         key = strange[1] or strange[2]
         return f"{key} is no known setting; {did_you_mean(key, known, f'see woof {verb} --help', cutoff=0.5)}"
+    by_class = re.search(
+        r"Problem with given class_path '([^']+)':\s*(.+?)\n(?:\s*-|\s*Given|\s*$)", f"{complaint}\n", re.DOTALL
+    )
+    if by_class:
+        key = re.match(r'Parser key "([^"]+)"', complaint)
+        reason = " ".join(by_class[2].split())
+        return f"{key[1] if key else 'a setting'} is {by_class[1]}: {reason}"
     wrong = re.match(r'Parser key "([^"]+)":\s*(.*)', complaint, re.DOTALL)
     if wrong and "Expected a" in wrong[2]:
         key, detail = wrong.groups()

@@ -10,7 +10,7 @@ from operator import or_
 from pathlib import Path
 from typing import Any, NoReturn, get_args
 
-from woof_lightning.data.config import data_problems
+from woof_lightning.data.config import data_problems, expanded
 from woof_lightning.errors import UserError
 from woof_lightning.recipe.config import model_problems
 
@@ -50,17 +50,37 @@ def small_parser(verb: str) -> Parser:
     return Parser(prog=f"woof {verb}", description=VERBS[verb], allow_abbrev=False)
 
 
+def path_of(text: str) -> Path:
+    """Returns the path that an option names, with ~ expanded, which shells leave as it is in --out=~/there."""
+    return expanded(Path(text))
+
+
+def with_expanded_paths(options: Any) -> None:
+    """Expands ~ at the beginning of every text and path among parsed options, and in what they contain.
+
+    Args:
+        options: The options of a parser of jsonargparse; they are changed.
+    """
+    for key, value in list(options.items()):
+        if isinstance(value, Path) or (isinstance(value, str) and value.startswith("~")):
+            options[key] = type(value)(expanded(Path(value)))
+
+
 def add_checkpoint(parser: Parser) -> None:
     """Adds --ckpt."""
     parser.add_argument(
-        "--ckpt", type=Path, required=True, metavar="RUN_OR_FILE", help="a run's folder (its best.ckpt) or a .ckpt file"
+        "--ckpt",
+        type=path_of,
+        required=True,
+        metavar="RUN_OR_FILE",
+        help="a run's folder (its best.ckpt) or a .ckpt file",
     )
 
 
 def add_data_places(parser: Parser) -> None:
     """Adds --root, --folder and --archive, which can also be written as in `woof fit`: --data.root and so on."""
     for name, text in DATA_PLACES.items():
-        parser.add_argument(f"--{name}", f"--data.{name}", type=Path, help=text)
+        parser.add_argument(f"--{name}", f"--data.{name}", type=path_of, help=text)
 
 
 def check_one_place(options: argparse.Namespace, *others: str) -> None:

@@ -4,9 +4,8 @@ from __future__ import annotations
 
 import json
 from collections.abc import Sequence
-from pathlib import Path
 
-from woof_lightning.cli.options import add_checkpoint, small_parser
+from woof_lightning.cli.options import add_checkpoint, path_of, small_parser
 from woof_lightning.compare.tables import text_table
 from woof_lightning.errors import UserError, raise_together
 from woof_lightning.recipe.prediction import image_files, predict
@@ -24,7 +23,7 @@ def run(args: Sequence[str]) -> None:
     """
     parser = small_parser("predict")
     add_checkpoint(parser)
-    parser.add_argument("images", metavar="IMAGE", nargs="+", type=Path, help="an image file, or a folder of images")
+    parser.add_argument("images", metavar="IMAGE", nargs="+", type=path_of, help="an image file, or a folder of images")
     parser.add_argument("--top", type=int, default=3, help="number of breeds to name (3)")
     parser.add_argument("--json", action="store_true", help="print JSON")
     options = parser.parse_args(args)

@@ -4,9 +4,8 @@ from __future__ import annotations
 
 import json
 from collections.abc import Sequence
-from pathlib import Path
 
-from woof_lightning.cli.options import add_checkpoint, add_data_places, check_one_place, small_parser
+from woof_lightning.cli.options import add_checkpoint, add_data_places, check_one_place, path_of, small_parser
 from woof_lightning.compare.draw import draw_confusion
 from woof_lightning.compare.tables import text_table
 from woof_lightning.lit.validate import validate
@@ -27,7 +26,7 @@ def run(args: Sequence[str]) -> None:
     add_data_places(parser)
     parser.add_argument("--num_workers", "--data.num_workers", type=int, help="number of loading processes")
     parser.add_argument("--accelerator", default="auto", help="auto, cpu, gpu, … as trainer.accelerator")
-    parser.add_argument("--out", type=Path, help="folder for result.json and confusion.png (RUN/validate)")
+    parser.add_argument("--out", type=path_of, help="folder for result.json and confusion.png (RUN/validate)")
     parser.add_argument("--json", action="store_true", help="print JSON")
     options = parser.parse_args(args)
 

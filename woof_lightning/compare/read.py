@@ -16,7 +16,7 @@ from woof_lightning.compare.events import REST_SHOWN, Events, Series, event_file
 from woof_lightning.compare.find import has_own_metrics, short_names
 from woof_lightning.compare.tables import printable
 from woof_lightning.errors import UserError
-from woof_lightning.runs.config import flatten
+from woof_lightning.runs.config import canonical, flatten
 from woof_lightning.runs.folder import RunFolder, read_problem
 from woof_lightning.runs.lr_curve import LRCurve, read_lr_curve
 from woof_lightning.runs.metrics import Row, read_rows
@@ -129,7 +129,7 @@ def read_run(folder: Path, name: str) -> Run:
 
 
 def _read_run(run: Run, place: RunFolder) -> Run:
-    run.config = _parsed(run, place.config, lambda text: flatten(yaml.safe_load(text)))
+    run.config = _parsed(run, place.config, lambda text: canonical(flatten(yaml.safe_load(text))))
     run.result = _parsed(run, place.result, json.loads)
     _drop_invalid_results(run)
     _add_sweep(run, place)

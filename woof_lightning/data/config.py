@@ -7,7 +7,7 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
-from woof_lightning.errors import raise_together
+from woof_lightning.errors import UserError, raise_together
 
 VARIANTS = ("full", "320px", "160px", "synthetic")
 NOISE_LEVELS_PERCENT = (0, 1, 5, 25, 50)
@@ -49,6 +49,9 @@ class DataConfig:
     pin_memory: bool = False
 
     def __post_init__(self) -> None:
+        for name in ("root", "folder", "archive"):
+            if (place := getattr(self, name)) is not None:
+                object.__setattr__(self, name, expanded(place))  # The class is frozen.
         raise_together(data_problems(self))
 
     @property
@@ -59,6 +62,20 @@ class DataConfig:
     def as_plain(self) -> dict[str, Any]:
         """Returns the settings as plain values, with paths as text."""
         return {name: str(value) if isinstance(value, Path) else value for name, value in asdict(self).items()}
+
+
+def expanded(place: Path) -> Path:
+    """Returns a path with ~ at its beginning replaced by the user's home.
+
+    Raises:
+        UserError: If the home is not known.
+    """
+    try:
+        return Path(place).expanduser()
+    except RuntimeError as error:
+        raise UserError(
+            f"the path {place} begins with ~: this user's home is not known; write the whole path"
+        ) from error
 
 
 def usable_cores() -> int:

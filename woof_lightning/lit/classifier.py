@@ -13,16 +13,15 @@ from lightning.pytorch.utilities.types import OptimizerLRSchedulerConfig
 from torch import Tensor, nn
 from torchmetrics import MeanMetric
 
-from woof_lightning.data.config import DataConfig
 from woof_lightning.data.images import ImageIndex
 from woof_lightning.data.loading import Batch
 from woof_lightning.data.transforms import normalise
 from woof_lightning.errors import UserError
-from woof_lightning.recipe.checkpoint import RECIPE_KEY, TrainedRecipe, check_same_classes, recipe_of
+from woof_lightning.recipe.checkpoint import NET_PREFIX, RECIPE_KEY, TrainedRecipe, check_same_classes, recipe_of
 from woof_lightning.recipe.config import ModelConfig
 from woof_lightning.recipe.metrics import METRICS, epoch_means, per_image, training_report
 from woof_lightning.recipe.model import build_net, check_arch, outputs_for
-from woof_lightning.recipe.optim import build_optimizer, build_schedule, optimizer_report, resolve_optimizer
+from woof_lightning.recipe.optim import build_optimizer, build_schedule, check_optimizer, optimizer_report
 
 NEVER = sys.maxsize
 # The reports of an interrupted epoch up to now, for its mean.
@@ -94,11 +93,12 @@ class WoofClassifier(LightningModule):
             compile=compile,
         )
         check_arch(arch)
-        resolve_optimizer(optimizer)
+        check_optimizer(self.config)
         self.seed = seed
         self.save_hyperparameters(logger=False)
         self.net: nn.Module | None = None
         self.trained: TrainedRecipe | None = None
+        self._weight_names: frozenset[str] = frozenset()
         self.report: dict[str, float] = {}
         self.val_means: dict[str, float] = {}
         self.val_batch_means: dict[str, float] = {}
@@ -108,19 +108,37 @@ class WoofClassifier(LightningModule):
         self._batch_means = _means()
 
     def setup(self, stage: str) -> None:
-        """Builds the net, because the data's number of classes is not known before."""
+        """Notes what the checkpoints say about the data, and how often to report."""
         data = getattr(self.trainer, "datamodule", None)
         index: ImageIndex | None = getattr(data, "index", None)
-        if self.net is None:
-            self._build(self.number_of_classes(index))
         if data is not None and index is not None:
-            self._describe(index, data.config)
+            model = replace(self.config, num_classes=self.number_of_classes(index))
+            precision = str(self.trainer.precision)
+            self.trained = TrainedRecipe.of(model, data.config, index, seed=self.seed, precision=precision)
         self._report_every = int(getattr(self.trainer, "log_every_n_steps", 0)) or NEVER
 
+    def configure_model(self) -> None:
+        """Builds the net if there is none yet, because the data's number of classes is not known earlier."""
+        # In load_from_checkpoint there is no trainer, and the checkpoint builds the net.
+        if self.net is None and self._trainer is not None:
+            self.build(getattr(getattr(self.trainer, "datamodule", None), "index", None))
+
+    def build(self, index: ImageIndex | None) -> None:
+        """Builds the net.
+
+        Args:
+            index: The images; None without an ImagewoofDataModule.
+
+        Raises:
+            UserError: If the number of outputs is not known, or the data has more classes.
+        """
+        self._build(self.number_of_classes(index))
+
     def forward(self, images: Tensor) -> Tensor:
-        """Maps images ([B, 3, H, W], uint8) to logits ([B, C])."""
-        assert self.net is not None, "setup() or a checkpoint builds the net"
-        logits: Tensor = self.net(normalise(images, self.config.channels_last))
+        """Maps images ([B, 3, H, W], uint8) to logits ([B, C], of the weights' type)."""
+        assert self.net is not None, "configure_model() or a checkpoint builds the net"
+        batch = normalise(images, self.config.channels_last)
+        logits: Tensor = self.net(batch if self.dtype == torch.float32 else batch.to(self.dtype))
         return logits
 
     def training_step(self, batch: Batch, batch_idx: int) -> Tensor:
@@ -177,7 +195,16 @@ class WoofClassifier(LightningModule):
         }
 
     def on_save_checkpoint(self, checkpoint: dict[str, Any]) -> None:
-        """Adds the recipe, so that the checkpoint alone suffices to use the weights, and the epoch's reports."""
+        """Adds the recipe, so that the checkpoint alone suffices to use the weights, and the epoch's reports.
+
+        Raises:
+            UserError: If a callback has taken the weights out of the checkpoint.
+        """
+        if missing := self._weight_names - checkpoint["state_dict"].keys():
+            raise UserError(
+                f"a callback (trainer.callbacks) has removed {len(missing)} of the net's weights from the checkpoint, "
+                f"such as {min(missing)}: nobody could use it; leave that callback out"
+            )
         if self.trained is not None:
             checkpoint[RECIPE_KEY] = self.trained.as_dict()
         checkpoint[REPORTS_KEY] = self._epoch_reports
@@ -222,9 +249,7 @@ class WoofClassifier(LightningModule):
             channels_last=self.config.channels_last,
             compile=self.config.compile,
         )
-
-    def _describe(self, index: ImageIndex, data: DataConfig) -> None:
-        self.trained = TrainedRecipe.of(self.config, data, index, seed=self.seed, precision=str(self.trainer.precision))
+        self._weight_names = frozenset(f"{NET_PREFIX}{name}" for name in self.net.state_dict())
 
     def _steps_with(self, batch_idx: int) -> bool:
         """Returns whether the optimizer steps after this batch. With gradient accumulation it does not always."""

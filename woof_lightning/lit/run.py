@@ -82,7 +82,7 @@ class FitRun:
         datamodule.prepare_data()
         datamodule.setup("fit")
         assert datamodule.index is not None
-        model.number_of_classes(datamodule.index)
+        model.build(datamodule.index)  # Some callbacks copy the net before Lightning asks for it.
         if self.resume_from is not None:
             check_same_images(self._fingerprint, datamodule.index, self.folder.path)
         if trainer.fast_dev_run or not trainer.is_global_zero:  # type: ignore[attr-defined]

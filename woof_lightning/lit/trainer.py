@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Any
 
 import torch
+from lightning.fabric.utilities.spike import TrainingSpikeException
 from lightning.pytorch import Callback, LightningDataModule, LightningModule, Trainer
 from lightning.pytorch.accelerators import AcceleratorRegistry
 from lightning.pytorch.callbacks import Timer
@@ -24,6 +25,7 @@ from woof_lightning.lit.datamodule import ImagewoofDataModule
 from woof_lightning.lit.lr_finder import LRFound, lr_find
 from woof_lightning.lit.progress import EpochProgress
 from woof_lightning.lit.recorder import EventsLogger, MetricsLogger, Recorder, disk_errors_reported_once
+from woof_lightning.runs.config import PRECISIONS
 from woof_lightning.runs.folder import RunFolder
 
 NVML_CHECK = "PYTORCH_NVML_BASED_CUDA_CHECK"
@@ -134,6 +136,21 @@ def check_accelerator(choice: Any, option: str) -> None:
         )
 
 
+def check_precision(trainer: Trainer, choice: Any) -> None:
+    """Raises a UserError if the trainer uses another precision than the user chose, as Lightning does on a CPU.
+
+    Args:
+        trainer: The Trainer.
+        choice: The value of trainer.precision.
+    """
+    chosen = PRECISIONS.get(str(choice), choice)
+    if choice is not None and chosen != trainer.precision:
+        raise UserError(
+            f"trainer.precision is {choice}, but Lightning uses {trainer.precision} on this device: expected "
+            f"{trainer.precision} or 32-true"
+        )
+
+
 def usable_accelerators() -> list[str]:
     """Returns the accelerators of this machine, by the names that trainer.accelerator takes."""
     registry = AcceleratorRegistry
@@ -190,6 +207,8 @@ class WoofTrainer(Trainer):
                     ckpt_path=ckpt_path or self.resume_from,
                     weights_only=weights_only,
                 )
+        except TrainingSpikeException as error:
+            raise UserError(f"the callback SpikeDetection ended the run: {error}; look at that batch") from error
         except SIGTERMException as error:  # From Lightning's own handler, if StopOnSignal is not active.
             raise StoppedBySignal(signal.SIGTERM, saved=False) from error
         except SystemExit as error:

@@ -16,7 +16,7 @@ from woof_lightning.loops.find import Train
 from woof_lightning.loops.run import LoopRun
 from woof_lightning.recipe.config import ModelConfig
 from woof_lightning.recipe.model import check_arch, outputs_for
-from woof_lightning.recipe.optim import resolve_optimizer
+from woof_lightning.recipe.optim import check_optimizer, check_steps_without_closure
 from woof_lightning.runs.config import check_resumable
 from woof_lightning.runs.folder import RunFolder, write_text_durably
 
@@ -59,7 +59,8 @@ def start(train: Train, call: LoopCall) -> str:
         UserError: If a setting, the data or the folder cannot be used.
     """
     check_arch(call.model.arch)
-    resolve_optimizer(call.model.optimizer)
+    check_optimizer(call.model)
+    check_steps_without_closure(call.model)
     resuming = call.resume and call.folder.config.exists()
     if resuming:
         check_resumable(call.folder.config, call.settings)

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from contextlib import contextmanager
+
 import torch
 import torchvision
 from torch import nn
@@ -17,7 +20,7 @@ ARCHS_WITH_AUXILIARY_HEADS = ("googlenet", "inception_v3")
 def build_net(
     arch: str, num_classes: int, *, seed: int = 0, channels_last: bool = False, compile: bool = False
 ) -> nn.Module:
-    """Returns a torchvision classifier whose initial weights depend only on the arguments.
+    """Returns a torchvision classifier whose initial weights (float32, on the CPU) depend only on the arguments.
 
     Args:
         arch: Name of a torchvision classifier.
@@ -31,13 +34,24 @@ def build_net(
     """
     check_arch(arch)
     options = {"aux_logits": False} if arch in ARCHS_WITH_AUXILIARY_HEADS else {}
-    with own_randomness("weights", seed):
+    # Lightning builds nets on the device and in the type of the weights, whose random numbers differ.
+    with own_randomness("weights", seed), torch.device("cpu"), _default_dtype(torch.float32):
         net: nn.Module = torchvision.models.get_model(arch, weights=None, num_classes=num_classes, **options)
     if channels_last:
         net = net.to(memory_format=torch.channels_last)
     if compile:
         net.compile()
     return net
+
+
+@contextmanager
+def _default_dtype(dtype: torch.dtype) -> Iterator[None]:
+    before = torch.get_default_dtype()
+    torch.set_default_dtype(dtype)
+    try:
+        yield
+    finally:
+        torch.set_default_dtype(before)
 
 
 def outputs_for(num_classes: int | None, index: ImageIndex) -> int:

@@ -9,11 +9,12 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import Any, Literal
 
+import torch
 from torch import nn
 from torch.optim import SGD, AdamW, Optimizer
 from torch.optim.lr_scheduler import LRScheduler, OneCycleLR, StepLR
 
-from woof_lightning.errors import UserError
+from woof_lightning.errors import UserError, raise_together
 from woof_lightning.recipe.config import ModelConfig
 
 STEP_EPOCHS = 30
@@ -58,6 +59,56 @@ def build_optimizer(parameters: Iterable[nn.Parameter], config: ModelConfig) -> 
         ) from error
 
 
+def check_optimizer(config: ModelConfig) -> None:
+    """Checks the optimizer before there is a net.
+
+    Args:
+        config: The settings of the model.
+
+    Raises:
+        UserError: If there is no such optimizer, it does not accept its arguments, or the schedule overrules them.
+    """
+    build_optimizer([nn.Parameter(torch.zeros(2, 2))], config)
+    raise_together(overruled(config))
+
+
+def overruled(config: ModelConfig) -> list[str]:
+    """Returns one sentence for each of the optimizer's settings that the one-cycle schedule replaces."""
+    if config.schedule != "onecycle":
+        return []
+    optimizer_class, given = resolve_optimizer(config.optimizer)
+    problems = []
+    if "lr" in given:
+        problems.append(
+            f"model.optimizer.init_args.lr is {given['lr']}, but the one-cycle schedule sets the learning rate: set "
+            "model.lr instead"
+        )
+    own = inspect.signature(optimizer_class).parameters.get("betas")
+    first_beta_changed = "betas" in given and own is not None and given["betas"][0] != own.default[0]
+    momentum = {
+        "model.momentum": config.momentum if config.momentum != ModelConfig.momentum else None,
+        "model.optimizer.init_args.momentum": given.get("momentum"),
+        "model.optimizer.init_args.betas": given["betas"] if first_beta_changed else None,
+    }
+    problems += [
+        f"{key} is {value}, but the one-cycle schedule moves the momentum (AdamW's first beta) between 0.85 and 0.95: "
+        "leave it out, or use model.schedule step"
+        for key, value in momentum.items()
+        if value is not None
+    ]
+    return problems
+
+
+def check_steps_without_closure(config: ModelConfig) -> None:
+    """Raises a UserError if the optimizer needs a closure, which only Lightning's loop passes to it."""
+    optimizer_class, _ = resolve_optimizer(config.optimizer)
+    closure = inspect.signature(optimizer_class.step).parameters.get("closure")
+    if closure is not None and closure.default is inspect.Parameter.empty:
+        raise UserError(
+            f"model.optimizer is {config.optimizer!r}: its step needs a closure, which only woof fit passes to it"
+        )
+
+
 def resolve_optimizer(choice: str | dict[str, Any]) -> tuple[type[Optimizer], dict[str, Any]]:
     """Returns the optimizer class and its init_args.
 
@@ -65,10 +116,17 @@ def resolve_optimizer(choice: str | dict[str, Any]) -> tuple[type[Optimizer], di
         choice: The value of model.optimizer.
 
     Raises:
-        UserError: If the choice is neither a known name nor the path of an optimizer class.
+        UserError: If the choice is neither a known name nor the path of an optimizer class, or a mapping with other
+            keys than class_path and init_args.
     """
-    class_path = choice if isinstance(choice, str) else choice.get("class_path", "")
-    given = {} if isinstance(choice, str) else choice.get("init_args") or {}
+    mapping = {"class_path": choice} if isinstance(choice, str) else choice
+    class_path, given = mapping.get("class_path", ""), mapping.get("init_args") or {}
+    unknown = sorted(map(str, mapping.keys() - {"class_path", "init_args"}))
+    if unknown or not isinstance(given, dict):
+        raise UserError(
+            f"model.optimizer is {choice!r}: expected a mapping with class_path and init_args only"
+            + (f"; put {', '.join(unknown)} into init_args" if unknown else "")
+        )
     if class_path in NAMED_OPTIMIZERS:
         return NAMED_OPTIMIZERS[class_path], given
     module_name, _, class_name = str(class_path).rpartition(".")
@@ -76,7 +134,7 @@ def resolve_optimizer(choice: str | dict[str, Any]) -> tuple[type[Optimizer], di
         found = getattr(importlib.import_module(module_name), class_name)
     except (ImportError, AttributeError, ValueError):
         found = None
-    if not (inspect.isclass(found) and issubclass(found, Optimizer)):
+    if not (inspect.isclass(found) and issubclass(found, Optimizer)) or found is Optimizer:
         raise UserError(
             f"model.optimizer is {choice!r}: expected sgd, adamw, or the class path of a torch optimizer "
             "such as torch.optim.RMSprop"

@@ -28,6 +28,9 @@ MAY_DIFFER = frozenset(
     }
 )
 MISSING = "(not set)"
+PRECISION_KEY = "trainer.precision"
+# Lightning's short names, and its default.
+PRECISIONS = {"None": "32-true", "32": "32-true", "64": "64-true", "16": "16-mixed", "bf16": "bf16-mixed"}
 
 
 def check_resumable(saved_file: Path, now: dict[str, Any]) -> None:
@@ -41,13 +44,13 @@ def check_resumable(saved_file: Path, now: dict[str, Any]) -> None:
         UserError: If such settings differ, or the saved ones cannot be read.
     """
     try:
-        saved = flatten(yaml.safe_load(saved_file.read_text()))
+        saved = canonical(flatten(yaml.safe_load(saved_file.read_text())))
     except (OSError, yaml.YAMLError) as error:
         raise UserError(
             f"the run's settings {saved_file} cannot be read ({error}): start the run again with --overwrite, or start "
             "another run with --name"
         ) from error
-    current = flatten(now)
+    current = canonical(flatten(now))
     # With the step schedule, more epochs only add to a run. With onecycle, every step depends on the number of epochs.
     more_epochs_allowed = current.get("model.schedule") == "step"
     differing = [
@@ -62,6 +65,18 @@ def check_resumable(saved_file: Path, now: dict[str, Any]) -> None:
             f"{saved_file.parent} cannot be resumed with other settings: {'; '.join(differing)}. "
             "Use the run's settings (--config RUN/config.yaml --name RUN), or start another run with --name"
         )
+
+
+def canonical(settings: dict[str, Any]) -> dict[str, Any]:
+    """Returns flat settings in which every way to write a precision is the same, such as null and 32 for 32-true.
+
+    Args:
+        settings: Settings with dotted keys.
+    """
+    value = settings.get(PRECISION_KEY, MISSING)
+    if value == MISSING or (value is None and settings.get("trainer.plugins")):  # A plugin can set the precision.
+        return settings
+    return {**settings, PRECISION_KEY: PRECISIONS.get(str(value), value)}
 
 
 def _may_differ(key: str) -> bool:

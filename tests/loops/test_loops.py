@@ -12,7 +12,8 @@ import yaml
 
 from tests.conftest import CONFIGS, Woof
 from tests.ways import each, needs
-from woof_lightning.loops.experiment import TrainerConfig, limited
+from woof_lightning.data.loading import limited
+from woof_lightning.loops.experiment import TrainerConfig
 from woof_lightning.loops.ways import LOOPS, WAYS
 from woof_lightning.recipe.checkpoint import load_net
 from woof_lightning.recipe.metrics import SplitMeans

@@ -20,7 +20,14 @@ from woof_lightning.errors import UserError
 from woof_lightning.recipe.config import ModelConfig
 from woof_lightning.recipe.metrics import per_image, training_report
 from woof_lightning.recipe.model import build_net
-from woof_lightning.recipe.optim import build_optimizer, build_schedule, learning_rates, optimizer_report
+from woof_lightning.recipe.optim import (
+    build_optimizer,
+    build_schedule,
+    check_optimizer,
+    check_steps_without_closure,
+    learning_rates,
+    optimizer_report,
+)
 
 NET = nn.Linear(2, 2)
 
@@ -247,3 +254,42 @@ def test_the_momentum_in_use_is_reported() -> None:
     assert optimizer_report(SGD(weights, lr=0.1, momentum=0.8)) == {"lr": 0.1, "momentum": 0.8}
     assert optimizer_report(AdamW(weights, lr=0.1, betas=(0.7, 0.9))) == {"lr": 0.1, "momentum": 0.7}
     assert optimizer_report(torch.optim.Adagrad(weights, lr=0.1)) == {"lr": 0.1}
+
+
+@pytest.mark.parametrize(
+    ("settings", "message"),
+    [
+        ({"optimizer": {"class_path": "sgd", "lr": 0.5}}, r"class_path and init_args only; put lr into init_args"),
+        ({"optimizer": {"class_path": "sgd", "init_args": 3}}, r"class_path and init_args only"),
+        ({"optimizer": {"class_path": "torch.optim.Optimizer"}}, r"expected sgd, adamw"),
+        ({"optimizer": {"class_path": "sgd", "init_args": {"betas": [0.9, 0.9]}}}, r"SGD refused its arguments"),
+        ({"optimizer": {"class_path": "sgd", "init_args": {"lr": 0.5}}}, r"init_args.lr is 0.5, .*set model.lr"),
+        ({"optimizer": {"class_path": "sgd", "init_args": {"momentum": 0.5}}}, r"init_args.momentum is 0.5"),
+        ({"optimizer": {"class_path": "adamw", "init_args": {"betas": [0.8, 0.99]}}}, r"init_args.betas is \[0.8"),
+        ({"optimizer": "sgd", "momentum": 0.5}, r"model.momentum is 0.5, .*between 0.85 and 0.95"),
+    ],
+)
+def test_what_an_optimizer_would_not_use_is_refused(settings: dict[str, Any], message: str) -> None:
+    with pytest.raises(UserError, match=message):
+        check_optimizer(ModelConfig(**settings))
+
+
+@pytest.mark.parametrize(
+    "settings",
+    [
+        {"optimizer": {"class_path": "adamw", "init_args": {"betas": [0.9, 0.99]}}},
+        {"optimizer": {"class_path": "sgd", "init_args": {"lr": 0.5, "momentum": 0.5}}, "schedule": "step"},
+        {"optimizer": "sgd", "momentum": 0.5, "schedule": "step"},
+        {"optimizer": {"class_path": "torch.optim.Adagrad"}},
+    ],
+)
+def test_what_an_optimizer_uses_is_taken(settings: dict[str, Any]) -> None:
+    check_optimizer(ModelConfig(**settings))
+
+
+def test_an_optimizer_that_needs_a_closure_is_refused_where_no_loop_gives_one() -> None:
+    config = ModelConfig(optimizer="torch.optim.LBFGS", schedule="step")
+    check_optimizer(config)
+    with pytest.raises(UserError, match="its step needs a closure"):
+        check_steps_without_closure(config)
+    check_steps_without_closure(ModelConfig())

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 import inspect
+import re
 import traceback
 import warnings
 from collections.abc import Sequence
@@ -233,7 +234,13 @@ class WoofCLI(LightningCLI):
     def _settings(self) -> dict[str, Any]:
         with warnings.catch_warnings():
             warnings.filterwarnings("ignore", message=f"(?s).*{EXCUSE}")
-            text = self.parser.dump(self.config, skip_unset=False)
+            try:
+                text = self.parser.dump(self.config, skip_unset=False)
+            except ValueError as error:  # Such as for Timer's interval, whose default is no plain text.
+                raise UserError(
+                    f"the settings cannot be written to config.yaml ({unwritable(error)}): give that argument a plain "
+                    "value, such as a text"
+                ) from error
         settings: dict[str, Any] = yaml.safe_load(text)[self.config.subcommand]
         settings = without_excuses(settings)
         settings["trainer"]["precision"] = canonical(flatten(settings))[PRECISION_KEY]
@@ -254,6 +261,12 @@ def without_excuses(value: Any) -> Any:
     if isinstance(value, list):
         return [without_excuses(item) for item in value]
     return value.removeprefix(EXCUSE) if isinstance(value, str) else value
+
+
+def unwritable(error: ValueError) -> str:
+    """Returns what jsonargparse says of the value that it cannot write, which is in the midst of a long message."""
+    found = re.search(r"\('cannot represent an object', (.*?)\)\n", str(error))
+    return found[1] if found else str(error).splitlines()[0]
 
 
 def raised_by_lightning(error: BaseException) -> bool:

@@ -73,7 +73,7 @@ def add_checkpoint(parser: Parser) -> None:
         type=path_of,
         required=True,
         metavar="RUN_OR_FILE",
-        help="a run's folder (its best.ckpt) or a .ckpt file",
+        help="a run's folder (its best.ckpt, else last.ckpt) or a .ckpt file",
     )
 
 
@@ -112,9 +112,11 @@ def keep_whole_numbers(parser: Any) -> None:
         parser: A parser of jsonargparse with all its options.
     """
     for action in parser._actions:
-        kinds = get_args(getattr(action, "_typehint", None))
-        if int in kinds and float in kinds:
-            action._typehint = reduce(or_, sorted(kinds, key=lambda kind: kind is float))
+        kinds = list(get_args(getattr(action, "_typehint", None)))
+        if int in kinds and float in kinds and kinds.index(float) < kinds.index(int):
+            first, second = kinds.index(float), kinds.index(int)  # The others, such as text, stay in their places.
+            kinds[first], kinds[second] = int, float
+            action._typehint = reduce(or_, kinds)
 
 
 def default_name(configs: Sequence[Any] | None) -> str:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -50,6 +50,33 @@ class ImageDataset(Dataset[Any]):
         image = read_image(self.root / sample.path)
         with own_randomness("augmentation", self.seed, epoch, index):
             return self.transform(image), sample.label
+
+
+class FixedSampler(Sampler[Key]):
+    """Yields (0, index) in an order that never changes.
+
+    Args:
+        order: The indices.
+    """
+
+    def __init__(self, order: Sequence[int]) -> None:
+        self.order = order
+
+    def __len__(self) -> int:
+        return len(self.order)
+
+    def __iter__(self) -> Iterator[Key]:
+        return iter([(0, index) for index in self.order])
+
+
+def spread_first(size: int, count: int) -> list[int]:
+    """Returns the indices below `size`, first `count` of them at equal distances, then the others, both ascending.
+
+    The images of a split are sorted by class, so its first images are of one class, and these are of all.
+    """
+    count = min(count, size)
+    spread = [place * size // count for place in range(count)]
+    return spread + sorted(set(range(size)) - set(spread))
 
 
 class EpochSampler(Sampler[Key]):
@@ -159,7 +186,9 @@ def check_batch_size(config: DataConfig, index: ImageIndex) -> None:
         )
 
 
-def val_loader(index: ImageIndex, config: DataConfig, *, batches: int | None = None) -> DataLoader[Batch]:
+def val_loader(
+    index: ImageIndex, config: DataConfig, *, batches: int | None = None, cut: bool = True
+) -> DataLoader[Batch]:
     """Returns a loader of the validation images in a fixed order; every device sees all of them.
 
     It yields images ([B, 3, S, S], uint8) and labels ([B], int64), in batches of eval_batch_size.
@@ -167,15 +196,16 @@ def val_loader(index: ImageIndex, config: DataConfig, *, batches: int | None = N
     Args:
         index: The data set.
         config: The settings of the data.
-        batches: Limits the validation to the first batches; all of them by default.
+        batches: Limits the validation to a number of batches, whose images are spread over the split; all by default.
+        cut: Whether the loader ends after them. Lightning ends there by itself.
     """
     dataset = ImageDataset(index.root, index.val, eval_transform(config.image_size), seed=0)
-    first = None if batches is None else batches * config.eval_batch_size
-    sampler = EpochSampler(len(dataset), seed=0, shuffle=False, first=first)
-    return _loader(dataset, sampler, config.eval_batch_size, config)
+    count = len(dataset) if batches is None else min(batches * config.eval_batch_size, len(dataset))
+    order = spread_first(len(dataset), count)
+    return _loader(dataset, FixedSampler(order[:count] if cut else order), config.eval_batch_size, config)
 
 
-def _loader(dataset: ImageDataset, sampler: EpochSampler, batch_size: int, config: DataConfig) -> DataLoader[Batch]:
+def _loader(dataset: ImageDataset, sampler: Sampler[Key], batch_size: int, config: DataConfig) -> DataLoader[Batch]:
     return DataLoader(
         dataset,
         batch_size=batch_size,
@@ -185,3 +215,32 @@ def _loader(dataset: ImageDataset, sampler: EpochSampler, batch_size: int, confi
         generator=torch.Generator().manual_seed(0),
         **worker_options(config.worker_count),
     )
+
+
+def limited(batches: int, key: str, limit: int | float | None) -> int:
+    """Returns how many batches a limit of Lightning's Trainer leaves.
+
+    Args:
+        batches: Number of batches there are.
+        key: Name of the limit, for the message.
+        limit: An int is a number of batches, a float a fraction of them. None takes all.
+
+    Raises:
+        UserError: If it leaves none.
+    """
+    count = taken(batches, limit)
+    if count < 1:
+        raise UserError(f"trainer.{key} is {limit} of {batches} batches: expected at least one batch")
+    return count
+
+
+def taken(batches: int, limit: int | float | None) -> int:
+    """Returns how many batches a limit of Lightning's Trainer leaves; it may be none.
+
+    Args:
+        batches: Number of batches there are.
+        limit: An int is a number of batches, a float a fraction of them. None takes all.
+    """
+    if limit is None:
+        return batches
+    return min(batches, limit) if isinstance(limit, int) else int(batches * min(limit, 1.0))

@@ -81,6 +81,7 @@ def normalise(images: Tensor, channels_last: bool = False) -> Tensor:
 @lru_cache
 def _scale_and_shift(device: torch.device) -> tuple[Tensor, Tensor]:
     # Cached per device: otherwise they would be copied to the GPU for each batch.
-    mean = torch.tensor(IMAGENET_MEAN, device=device).view(1, 3, 1, 1)
-    std = torch.tensor(IMAGENET_STD, device=device).view(1, 3, 1, 1)
+    # Stated, because Lightning changes the default type where weights are bf16.
+    mean = torch.tensor(IMAGENET_MEAN, dtype=torch.float32, device=device).view(1, 3, 1, 1)
+    std = torch.tensor(IMAGENET_STD, dtype=torch.float32, device=device).view(1, 3, 1, 1)
     return 1 / (255 * std), -mean / std

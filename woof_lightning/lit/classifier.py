@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import sys
 from dataclasses import replace
 from typing import Any, cast
@@ -108,14 +109,13 @@ class WoofClassifier(LightningModule):
         self._batch_means = _means()
 
     def setup(self, stage: str) -> None:
-        """Notes what the checkpoints say about the data, and how often to report."""
+        """Notes what the checkpoints say about the data."""
         data = getattr(self.trainer, "datamodule", None)
         index: ImageIndex | None = getattr(data, "index", None)
         if data is not None and index is not None:
             model = replace(self.config, num_classes=self.number_of_classes(index))
             precision = str(self.trainer.precision)
             self.trained = TrainedRecipe.of(model, data.config, index, seed=self.seed, precision=precision)
-        self._report_every = int(getattr(self.trainer, "log_every_n_steps", 0)) or NEVER
 
     def configure_model(self) -> None:
         """Builds the net if there is none yet, because the data's number of classes is not known earlier."""
@@ -151,9 +151,15 @@ class WoofClassifier(LightningModule):
             self._log_report(training_report(loss, logits, labels), step)
         return loss
 
+    def on_train_start(self) -> None:
+        """Sets the steps between reports: log_every_n_steps, but at least one report an epoch, at its end."""
+        wanted = int(getattr(self.trainer, "log_every_n_steps", 0))
+        steps = self.trainer.num_training_batches / self.trainer.accumulate_grad_batches
+        self._report_every = int(min(wanted, math.ceil(steps) if math.isfinite(steps) else wanted)) or NEVER
+
     def on_train_epoch_start(self) -> None:
         """Forgets the reports of the previous epoch."""
-        self._epoch_reports = []
+        self._epoch_reports, self.report = [], {}
 
     def on_train_epoch_end(self) -> None:
         """Logs the means of the epoch's reports as train/*_epoch."""

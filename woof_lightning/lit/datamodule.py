@@ -12,7 +12,7 @@ from torch.utils.data import DataLoader
 from woof_lightning.data.config import DataConfig
 from woof_lightning.data.images import ImageIndex
 from woof_lightning.data.imagewoof import open_data, prepare_checked_data
-from woof_lightning.data.loading import Batch, EpochSampler, check_batch_size, train_loader, val_loader
+from woof_lightning.data.loading import Batch, EpochSampler, check_batch_size, taken, train_loader, val_loader
 from woof_lightning.data.workers import check_shared_memory
 from woof_lightning.errors import UserError
 
@@ -129,8 +129,13 @@ class ImagewoofDataModule(LightningDataModule):
         return loader
 
     def val_dataloader(self) -> DataLoader[Batch]:
-        """Returns all validation images in a fixed order, as (images [B, 3, S, S], uint8; labels [B], int64)."""
-        return val_loader(self._indexed(), self.config)
+        """Returns all validation images in a fixed order, as (images [B, 3, S, S], uint8; labels [B], int64).
+
+        With limit_val_batches, the images of the first batches are spread over all classes.
+        """
+        index, limit = self._indexed(), getattr(self.trainer, "limit_val_batches", None)
+        batches = -(-len(index.val) // self.config.eval_batch_size)
+        return val_loader(index, self.config, batches=taken(batches, limit), cut=False)
 
     def state_dict(self) -> dict[str, int]:
         """Returns the epoch to resume and the number of its batches already trained; saved in every checkpoint."""

@@ -36,6 +36,7 @@ class EpochProgress(ProgressBar):
         self._batches: tqdm[Any] | None = None
         self._start_s = 0.0
         self._first_epoch = 0
+        self._validated = False
 
     def disable(self) -> None:
         """Shows nothing from now on. Lightning calls this in all processes but the first."""
@@ -55,6 +56,7 @@ class EpochProgress(ProgressBar):
 
     def on_train_epoch_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
         """Opens the bar over the epoch's batches."""
+        self._validated = False
         if self.enabled and self.terminal:
             self._batches = self._batch_bar(f"epoch {trainer.current_epoch + 1}", trainer.num_training_batches)
 
@@ -78,6 +80,10 @@ class EpochProgress(ProgressBar):
             self._batches.close()
             self._batches = self._batch_bar("validation", sum(trainer.num_val_batches))
 
+    def on_validation_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        """Notes that the epoch has validated."""
+        self._validated = True
+
     def on_validation_batch_end(
         self, trainer: Trainer, pl_module: LightningModule, outputs: Any, batch: Any, batch_idx: int, *args: Any
     ) -> None:
@@ -89,7 +95,8 @@ class EpochProgress(ProgressBar):
         """Shows the metrics of the epoch."""
         if not self.enabled:
             return
-        shown = {name: float(value) for name, value in trainer.callback_metrics.items()}
+        # Lightning keeps the metrics of an earlier epoch's validation.
+        shown = {name: float(value) for name, value in trainer.callback_metrics.items() if self._validated}
         report = pl_module.report if isinstance(pl_module, WoofClassifier) else {}
         if self._epochs is None or self._batches is None:
             print(self._line(trainer, report | shown), flush=True)

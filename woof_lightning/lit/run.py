@@ -54,7 +54,7 @@ class FitRun:
         Raises:
             UserError: If the folder holds another run, or the settings would change the result of the resumed run.
         """
-        if self.resume and self.folder.config.exists():
+        if self.resume and self.folder.config.exists() and self.folder.has_trained():
             check_resumable(self.folder.config, self.settings)
             self._read_resume_point()
         # On several devices, Lightning runs this command again for each, while the first holds the folder.
@@ -97,7 +97,7 @@ class FitRun:
             print(f"resuming from {self.resume_from}", flush=True)
             if lost:
                 print(f"note: {lost}", flush=True)
-        elif self.resume or self.overwrite:
+        else:
             self.folder.clear()
         write_text_durably(self.folder.config, yaml.safe_dump(self.settings, sort_keys=False))
         if hint := imitated_precision(trainer):
@@ -118,6 +118,8 @@ class FitRun:
             raise UserError(
                 f"another process has just trained in {self.folder.path}: look at its run, then run this command again"
             )
+        if not self.resume and not self.overwrite:
+            self.folder.check_free()
 
     def _read_resume_point(self) -> None:
         self.resume_from = self.folder.last_good_checkpoint()

@@ -19,7 +19,7 @@ from lightning.pytorch.loggers import Logger
 from lightning.pytorch.utilities.exceptions import SIGTERMException
 
 from woof_lightning.errors import StoppedBySignal, UserError
-from woof_lightning.lit.callbacks.checkpoints import MovableModelCheckpoint
+from woof_lightning.lit.callbacks.checkpoints import BestCheckpoint, MovableModelCheckpoint
 from woof_lightning.lit.callbacks.stopping import NonFiniteLossGuard, SaveEvery, StopOnSignal
 from woof_lightning.lit.datamodule import ImagewoofDataModule
 from woof_lightning.lit.lr_finder import LRFound, lr_find
@@ -87,7 +87,7 @@ def best_and_last(folder: RunFolder) -> list[Callback]:
         "save_on_train_epoch_end": True,
         "enable_version_counter": False,
     }
-    best = MovableModelCheckpoint(filename=folder.best.stem, monitor="val/acc1", mode="max", **common)
+    best = BestCheckpoint(filename=folder.best.stem, monitor="val/acc1", mode="max", **common)
     last = MovableModelCheckpoint(filename=folder.last.stem, **common)
     return [best, last]
 

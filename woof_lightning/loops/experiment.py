@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass
+from functools import cached_property
 from typing import Any
 
 import torch
@@ -13,8 +14,8 @@ from torch.utils.data import DataLoader
 
 from woof_lightning.data.config import DataConfig
 from woof_lightning.data.images import ImageIndex
-from woof_lightning.data.loading import Batch, train_loader, val_loader
-from woof_lightning.errors import UserError, raise_together
+from woof_lightning.data.loading import Batch, limited, train_loader, val_loader
+from woof_lightning.errors import raise_together
 from woof_lightning.recipe.config import ModelConfig
 from woof_lightning.recipe.model import build_net
 from woof_lightning.recipe.optim import Schedule, build_optimizer, build_schedule
@@ -119,6 +120,11 @@ class Experiment:
         batches = -(-len(self.index.val) // self.data.eval_batch_size)
         return limited(batches, "limit_val_batches", self.trainer.limit_val_batches)
 
+    @cached_property
+    def report_every_n_steps(self) -> int:
+        """Number of steps between reports; an epoch with fewer steps reports at its end."""
+        return min(self.trainer.log_every_n_steps, self.train_batches)
+
     def check_limits(self) -> None:
         """Raises a UserError if a limit leaves no batch for training or for validation."""
         self.train_batches, self.val_batches  # noqa: B018
@@ -155,22 +161,3 @@ class Experiment:
         if self.trainer.precision == "32-true":
             return nullcontext()
         return torch.autocast(self.device.type, torch.bfloat16)
-
-
-def limited(batches: int, key: str, limit: int | float | None) -> int:
-    """Returns how many batches a limit of Lightning's Trainer leaves.
-
-    Args:
-        batches: Number of batches there are.
-        key: Name of the limit, for the message.
-        limit: An int is a number of batches, a float a fraction of them. None takes all.
-
-    Raises:
-        UserError: If it leaves none.
-    """
-    if limit is None:
-        return batches
-    taken = min(batches, limit) if isinstance(limit, int) else int(batches * min(limit, 1.0))
-    if taken < 1:
-        raise UserError(f"trainer.{key} is {limit} of {batches} batches: expected at least one batch")
-    return taken

@@ -55,7 +55,7 @@ def train(experiment: Experiment, run: LoopRun) -> None:
             fabric.backward(loss)
             optimizer.step()
             step += 1
-            if step % experiment.trainer.log_every_n_steps == 0:
+            if step % experiment.report_every_n_steps == 0:
                 run.report(epoch, step, training_report(loss, logits, labels) | optimizer_report(optimizer))
             if schedule.interval == "step":
                 schedule.scheduler.step()

@@ -91,7 +91,7 @@ class Recipe(Callback):  # type: ignore[misc]
         """Reports the step, then steps the schedule."""
         self.step += 1
         optimizer: Any = self.learn.opt.opt
-        if self.step % self.experiment.trainer.log_every_n_steps == 0:
+        if self.step % self.experiment.report_every_n_steps == 0:
             report = training_report(self.learn.loss_grad, self.learn.pred, self.learn.yb[0])
             self.run.report(self.learn.epoch, self.step, report | optimizer_report(optimizer))
         if self.schedule.interval == "step":

@@ -152,7 +152,7 @@ class Trainer:
         self, epoch: int, first_step: int, loader: Any, progress: ProgressTracker, net: nn.Module,
         optimizer: Optimizer, schedule: Schedule, metrics: Any,
     ) -> None:  # fmt: skip
-        """Trains for one epoch and passes the report of every log_every_n_steps-th step to `metrics`."""
+        """Trains for one epoch and passes the report of every report_every_n_steps-th step to `metrics`."""
         net.train()
         for images, labels in progress.track(self.bars.batches(loader)):
             images, labels = images.to(self.device), labels.to(self.device)
@@ -160,7 +160,7 @@ class Trainer:
             optimizer.zero_grad()
             loss.backward()
             optimizer.step()
-            if progress.cnt_total_iter % self.experiment.trainer.log_every_n_steps == 0:
+            if progress.cnt_total_iter % self.experiment.report_every_n_steps == 0:
                 report = training_report(loss, logits, labels) | optimizer_report(optimizer)
                 self.run.report(epoch, first_step + progress.cnt_total_iter, report)
                 metrics(

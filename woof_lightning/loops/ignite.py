@@ -59,7 +59,7 @@ def train(experiment: Experiment, run: LoopRun) -> None:
         # Engines count epochs from 1.
         train_loader.sampler.set_epoch(engine.state.epoch - 1)  # type: ignore[attr-defined]
 
-    @trainer.on(Events.ITERATION_COMPLETED(every=experiment.trainer.log_every_n_steps))
+    @trainer.on(Events.ITERATION_COMPLETED(every=experiment.report_every_n_steps))
     def report(engine: Any) -> None:
         values = training_report(**engine.state.output) | optimizer_report(optimizer)
         run.report(engine.state.epoch - 1, engine.state.iteration, values)

@@ -61,10 +61,10 @@ def start(train: Train, call: LoopCall) -> str:
     check_arch(call.model.arch)
     check_optimizer(call.model)
     check_steps_without_closure(call.model)
-    resuming = call.resume and call.folder.config.exists()
+    resuming = call.resume and call.folder.config.exists() and call.folder.has_trained()
     if resuming:
         check_resumable(call.folder.config, call.settings)
-    elif not call.overwrite:
+    elif not call.overwrite and not call.resume:
         call.folder.check_free()
     index = prepare_checked_data(call.data)
     check_batch_size(call.data, index)
@@ -75,7 +75,7 @@ def start(train: Train, call: LoopCall) -> str:
     index.tell_passed_over()
     call.folder.create()
     with call.folder.locked():
-        if not resuming and not call.overwrite:  # Another process may have trained here since the first check.
+        if not call.resume and not call.overwrite:  # Another process may have trained here since the first check.
             call.folder.check_free()
         run = LoopRun(call.folder, call.loop, experiment, call.settings, resume=resuming)
         if run.checkpoint is None:

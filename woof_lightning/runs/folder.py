@@ -15,6 +15,7 @@ from woof_lightning.errors import UserError
 from woof_lightning.locks import is_locked, locked
 
 TEMPORARY_PREFIX = ".writing-"
+HAND_ROLLED_CHECKPOINTS = "checkpoints/epoch_*"
 
 
 class RunFolder:
@@ -40,18 +41,25 @@ class RunFolder:
         known = [self.config, self.metrics, self.result, self.best, self.last]
         patterns = (
             "events.out.tfevents.*",
-            "checkpoints/epoch_*",  # From the hand-rolled loop.
+            HAND_ROLLED_CHECKPOINTS,
             f"{TEMPORARY_PREFIX}*",
             f"checkpoints/{TEMPORARY_PREFIX}*",
         )
         found = [file for pattern in patterns for file in self.path.glob(pattern)]
         return [file for file in known if file.is_file()] + found
 
+    def has_trained(self) -> bool:
+        """Returns whether the folder holds a run that trained: metrics, a checkpoint or a result.
+
+        A run that died in its first steps has left nothing worth keeping.
+        """
+        left = (self.metrics, self.result, self.best, self.last, *self.path.glob(HAND_ROLLED_CHECKPOINTS))
+        return any(file.is_file() for file in left)
+
     def check_free(self) -> None:
-        """Raises a UserError if the folder already holds a run."""
+        """Raises a UserError if the folder already holds a run that trained."""
         self.check_can_be_made()
-        # A run that was killed while it wrote its first file has left nothing to resume.
-        if any(not file.name.startswith(TEMPORARY_PREFIX) for file in self.files()):
+        if self.has_trained():
             raise UserError(
                 f"{self.path} already holds a run: resume it (--resume), keep it and choose another name "
                 "(--name NAME), or replace it (--overwrite)"
@@ -68,7 +76,7 @@ class RunFolder:
     def check_no_sweep(self) -> None:
         """Raises a UserError if the folder already holds a learning-rate sweep."""
         self.check_can_be_made()
-        if self.lr_find.exists():
+        if self.lr_find.is_dir() and any(self.lr_find.iterdir()):
             raise UserError(
                 f"{self.lr_find} already holds a sweep: keep it and choose another name (--name NAME), or replace it "
                 "(--overwrite)"
@@ -199,7 +207,7 @@ def made_folder(folder: Path, option: str) -> Iterator[None]:
 
 
 def checkpoint_file(run_or_file: Path) -> Path:
-    """Returns the checkpoint file that --ckpt names: the file itself, or best.ckpt of a run's folder.
+    """Returns the checkpoint file that --ckpt names: the file itself, or of a run's folder best.ckpt, else last.ckpt.
 
     Args:
         run_or_file: The value of --ckpt.
@@ -207,7 +215,10 @@ def checkpoint_file(run_or_file: Path) -> Path:
     Raises:
         UserError: If there is no such file, or it is damaged.
     """
-    file = RunFolder(run_or_file).best if run_or_file.is_dir() else run_or_file
+    file = run_or_file
+    if run_or_file.is_dir():
+        run = RunFolder(run_or_file)
+        file = run.best if run.best.is_file() or not run.last.is_file() else run.last
     if not file.is_file():
         raise UserError(
             f"--ckpt is {run_or_file}: there is no {'checkpoint in it' if run_or_file.is_dir() else 'such file'}; "

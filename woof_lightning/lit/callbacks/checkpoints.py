@@ -9,6 +9,7 @@ from typing import Any
 
 import torch
 from lightning.fabric.plugins.io import TorchCheckpointIO
+from lightning.pytorch import Trainer
 from lightning.pytorch.callbacks import ModelCheckpoint
 
 from woof_lightning.errors import UserError
@@ -75,6 +76,16 @@ class MovableModelCheckpoint(ModelCheckpoint):
     def load_state_dict(self, state_dict: dict[str, Any]) -> None:
         """Loads a state and replaces the old folder by this one in its paths."""
         super().load_state_dict(_moved(state_dict, str(state_dict["dirpath"]), str(self.dirpath)))
+
+
+class BestCheckpoint(MovableModelCheckpoint):
+    """A ModelCheckpoint that also saves after a validation within an epoch (val_check_interval), if it is the best.
+
+    At the end of an epoch it saves after the schedule's step, so that a run resumes exactly from its file.
+    """
+
+    def _should_save_on_train_epoch_end(self, trainer: Trainer) -> bool:
+        return bool(trainer.is_last_batch)
 
 
 def _moved(value: Any, old: str, new: str) -> Any:

@@ -10,6 +10,7 @@ from lightning.pytorch.callbacks import (
     BasePredictionWriter,
     BatchSizeFinder,
     EarlyStopping,
+    EMAWeightAveraging,
     GradientAccumulationScheduler,
     LearningRateFinder,
     ModelCheckpoint,
@@ -60,6 +61,8 @@ def _reason(callback: Callback, schedule: str, resuming: bool) -> str | None:
         )
     if isinstance(callback, Timer) and callback._interval == "step":
         return "it would end the run within an epoch and count that epoch as done; use trainer.max_time"
+    if isinstance(callback, EMAWeightAveraging) and callback.update_starting_at_epoch is not None:
+        return "it would average again between an epoch's validation and its checkpoint; use update_starting_at_step"
     if isinstance(callback, ModelPruning) and resuming:
         return "its masks are not in a checkpoint, so a pruned run cannot be resumed; start another run with --name"
     return None

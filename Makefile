@@ -10,7 +10,7 @@ READY := $(VENV)/.ready
 # With the tools and the other frameworks.
 ALL_READY := $(VENV)/.all-ready
 
-.PHONY: demo check lint test test-slow docs setup lock clean
+.PHONY: demo check lint test test-slow properties docs setup lock clean
 
 demo: $(READY)
 	$(BIN)/woof fit --config configs/adamw_onecycle.yaml --config configs/demo.yaml --name demo --resume
@@ -29,6 +29,12 @@ test: lint
 
 test-slow: $(ALL_READY)
 	$(BIN)/pytest -m slow
+
+# Draws many folders of images and many combinations of settings: half an hour. SEED repeats a draw.
+EXAMPLES ?= 500
+SEED ?= 0
+properties: $(ALL_READY)
+	WOOF_EXAMPLES=$(EXAMPLES) OMP_NUM_THREADS=1 $(BIN)/pytest -n 2 tests/properties --hypothesis-seed=$(SEED)
 
 # Writes the figures and tables of the pages from docs/results.
 docs: $(ALL_READY)

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import errno
 import os
+import shlex
+import signal
 import subprocess
 import sys
 from pathlib import Path
@@ -14,7 +16,9 @@ import yaml
 
 from tests.conftest import CONFIGS, Woof
 from woof_lightning.cli.lightning_cli import known_keys
-from woof_lightning.cli.messages import readable
+from woof_lightning.cli.loop import known_keys as loop_keys
+from woof_lightning.cli.messages import nearest_key, readable
+from woof_lightning.runs.folder import made_folder
 from woof_lightning.runs.metrics import read_metrics
 
 BASE = ("fit", "--config", CONFIGS / "adamw_onecycle.yaml", "--config", CONFIGS / "demo.yaml")
@@ -140,14 +144,123 @@ def test_all_wrong_settings_come_in_one_message(woof: Woof) -> None:
     [
         ("model:\n  lrr: 1\n", "model.lrr is no known setting; did you mean model.lr?"),
         ("modle:\n  lr: 1\n", "modle.lr is no known setting; did you mean model.lr?"),
-        ("model:\n  lr: [1\n", "Problems parsing config"),
+        ("model:\n  lr: [1\n", "it is no YAML file (while parsing a flow sequence"),
         ("model:\n  lr: fast\n", "model.lr is fast: expected a number"),
+        ("model:\n  lr: 1\n  lr: 2\n", "lr is there twice"),
+        ("fit:\n  model:\n    lr: 1\n", "its settings stand below fit:, expected them on top"),
+        ("- model\n", "it holds a list, expected lines of key: value"),
+        ("hello\n", "it holds the text 'hello'"),
+        ("model:\n", "model is empty: expected settings below it"),
+        ("model: 3\n", "model is 3: expected settings below it"),
+        ("a: !!python/object/apply:os.system ['echo']\n", "it is no YAML file"),
+        ("\x00", "it is no YAML file"),
     ],
 )
-def test_bad_yaml_is_one_message(woof: Woof, text: str, message: str) -> None:
+@pytest.mark.parametrize("verb", [("fit",), ("loop", "bare")], ids=" ".join)
+def test_a_bad_config_is_one_message_with_its_name(woof: Woof, verb: tuple[str, ...], text: str, message: str) -> None:
     Path("bad.yaml").write_text(text)
-    outcome = woof("fit", "--config", "bad.yaml")
+    outcome = woof(*verb, "--config", CONFIGS / "adamw_onecycle.yaml", "--config", "bad.yaml")
     assert (outcome.code, message in outcome.err) == (2, True), outcome.err
+    assert "bad.yaml" in outcome.err
+    assert outcome.err.count("woof: error:") == len(outcome.err.splitlines()) == 1
+
+
+def test_a_file_that_is_no_text_is_named(woof: Woof) -> None:
+    Path("bad.yaml").write_bytes(b"\xff\xfe")
+    outcome = woof("fit", "--config", "bad.yaml")
+    assert (outcome.code, "--config is bad.yaml: it is no YAML file" in outcome.err) == (2, True)
+
+
+@pytest.mark.parametrize("text", ["", "# lr: 3\n", "---\n"])
+def test_an_empty_overlay_changes_nothing(woof: Woof, small_fit: list[str], text: str) -> None:
+    Path("empty.yaml").write_text(text)
+    few = ["--trainer.max_epochs", 1, "--trainer.limit_train_batches", 1]
+    assert woof("loop", "bare", *small_fit, *few, "--config", "empty.yaml").code == 0
+    assert woof("loop", "bare", *small_fit, *few, "--resume").code == 0, "The same settings."
+    assert "4" not in woof("compare", "runs/adamw_onecycle-bare").err
+
+
+@pytest.mark.parametrize(
+    ("key", "near"),
+    [
+        ("model.weights", None),
+        ("model.weight", "model.weight_decay"),
+        ("save_every", None),
+        ("model.learning_rate", None),
+        ("batch_size", "data.batch_size"),
+        ("data.batchsize", "data.batch_size"),
+        ("trainer.epochs", "trainer.max_epochs"),
+        ("modle.lr", "model.lr"),
+        ("model.image_size", "data.image_size"),
+        ("run_dir", "runs_dir"),
+        ("overwite", "overwrite"),
+    ],
+)
+def test_only_a_slip_is_taken_for_another_key(key: str, near: str | None) -> None:
+    assert nearest_key(key, loop_keys()) == near
+
+
+def test_an_option_of_fit_is_named_as_such(woof: Woof) -> None:
+    outcome = woof("loop", "bare", "--save_every", 3)
+    assert outcome.code == 2
+    assert "save_every is an option of woof fit" in outcome.err
+
+
+def test_printed_commands_can_be_pasted(woof: Woof, small_fit: list[str]) -> None:
+    place = ["--runs_dir", "my runs", "--name", "it's one"]
+    done = woof("fit", *small_fit, *place, "--trainer.max_epochs", 1)
+    command = next(line for line in done.out.splitlines() if "tensorboard" in line).partition(": ")[2]
+    assert shlex.split(command) == ["tensorboard", "--logdir", "my runs/it's one"]
+    refused = woof("fit", *small_fit, *place, "--trainer.max_epochs", 3, "--resume")
+    options = shlex.split(refused.err.partition("(")[2].partition(")")[0])
+    assert options[:6] == ["--config", "my runs/it's one/config.yaml", "--name", "it's one", "--runs_dir", "my runs"]
+    assert woof("fit", *options).code == 0
+    found = woof("lr-find", *small_fit, *place, "--min_lr", "1e-6", "--max_lr", "0.1", "--num_training", 40)
+    train = next(line for line in found.out.splitlines() if line.startswith("train with")).partition(": ")[2]
+    assert woof(*shlex.split(train)[1:], "--overwrite").code == 0
+
+
+def test_ctrl_c_tells_what_the_verb_can_do(woof: Woof, monkeypatch: pytest.MonkeyPatch) -> None:
+    def pressed(*_: object) -> None:
+        raise KeyboardInterrupt
+
+    for verb, told in (("lr-find", "run the sweep again"), ("data", "run the command again"), ("fit", "--resume")):
+        monkeypatch.setattr(f"woof_lightning.cli.{verb.replace('-', '_')}.run", pressed)
+        outcome = woof(verb)
+        assert outcome.code == 130
+        assert told in outcome.err
+        assert ("--resume" in outcome.err) == (verb == "fit")
+
+
+def test_sigterm_lets_a_verb_tidy_up(woof: Woof, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    def terminated(_: object) -> None:
+        with made_folder(tmp_path / "half", "--out"):
+            signal.raise_signal(signal.SIGTERM)
+
+    before = signal.getsignal(signal.SIGTERM)
+    for verb in ("lr-find", "validate", "data"):
+        monkeypatch.setattr(f"woof_lightning.cli.{verb.replace('-', '_')}.run", terminated)
+        outcome = woof(verb)
+        assert outcome.code == 143
+        assert "stopped by SIGTERM" in outcome.err
+        assert not (tmp_path / "half").exists()
+    assert signal.getsignal(signal.SIGTERM) == before
+
+
+def test_a_missing_package_is_named(woof: Woof, monkeypatch: pytest.MonkeyPatch) -> None:
+    def missing(_: object) -> None:
+        raise ModuleNotFoundError("No module named 'psutil'", name="psutil")
+
+    monkeypatch.setattr("woof_lightning.cli.data.run", missing)
+    outcome = woof("data")
+    assert (outcome.code, "a package is missing: No module named 'psutil'" in outcome.err) == (2, True)
+
+    def ours(_: object) -> None:
+        raise ModuleNotFoundError("No module named 'woof_lightning.x'", name="woof_lightning.x")
+
+    monkeypatch.setattr("woof_lightning.cli.data.run", ours)
+    with pytest.raises(ModuleNotFoundError):
+        woof("data")
 
 
 def test_unreadable_image_stops_before_anything_is_written(woof: Woof, small_folder: Path) -> None:

@@ -2,4 +2,6 @@
 
 from woof_lightning.cli import main
 
-raise SystemExit(main())
+# Loading processes import this module again where processes are not forked (macOS, Windows).
+if __name__ == "__main__":
+    raise SystemExit(main())

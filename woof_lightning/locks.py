@@ -25,7 +25,8 @@ def locked(file: Path, *, wait: bool) -> Iterator[None]:
         OSError: If another process holds the lock and `wait` is off.
     """
     if fcntl is None:
-        yield
+        with _locked_elsewhere(file, wait=wait):
+            yield
         return
     taken = False
     while not taken:
@@ -42,8 +43,14 @@ def locked(file: Path, *, wait: bool) -> Iterator[None]:
 
 def is_locked(file: Path) -> bool:
     """Returns whether another process holds this lock; False if that cannot be found out."""
-    if fcntl is None or not file.is_file() or not os.access(file, os.R_OK):
+    if not file.is_file() or not os.access(file, os.R_OK):
         return False
+    if fcntl is None:
+        try:
+            with _locked_elsewhere(file, wait=False):
+                return False
+        except OSError:
+            return True
     # Opened for reading, which does not create the file again if the last holder has just removed it.
     with suppress(FileNotFoundError), file.open() as opened:
         try:
@@ -51,3 +58,15 @@ def is_locked(file: Path) -> bool:
         except OSError:
             return True
     return False
+
+
+@contextmanager
+def _locked_elsewhere(file: Path, *, wait: bool) -> Iterator[None]:
+    # Not everywhere: on Unix, its lock is inherited by child processes, which may outlive a killed run.
+    from filelock import FileLock, Timeout
+
+    try:
+        with FileLock(file, timeout=-1 if wait else 0):
+            yield
+    except Timeout as error:
+        raise OSError(f"{file} is locked") from error

@@ -6,12 +6,16 @@ import importlib
 import io
 import os
 import select
+import signal
 import sys
-from collections.abc import Callable, Sequence
+import threading
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from importlib import metadata
+from types import FrameType
 
 from woof_lightning.cli.configs import shipped_configs
-from woof_lightning.cli.messages import INTERRUPTED, fixable, stopped
+from woof_lightning.cli.messages import fixable, interrupted, stopped
 from woof_lightning.cli.options import VERBS
 from woof_lightning.errors import (
     INTERRUPTED_EXIT_CODE,
@@ -48,9 +52,13 @@ def main(args: Sequence[str] | None = None) -> int:
     if arguments[0] == "--version":
         print(metadata.version("woof-lightning"))
         return 0
+    # Figures are files. A notebook's shell cells name a backend that only the notebook has.
+    os.environ["MPLBACKEND"] = "agg"
+    verb = arguments[0]
     try:
-        find_verb(arguments[0])(arguments[1:])
-        sys.stdout.flush()
+        with tidy_on_sigterm(verb):
+            find_verb(verb)(arguments[1:])
+            sys.stdout.flush()
     except BrokenPipeError:
         if not reader_is_gone():
             raise
@@ -61,11 +69,11 @@ def main(args: Sequence[str] | None = None) -> int:
         return ended(str(error), NON_FINITE_EXIT_CODE)
     except StoppedBySignal as error:
         print(file=sys.stderr)
-        return ended(stopped(error), error.exit_code)
+        return ended(stopped(error, verb), error.exit_code)
     except KeyboardInterrupt:
         print(file=sys.stderr)
-        return ended(INTERRUPTED, INTERRUPTED_EXIT_CODE)
-    except (OSError, EOFError, RuntimeError) as error:
+        return ended(interrupted(verb), INTERRUPTED_EXIT_CODE)
+    except (OSError, EOFError, RuntimeError, ModuleNotFoundError) as error:
         problem = fixable(error)
         if problem is None:
             raise
@@ -81,12 +89,33 @@ def ended(message: str, exit_code: int) -> int:
     return exit_code
 
 
+@contextmanager
+def tidy_on_sigterm(verb: str) -> Iterator[None]:
+    """Ends the block with StoppedBySignal after SIGTERM, so that a verb removes what it has half made.
+
+    Verbs that train or measure have their own way to stop.
+    """
+    if verb in ("fit", "loop", "cost") or threading.current_thread() is not threading.main_thread():
+        yield
+        return
+
+    def stop(signum: int, _: FrameType | None) -> None:
+        raise StoppedBySignal(signum, saved=False)
+
+    before = signal.signal(signal.SIGTERM, stop)
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGTERM, before)
+
+
 def reader_is_gone() -> bool:
     """Returns whether stdout has no reader any more, as after `head` has ended."""
-    poll = select.poll()
-    poll.register(sys.stdout.fileno(), 0)
-    if not poll.poll(0):
-        return False
+    if hasattr(select, "poll"):  # Windows does not have it.
+        poll = select.poll()
+        poll.register(sys.stdout.fileno(), 0)
+        if not poll.poll(0):
+            return False
     # Python flushes stdout again when it ends, which would print an error.
     os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
     return True

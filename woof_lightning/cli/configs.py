@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 from woof_lightning.data.config import expanded
@@ -12,7 +11,6 @@ from woof_lightning.errors import UserError, did_you_mean
 PACKAGE = Path(__file__).parents[1]
 # In the wheel they are inside the package, in a checkout next to it.
 FOLDERS = (PACKAGE / "configs", PACKAGE.parent / "configs")
-OPTIONS = ("--config", "-c")
 # --config also takes YAML text, such as "model: {lr: 0.1}".
 YAML_TEXT = re.compile(r":\s|[{\n]")
 
@@ -38,16 +36,3 @@ def config_file(name: str) -> str:
         return str(shipped[name])
     hint = did_you_mean(Path(name).stem, shipped, f"the shipped ones are {', '.join(shipped)}")
     raise UserError(f"--config is {name}: expected a YAML file or the name of a shipped config; {hint}")
-
-
-def with_config_files(args: Sequence[str]) -> Iterator[str]:
-    """Yields the words of a command line, with the names of shipped configs replaced by their files."""
-    words = iter(args)
-    for word in words:
-        option, equals, value = word.partition("=")
-        if equals and option in OPTIONS:
-            yield f"{option}={config_file(value)}"
-            continue
-        yield word
-        if word in OPTIONS and (following := next(words, None)) is not None:
-            yield config_file(following)

@@ -20,7 +20,7 @@ from lightning.pytorch import Trainer
 from lightning.pytorch.callbacks import ProgressBar
 from lightning.pytorch.cli import LightningArgumentParser, LightningCLI
 
-from woof_lightning.cli.configs import with_config_files
+from woof_lightning.cli.config_files import with_config_files, with_origin
 from woof_lightning.cli.messages import readable
 from woof_lightning.cli.options import (
     CALL_KEYS,
@@ -38,7 +38,7 @@ from woof_lightning.lit.callbacks.checkpoints import DurableCheckpointIO
 from woof_lightning.lit.callbacks.foreign import callback_problems
 from woof_lightning.lit.classifier import WoofClassifier
 from woof_lightning.lit.datamodule import ImagewoofDataModule
-from woof_lightning.lit.lr_finder import check_sweep
+from woof_lightning.lit.lr_finder import check_one_device, check_sweep
 from woof_lightning.lit.run import FitRun, as_list
 from woof_lightning.lit.trainer import (
     TRAINER_DEFAULTS,
@@ -48,6 +48,7 @@ from woof_lightning.lit.trainer import (
     run_callbacks,
 )
 from woof_lightning.recipe.config import ModelConfig
+from woof_lightning.runs.alone import check_alone
 from woof_lightning.runs.config import PRECISION_KEY, canonical, flatten
 from woof_lightning.runs.folder import RunFolder, made_folder
 
@@ -70,6 +71,7 @@ def run_cli(verb: str, args: Sequence[str], held: ExitStack) -> WoofCLI:
     """
     options: dict[str, Any] = {"exit_on_error": False, "allow_abbrev": False}
     shown = verb.replace("_", "-")
+    words = [verb, *with_config_files(args, known_keys(verb), shown)]
     try:
         return WoofCLI(
             WoofClassifier,
@@ -82,10 +84,10 @@ def run_cli(verb: str, args: Sequence[str], held: ExitStack) -> WoofCLI:
             parser_kwargs={**options, verb: {**options, "prog": f"woof {shown}"}},
             load_from_checkpoint_support=False,
             auto_configure_optimizers=False,
-            args=[verb, *with_config_files(args)],
+            args=words,
         )
     except (ArgumentError, argparse.ArgumentError) as error:
-        raise UserError(readable(str(error), known_keys(verb), shown)) from error
+        raise UserError(with_origin(readable(str(error), known_keys(verb), shown), words)) from error
     except (MisconfigurationException, ValueError, TypeError, RuntimeError, ImportError) as error:
         if not raised_by_lightning(error):
             raise
@@ -188,11 +190,15 @@ class WoofCLI(LightningCLI):
             return super().instantiate_trainer(**kwargs)
         check_accelerator(options.accelerator, "trainer.accelerator")
         if self.config.subcommand == LR_FIND:
+            if options.devices == "auto":  # On a machine with several GPUs, auto would take all.
+                options.devices = 1
             # Made now: an error should not come after a sweep that takes minutes.
             self.held.enter_context(made_folder(self.folder.lr_find, "--runs_dir"))
             unseen: dict[str, Any] = dict.fromkeys(("logger", "enable_checkpointing", "enable_progress_bar"), False)
             trainer = super().instantiate_trainer(**unseen, **kwargs)
             check_precision(trainer, options.precision)
+            check_one_device(trainer)
+            check_alone(trainer.world_size)
             return trainer
         callbacks, plugins = as_list(options.callbacks), as_list(options.plugins)
         if not any(isinstance(plugin, CheckpointIO) for plugin in plugins):
@@ -219,6 +225,7 @@ class WoofCLI(LightningCLI):
         )
         assert isinstance(trainer, WoofTrainer)
         check_precision(trainer, options.precision)
+        check_alone(trainer.world_size)
         trainer.resume_from = self.fit_run.resume_from
         return trainer
 
@@ -289,6 +296,13 @@ def setting_problems(options: Namespace) -> list[str]:
             "model.schedule is 'onecycle' with trainer.max_epochs -1: expected a finite number of steps; "
             "set trainer.max_epochs or trainer.max_steps, or use model.schedule step"
         )
+    for name in ("max_epochs", "max_steps", "limit_train_batches"):
+        if options.trainer[name] == 0:
+            problems.append(f"trainer.{name} is {options.trainer[name]}: nothing would be trained; expected above 0")
+    for unit in ("epochs", "steps"):
+        least, most = options.trainer[f"min_{unit}"], options.trainer[f"max_{unit}"]
+        if least is not None and most not in (None, -1) and least > most:
+            problems.append(f"trainer.min_{unit} is {least}: expected at most trainer.max_{unit}, which is {most}")
     if options.trainer.overfit_batches:
         problems.append(
             f"trainer.overfit_batches is {options.trainer.overfit_batches}: Lightning would take the first images, "

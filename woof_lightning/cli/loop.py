@@ -12,7 +12,7 @@ from tempfile import TemporaryDirectory
 import yaml
 from jsonargparse import ActionConfigFile, ArgumentError, ArgumentParser, Namespace  # type: ignore[attr-defined]
 
-from woof_lightning.cli.configs import with_config_files
+from woof_lightning.cli.config_files import with_config_files, with_origin
 from woof_lightning.cli.messages import readable
 from woof_lightning.cli.options import (
     CALL_KEYS,
@@ -36,6 +36,7 @@ from woof_lightning.parity import EXPERIMENTS, Case, Verb, compare_ways, phrase,
 from woof_lightning.recipe.config import ModelConfig
 from woof_lightning.runs.folder import RunFolder
 
+FIT_ONLY = ("save_every", "allow_nan")
 GROUPS: dict[str, type] = {"model": ModelConfig, "data": DataConfig, "trainer": TrainerConfig}
 
 
@@ -83,10 +84,11 @@ def parse(name: str, args: Sequence[str]) -> LoopCall:
     for group, settings_class in GROUPS.items():
         parser.add_class_arguments(settings_class, group)
     keep_whole_numbers(parser)
+    words = list(with_config_files(args, known_keys(), f"loop {name}"))
     try:
-        options = parser.parse_args(list(with_config_files(args)))
+        options = parser.parse_args(words)
     except (ArgumentError, argparse.ArgumentError) as error:
-        raise UserError(_complaint(str(error), name)) from error
+        raise UserError(with_origin(_complaint(str(error), name), words)) from error
     with_expanded_paths(options)
     raise_together([*experiment_problems(options), *trainer_problems(options.trainer)])
     return _call(name, parser, options)
@@ -119,6 +121,8 @@ def _complaint(text: str, name: str) -> str:
     if message.startswith("trainer.") and "is no known setting" in message:
         honoured = ", ".join(key.partition(".")[2] for key in dotted_keys({"trainer": TrainerConfig}))
         return f"{message.split()[0]} is not honoured by woof loop: of trainer.* it takes {honoured}"
+    if message.split()[0] in FIT_ONLY:
+        return f"{message.split()[0]} is an option of woof fit: woof loop does not take it"
     return message
 
 

@@ -52,7 +52,8 @@ def run(args: Sequence[str]) -> None:
     if found.note:
         print(f"note: {found.note}")
     print(f"curve and plot: {folder}")
-    print(f"train with the first: woof fit {fit_options(args, cli.folder.path.name)} --config {folder / 'lr.yaml'}")
+    options = fit_options(args, cli.folder.path.name)
+    print(f"train with the first: woof fit {options} --config {shlex.quote(str(folder / 'lr.yaml'))}")
     print(f"{found.suggestion:g}")
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import difflib
 import errno
 import os
 import re
@@ -10,26 +11,43 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from woof_lightning.cli.options import SEED_KEYS
-from woof_lightning.errors import StoppedBySignal, UserError, did_you_mean, is_disk_error
+from woof_lightning.errors import StoppedBySignal, UserError, is_disk_error
 
 # What jsonargparse writes about a class among the settings: the class, then the reason up to the next item of its list.
 CLASS_PROBLEM = re.compile(r"Problem with given class_path '([^']+)':\s*(.+?)\n(?=\s*-|\s*Given|\s*$)", re.DOTALL)
-INTERRUPTED = "interrupted; resume the run from its last checkpoint with --resume"
+# As difflib counts similarity: max_epoch and max_epochs have 0.95, weights and weight_decay 0.63.
+CLOSE = 0.8
+RESUMES = "resume the run from its last checkpoint with --resume"
+# What to do after a verb was interrupted.
+AFTER = {
+    "fit": RESUMES,
+    "loop": RESUMES,
+    "cost": "continue the measurement with --resume",
+    "lr-find": "nothing was kept; run the sweep again",
+}
+AGAIN = "run the command again"
 
 
-def stopped(error: StoppedBySignal) -> str:
-    """Returns how a signal ended a run, and how to resume it."""
+def interrupted(verb: str) -> str:
+    """Returns that Ctrl-C ended a verb, and what to do then."""
+    return f"interrupted; {AFTER.get(verb, AGAIN)}"
+
+
+def stopped(error: StoppedBySignal, verb: str) -> str:
+    """Returns how a signal ended a verb, and what to do then."""
     name = signal.Signals(error.signum).name
     if error.saved:
         return f"stopped by {name} after a whole step, which is saved; resume with --resume"
-    return f"stopped by {name}; resume the run from its last checkpoint with --resume"
+    return f"stopped by {name}; {AFTER.get(verb, AGAIN)}"
 
 
-def fixable(error: OSError | EOFError | RuntimeError) -> UserError | None:
-    """Returns what the user can do about an error of files, the disk or loading processes; None for other errors."""
+def fixable(error: Exception) -> UserError | None:
+    """Returns what the user can do about an error of files, disk, packages or loading processes; None for others."""
     from woof_lightning.data.workers import worker_problem
     from woof_lightning.runs.folder import exists, read_problem, write_problem
 
+    if isinstance(error, ModuleNotFoundError) and not str(error.name).startswith("woof_lightning"):
+        return UserError(f"a package is missing: {str(error).strip()}")
     if isinstance(error, OSError):
         file = Path(os.fsdecode(error.filename or "a file of the run"))
         if error.errno == errno.EACCES and exists(file) and not os.access(file, os.R_OK):
@@ -51,18 +69,15 @@ def readable(complaint: str, known: Sequence[str], verb: str) -> str:
         verb: The verb whose help the message points to.
     """
     strange = re.search(
-        r"unrecognized arguments: -*(\S+?)(?:=|\s|$)|does not accept (?:option|nested key) '(\S+)'", complaint
+        r"unrecognized arguments: -*(\S+?)(?:=|\s|$)|(?:does not accept (?:option|nested key)|^Option) '(\S+)'",
+        complaint,
     )
     if strange:
-        key = strange[1] or strange[2]
-        return f"{key} is no known setting; {did_you_mean(key, known, f'see woof {verb} --help', cutoff=0.5)}"
-    by_class = re.search(
-        r"Problem with given class_path '([^']+)':\s*(.+?)\n(?:\s*-|\s*Given|\s*$)", f"{complaint}\n", re.DOTALL
-    )
+        return unknown_key(strange[1] or strange[2], known, verb)
+    by_class = CLASS_PROBLEM.search(f"{complaint}\n")
     if by_class:
-        key = re.match(r'Parser key "([^"]+)"', complaint)
-        reason = " ".join(by_class[2].split())
-        return f"{key[1] if key else 'a setting'} is {by_class[1]}: {reason}"
+        named = re.match(r'Parser key "([^"]+)"', complaint)
+        return f"{named[1] if named else 'trainer.*'} is {by_class[1]}: {' '.join(by_class[2].split())}"
     wrong = re.match(r'Parser key "([^"]+)":\s*(.*)', complaint, re.DOTALL)
     if wrong and "Expected a" in wrong[2]:
         key, detail = wrong.groups()
@@ -73,6 +88,39 @@ def readable(complaint: str, known: Sequence[str], verb: str) -> str:
         )
         return f"{key} is {value[1] if value else 'of the wrong type'}: expected {' or '.join(expected)}"
     return complaint.replace('Parser key "', "").replace('":', ":", 1)
+
+
+def unknown_key(key: str, known: Sequence[str], verb: str) -> str:
+    """Returns a message about a key that a verb does not take, with the key that was probably meant.
+
+    Args:
+        key: The key, dotted.
+        known: All keys that the verb takes, dotted.
+        verb: The verb whose help the message points to.
+    """
+    near = nearest_key(key, known)
+    return f"{key} is no known setting; {f'did you mean {near}?' if near else f'see woof {verb} --help'}"
+
+
+def nearest_key(key: str, known: Sequence[str]) -> str | None:
+    """Returns the known key that differs from a key by a slip of the finger or a left-out word; None if none does.
+
+    A key that is merely similar, as weight_decay is to weights, may mean something else.
+
+    Args:
+        key: The key, dotted.
+        known: The known keys, dotted.
+    """
+    group, _, name = key.rpartition(".")
+    for strict in (True, False):  # First within the same group, so that model.lr is not taken for another's.
+        found = [other for other in known if not strict or other.rpartition(".")[0] == group]
+        names = {other.rpartition(".")[2]: other for other in reversed(found)}
+        if near := difflib.get_close_matches(name, names, n=1, cutoff=CLOSE):
+            return names[near[0]]
+        words = set(name.split("_"))
+        if len(longer := [other for other in names if words < set(other.split("_"))]) == 1:
+            return names[longer[0]]
+    return None
 
 
 def _type_name(annotation: str) -> str:

@@ -8,7 +8,7 @@ from collections.abc import Sequence
 from woof_lightning.cli.options import add_checkpoint, add_data_places, check_one_place, path_of, small_parser
 from woof_lightning.compare.draw import draw_confusion
 from woof_lightning.compare.tables import text_table
-from woof_lightning.lit.validate import validate
+from woof_lightning.lit.validate import Validation, validate
 from woof_lightning.runs.folder import checkpoint_file, made_folder, write_text_durably
 
 
@@ -39,16 +39,19 @@ def run(args: Sequence[str]) -> None:
         found = validate(file, options.accelerator, **{k: v for k, v in data.items() if v is not None})
         text = json.dumps({"checkpoint": str(file), **found.as_dict()}, indent=2)
         write_text_durably(out / "result.json", text + "\n")
+        print(text if options.json else results_of(found), flush=True)
         draw_confusion(found.confusion, found.breeds, out / "confusion.png")
-    if options.json:
-        print(text)
-        return
-    print("  ".join(f"{name} {value:.6g}" for name, value in found.metrics.items()))
+    if not options.json:
+        print(f"confusion matrix: {out / 'confusion.png'}")
+
+
+def results_of(found: Validation) -> str:
+    """Returns the metrics and the table of classes as text for the terminal."""
+    metrics = "  ".join(f"{name} {value:.6g}" for name, value in found.metrics.items())
     rows = [
         (breed, name, str(sum(row)), f"{accuracy:.3f}")
         for breed, name, row, accuracy in zip(
             found.breeds, found.classes, found.confusion, found.class_accuracy(), strict=True
         )
     ]
-    print(text_table(("breed", "class", "images", "top-1"), rows))
-    print(f"confusion matrix: {out / 'confusion.png'}")
+    return f"{metrics}\n{text_table(('breed', 'class', 'images', 'top-1'), rows)}"

@@ -5,7 +5,6 @@ from __future__ import annotations
 import hashlib
 import json
 import math
-import warnings
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from functools import partial
@@ -13,7 +12,7 @@ from itertools import pairwise
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from woof_lightning.compare.draw import COLOURS, part_that_matters, save_png
+from woof_lightning.compare.draw import COLOURS, label, part_that_matters, save_png
 from woof_lightning.compare.read import TOP1, TOP5, Run
 
 if TYPE_CHECKING:
@@ -28,7 +27,6 @@ MOST_IN_LEGEND = len(COLOURS) * len(LINE_STYLES)
 # The scale of the smoothing of the loss: in epochs, so that it does not depend on how often a run reports; in reports
 # if the epochs are unknown.
 SMOOTHED_EPOCHS, SMOOTHED_REPORTS = 1.0, 10.0
-MOST_IN_LABEL = 40
 # If several runs often have the same line, each line is thinner than the one below it, so that all can be seen.
 WIDEST, THINNEST = 8.0, 1.2
 
@@ -69,7 +67,7 @@ def draw_metric(name: str, by_epoch: bool, axes: Axes, run: Run, style: Style) -
     x, values = x_values(run, name, by_epoch), run.series[name].value
     if x is None:
         return False
-    axes.plot(x, values, label=label_of(run), marker=marker_of(values), **style)
+    axes.plot(x, values, label=label(run.name), marker=marker_of(values), **style)
     return True
 
 
@@ -83,7 +81,7 @@ def draw_loss(by_epoch: bool, axes: Axes, run: Run, style: Style) -> bool:
     axes.plot(x, values, color=style["color"], alpha=0.25, linewidth=0.7)
     over = SMOOTHED_EPOCHS if by_epoch else SMOOTHED_REPORTS
     smooth = smoothed(values, x if by_epoch else range(len(values)), over)
-    axes.plot(x, smooth, label=label_of(run), marker=marker_of(values), **style)
+    axes.plot(x, smooth, label=label(run.name), marker=marker_of(values), **style)
     return True
 
 
@@ -93,7 +91,7 @@ def draw_over_time(_: bool, axes: Axes, run: Run, style: Style) -> bool:
     if series is None or not series.elapsed_s:
         return False
     axes.plot(
-        [elapsed_s / 60 for elapsed_s in series.elapsed_s], series.value, label=label_of(run), marker=".", **style
+        [elapsed_s / 60 for elapsed_s in series.elapsed_s], series.value, label=label(run.name), marker=".", **style
     )
     return True
 
@@ -107,7 +105,7 @@ def draw_sweep(_: bool, axes: Axes, run: Run, style: Style) -> bool:
     end = next((place for place, loss in enumerate(curve.loss) if loss > most), len(curve))
     axes.set_xscale("log")
     losses = curve.loss[:end]
-    axes.plot(curve.lr[:end], losses, label=label_of(run), marker=marker_of(losses), **style)
+    axes.plot(curve.lr[:end], losses, label=label(run.name), marker=marker_of(losses), **style)
     return True
 
 
@@ -142,15 +140,6 @@ def smoothed(values: Sequence[float], x: Sequence[float], over: float) -> list[f
         weight += share * (1 - weight)
         found.append(mean / weight)
     return found
-
-
-def label_of(run: Run) -> str:
-    """Returns a run's name as a matplotlib label, shortened if it is long."""
-    name, half = run.name, MOST_IN_LABEL // 2
-    if len(name) > MOST_IN_LABEL:
-        name = f"{name[:half]}…{name[-half:]}"
-    # matplotlib hides labels that start with an underscore, and reads dollars as formulas.
-    return f"{' ' if name.startswith('_') else ''}{name}".replace("$", r"\$")
 
 
 @dataclass(frozen=True)
@@ -225,10 +214,7 @@ def draw_curves(runs: Sequence[Run], out: Path) -> list[Drawn]:
         if shown.metric == "train/loss":
             cut_spikes(axes)
         add_legend(axes, count, len(runs))
-        with warnings.catch_warnings():
-            # The font does not have the characters of every script. The tables show such names.
-            warnings.filterwarnings("ignore", "Glyph")
-            save_png(figure, target, dpi=110, fingerprint=fingerprint(axes))
+        save_png(figure, target, dpi=110, fingerprint=fingerprint(axes))
         drawn.append(Drawn(target, shown.title))
     return drawn
 

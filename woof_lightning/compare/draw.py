@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import warnings
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from woof_lightning.compare.tables import printable
 from woof_lightning.runs.folder import writing_durably
 from woof_lightning.runs.lr_curve import LRCurve
 
@@ -14,10 +16,22 @@ if TYPE_CHECKING:
 
 # Okabe and Ito's palette for colour-blind readers: https://jfly.uni-koeln.de/color/
 COLOURS = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9", "#000000")
+MOST_IN_LABEL = 40
+# More labels and numbers cannot be read, and take minutes to draw.
+MOST_LABELS, MOST_INCHES = 40, 25.0
+
+
+def label(name: str) -> str:
+    """Returns a name as a matplotlib label: on one line, shortened if it is long, and not read as a formula."""
+    name, half = printable(name), MOST_IN_LABEL // 2
+    if len(name) > MOST_IN_LABEL:
+        name = f"{name[:half]}…{name[-half:]}"
+    # matplotlib hides labels that start with an underscore.
+    return f"{' ' if name.startswith('_') else ''}{name}".replace("$", r"\$")
 
 
 def save_png(figure: Figure, target: Path, *, dpi: int = 120, fingerprint: str | None = None) -> None:
-    """Writes a figure as PNG.
+    """Writes a figure as PNG. Characters that the font does not have become boxes; the tables show such names.
 
     Args:
         figure: The figure.
@@ -26,7 +40,8 @@ def save_png(figure: Figure, target: Path, *, dpi: int = 120, fingerprint: str |
         fingerprint: What the file's description says; a test can tell by it whether the figure is up to date.
     """
     metadata = None if fingerprint is None else {"Description": fingerprint}
-    with writing_durably(target) as file:
+    with warnings.catch_warnings(), writing_durably(target) as file:
+        warnings.filterwarnings("ignore", "Glyph")
         figure.savefig(file, format="png", dpi=dpi, metadata=metadata)
 
 
@@ -34,7 +49,8 @@ def draw_confusion(confusion: Sequence[Sequence[int]], breeds: Sequence[str], ta
     """Draws a confusion matrix.
 
     Args:
-        confusion: confusion[i][j] is the number of images of class i that were classified as class j.
+        confusion: confusion[i][j] is the number of images of class i that were classified as class j. Beyond 40
+            classes, numbers are left out and only some classes are labelled.
         breeds: The names of the classes. A further column of the matrix is labelled "none of them".
         target: The PNG file.
     """
@@ -42,17 +58,19 @@ def draw_confusion(confusion: Sequence[Sequence[int]], breeds: Sequence[str], ta
     from matplotlib.figure import Figure
 
     columns = [*breeds, "none of them"][: len(confusion[0])]
-    side_inch = max(6.0, 0.55 * len(breeds) + 3)
+    side_inch = min(max(6.0, 0.55 * len(breeds) + 3), MOST_INCHES)
     figure = Figure(figsize=(side_inch, side_inch), layout="constrained")
     axes = figure.add_subplot()
     shares = [[count / max(1, sum(row)) for count in row] for row in confusion]
     axes.imshow(shares, cmap="cividis", vmin=0, vmax=1)
-    axes.set_xticks(range(len(columns)), columns, rotation=45, ha="right", rotation_mode="anchor")
-    axes.set_yticks(range(len(breeds)), breeds)
+    shown = range(0, len(columns), -(-len(columns) // MOST_LABELS))
+    axes.set_xticks(shown, [label(columns[j]) for j in shown], rotation=45, ha="right", rotation_mode="anchor")
+    rows = [i for i in shown if i < len(breeds)]
+    axes.set_yticks(rows, [label(breeds[i]) for i in rows])
     axes.set_xlabel("taken for")
-    axes.set_ylabel("breed")
-    axes.set_title("Validation images per breed and answer")
-    for i, row in enumerate(confusion):
+    axes.set_ylabel("class")
+    axes.set_title("Validation images per class and answer")
+    for i, row in enumerate(confusion if len(columns) <= MOST_LABELS else []):
         for j, count in enumerate(row):
             axes.text(j, i, str(count), ha="center", va="center", color="black" if shares[i][j] > 0.6 else "white")
     save_png(figure, target)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 import warnings
 from pathlib import Path
 from typing import Any
@@ -43,7 +44,7 @@ def read_image(path: Path) -> Tensor:
         content = np.fromfile(path, np.uint8)
         if content[: len(JPEG)].tobytes() == JPEG:
             return _with_torchvision(content)
-        with Image.open(path) as image:
+        with Image.open(io.BytesIO(content.tobytes())) as image:
             pixels = _eight_bits(ImageOps.exif_transpose(image), image.format)
         return torch.from_numpy(pixels).permute(2, 0, 1).contiguous()
     except Exception as error:  # What a decoder raises depends on how the file is damaged.
@@ -75,7 +76,8 @@ def image_size_px(path: Path) -> tuple[int, int]:
         with warnings.catch_warnings():
             # Pillow warns above 89 million pixels. Here the limit is MOST_PIXELS.
             warnings.simplefilter("ignore", Image.DecompressionBombWarning)
-            with Image.open(path) as image:
+            # Not Image.open(path): some decoders cannot take a name that is no UTF-8.
+            with path.open("rb") as file, Image.open(file) as image:
                 width, height = image.size
     except Image.DecompressionBombError as error:
         raise UnreadableImageError(f"{path} claims an absurd size ({error}): remove the file") from error

@@ -177,6 +177,20 @@ def train_loader(
     return _loader(dataset, sampler, config.batch_size // world_size, config)
 
 
+def smallest_batch(config: DataConfig, index: ImageIndex, *, world_size: int = 1, batches: int | None = None) -> int:
+    """Returns the number of images in the smallest training batch of a device.
+
+    Args:
+        config: The settings of the data.
+        index: The data set.
+        world_size: Number of devices.
+        batches: Number of batches to which an epoch is limited; None for all.
+    """
+    whole, share = config.batch_size // world_size, -(-len(index.train) // world_size)
+    cut = batches is not None and batches * whole < share
+    return whole if cut else share % whole or whole
+
+
 def check_batch_size(config: DataConfig, index: ImageIndex) -> None:
     """Raises a UserError if a batch would be larger than the training split."""
     if config.batch_size > len(index.train):

@@ -9,19 +9,20 @@ from typing import Any, cast
 
 import torch
 import torch.nn.functional as F
-from lightning.pytorch import LightningModule
+from lightning.pytorch import LightningModule, Trainer
 from lightning.pytorch.utilities.types import OptimizerLRSchedulerConfig
 from torch import Tensor, nn
 from torchmetrics import MeanMetric
 
+from woof_lightning.data.config import DataConfig
 from woof_lightning.data.images import ImageIndex
-from woof_lightning.data.loading import Batch
+from woof_lightning.data.loading import Batch, smallest_batch, taken
 from woof_lightning.data.transforms import normalise
 from woof_lightning.errors import UserError
 from woof_lightning.recipe.checkpoint import NET_PREFIX, RECIPE_KEY, TrainedRecipe, check_same_classes, recipe_of
 from woof_lightning.recipe.config import ModelConfig
 from woof_lightning.recipe.metrics import METRICS, epoch_means, per_image, training_report
-from woof_lightning.recipe.model import build_net, check_arch, outputs_for
+from woof_lightning.recipe.model import build_net, check_arch, check_fits, outputs_for
 from woof_lightning.recipe.optim import build_optimizer, build_schedule, check_optimizer, optimizer_report
 
 NEVER = sys.maxsize
@@ -109,13 +110,32 @@ class WoofClassifier(LightningModule):
         self._batch_means = _means()
 
     def setup(self, stage: str) -> None:
-        """Notes what the checkpoints say about the data."""
+        """Checks that the net fits the batches, and notes what the checkpoints say about the data.
+
+        Raises:
+            UserError: If the net cannot take images of that size, or the last batch is too small for it.
+        """
         data = getattr(self.trainer, "datamodule", None)
         index: ImageIndex | None = getattr(data, "index", None)
         if data is not None and index is not None:
             model = replace(self.config, num_classes=self.number_of_classes(index))
             precision = str(self.trainer.precision)
+            if stage == "fit":
+                self.check_fits(data.config, index)
             self.trained = TrainedRecipe.of(model, data.config, index, seed=self.seed, precision=precision)
+
+    def check_fits(self, data: DataConfig, index: ImageIndex, trainer: Trainer | None = None) -> None:
+        """Raises a UserError if the net cannot be trained on the batches of a data set.
+
+        Args:
+            data: The settings of the data.
+            index: The images.
+            trainer: The Trainer; by default the one that the module is attached to.
+        """
+        trainer = trainer or self.trainer
+        batches = taken(-(-len(index.train) // data.batch_size), trainer.limit_train_batches)
+        smallest = smallest_batch(data, index, world_size=trainer.world_size, batches=batches)
+        check_fits(self.config.arch, image_size=data.image_size, smallest_batch=smallest)
 
     def configure_model(self) -> None:
         """Builds the net if there is none yet, because the data's number of classes is not known earlier."""

@@ -148,6 +148,7 @@ def lr_find(
     """
     check_sweep(min_lr, max_lr, num_training, early_stop_threshold)
     trainer = trainer or Trainer(logger=False, enable_checkpointing=False, enable_model_summary=False)
+    check_one_device(trainer)
     if trainer.fast_dev_run:  # type: ignore[attr-defined]
         raise UserError("trainer.fast_dev_run is set: Lightning would skip the sweep; leave it out")
     if not model.automatic_optimization:
@@ -181,6 +182,15 @@ def lr_find(
         stopped=recorder.stopped,
         steps=num_training,
     )
+
+
+def check_one_device(trainer: Trainer) -> None:
+    """Raises a UserError if a trainer has several processes, over which Lightning does not average the losses."""
+    if trainer.world_size > 1:
+        raise UserError(
+            f"the trainer has {trainer.world_size} processes: a sweep takes one; set trainer.devices 1 and "
+            "trainer.num_nodes 1. The rate holds for several devices too, which share the batch"
+        )
 
 
 def check_sweep(min_lr: float, max_lr: float, num_training: int, early_stop_threshold: float | None) -> None:

@@ -82,6 +82,7 @@ class FitRun:
         datamodule.prepare_data()
         datamodule.setup("fit")
         assert datamodule.index is not None
+        model.check_fits(datamodule.config, datamodule.index, trainer)
         model.build(datamodule.index)  # Some callbacks copy the net before Lightning asks for it.
         if self.resume_from is not None:
             check_same_images(self._fingerprint, datamodule.index, self.folder.path)

@@ -9,14 +9,15 @@ import yaml
 
 from woof_lightning.data.config import DataConfig
 from woof_lightning.data.imagewoof import prepare_checked_data
-from woof_lightning.data.loading import check_batch_size
+from woof_lightning.data.loading import check_batch_size, smallest_batch
 from woof_lightning.data.workers import check_shared_memory
 from woof_lightning.loops.experiment import Experiment, TrainerConfig
 from woof_lightning.loops.find import Train
 from woof_lightning.loops.run import LoopRun
 from woof_lightning.recipe.config import ModelConfig
-from woof_lightning.recipe.model import check_arch, outputs_for
+from woof_lightning.recipe.model import check_arch, check_fits, outputs_for
 from woof_lightning.recipe.optim import check_optimizer, check_steps_without_closure
+from woof_lightning.runs.alone import check_alone
 from woof_lightning.runs.config import check_resumable
 from woof_lightning.runs.folder import RunFolder, write_text_durably
 
@@ -58,6 +59,7 @@ def start(train: Train, call: LoopCall) -> str:
     Raises:
         UserError: If a setting, the data or the folder cannot be used.
     """
+    check_alone(1)
     check_arch(call.model.arch)
     check_optimizer(call.model)
     check_steps_without_closure(call.model)
@@ -72,6 +74,8 @@ def start(train: Train, call: LoopCall) -> str:
     model = replace(call.model, num_classes=outputs_for(call.model.num_classes, index))
     experiment = Experiment(model, call.data, call.trainer, call.seed, index)
     experiment.check_limits()
+    smallest = smallest_batch(call.data, index, batches=experiment.train_batches)
+    check_fits(model.arch, image_size=call.data.image_size, smallest_batch=smallest)
     index.tell_passed_over()
     call.folder.create()
     with call.folder.locked():

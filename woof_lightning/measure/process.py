@@ -5,7 +5,6 @@ from __future__ import annotations
 import contextlib
 import json
 import os
-import pty
 import signal
 import subprocess
 import sys
@@ -16,7 +15,22 @@ from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import IO, Any
 
+from woof_lightning.errors import UserError
+
 WAIT_AT_MOST_S = 600
+
+
+def terminal_ends() -> tuple[int, int]:
+    """Returns the file descriptors of both ends of a terminal.
+
+    Raises:
+        UserError: If this system has no terminals of that kind, as Windows.
+    """
+    try:
+        import pty
+    except ImportError as error:
+        raise UserError("this system cannot give a process a terminal: woof cost runs on Linux and macOS") from error
+    return pty.openpty()
 
 
 class WorkerProcess:
@@ -51,7 +65,7 @@ class WorkerProcess:
             (self_done, done), (go, self_go) = os.pipe(), os.pipe()
             self._turns, passed = (self_done, self_go), (done, go)
         job_file.write_text(json.dumps({**job, "turns": passed or None, "started_s": time.perf_counter()}))
-        reading, writing = pty.openpty() if terminal else os.pipe()
+        reading, writing = terminal_ends() if terminal else os.pipe()
         self._process = subprocess.Popen(
             [str(python or sys.executable), "-m", module, str(job_file), str(self._result)],
             stdin=subprocess.DEVNULL,

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager
+from functools import lru_cache
 
 import torch
 import torchvision
@@ -52,6 +54,41 @@ def _default_dtype(dtype: torch.dtype) -> Iterator[None]:
         yield
     finally:
         torch.set_default_dtype(before)
+
+
+def check_fits(arch: str, *, image_size: int, smallest_batch: int) -> None:
+    """Tries a net on a batch without computing anything (torch's meta device), before hours are spent.
+
+    Args:
+        arch: Name of a torchvision classifier.
+        image_size: Side of the square images, in px.
+        smallest_batch: The number of images in the smallest batch that one device trains on.
+
+    Raises:
+        UserError: If the net cannot take images of this size, or not a single one of them.
+    """
+    size = f"model.arch is {arch} and data.image_size {image_size}"
+    if reason := _complaint_about(arch, image_size, 2):
+        raise UserError(f"{size}: the net cannot take images of this size ({reason}); choose another of the two")
+    if smallest_batch == 1 and (reason := _complaint_about(arch, image_size, 1)):
+        raise UserError(
+            f"{size}: a batch of a single image, such as the last one of an epoch, has too few values for this net's "
+            f"BatchNorm ({reason}); choose another data.batch_size, or add or remove an image"
+        )
+
+
+@lru_cache
+def _complaint_about(arch: str, image_size: int, batch_size: int) -> str | None:
+    """Returns what a net in training mode says against a batch of a size; None if nothing."""
+    options = {"aux_logits": False} if arch in ARCHS_WITH_AUXILIARY_HEADS else {}
+    try:
+        with torch.device("meta"), torch.no_grad(), warnings.catch_warnings():
+            warnings.simplefilter("ignore")  # build_net warns of the same.
+            net = torchvision.models.get_model(arch, weights=None, num_classes=2, **options).train()
+            net(torch.zeros(batch_size, 3, image_size, image_size))
+    except (RuntimeError, ValueError, AssertionError) as error:
+        return str(error).splitlines()[0]
+    return None
 
 
 def outputs_for(num_classes: int | None, index: ImageIndex) -> int:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shlex
 from pathlib import Path
 from typing import Any
 
@@ -61,9 +62,12 @@ def check_resumable(saved_file: Path, now: dict[str, Any]) -> None:
         and not (key == "trainer.max_epochs" and more_epochs_allowed)
     ]
     if differing:
+        run, parent = saved_file.parent, saved_file.parent.parent
+        where = "" if parent == Path("runs") else f" --runs_dir {shlex.quote(str(parent))}"
+        own = f"--config {shlex.quote(str(saved_file))} --name {shlex.quote(run.name)}{where} --resume"
         raise UserError(
-            f"{saved_file.parent} cannot be resumed with other settings: {'; '.join(differing)}. "
-            "Use the run's settings (--config RUN/config.yaml --name RUN), or start another run with --name"
+            f"{run} cannot be resumed with other settings: {'; '.join(differing)}. "
+            f"Use the run's settings ({own}), or start another run with --name"
         )
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import platform
+import shlex
 import statistics
 import subprocess
 from collections.abc import Iterable
@@ -62,7 +63,7 @@ class RunRecord:
 
     def summary(self, folder: Path) -> str:
         """Returns text for the terminal: the accuracies, if any were recorded, the folder, and how to view the run."""
-        where = f"run: {folder}\nview it with: tensorboard --logdir {folder}"
+        where = f"run: {folder}\nview it with: tensorboard --logdir {shlex.quote(str(folder))}"
         if not self.best:
             return where
         best, final = self.best, self.final

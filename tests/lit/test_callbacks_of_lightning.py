@@ -285,3 +285,9 @@ def test_a_checkpoint_without_weights_is_not_saved(
     assert done.code == 2
     assert "has removed" in done.err
     assert not RUN.last.exists()
+
+
+def test_pruning_and_averaging_exclude_each_other() -> None:
+    both = [callbacks.ModelPruning("l1_unstructured"), callbacks.EMAWeightAveraging()]
+    (problem,) = callback_problems(both, "step", resuming=False)
+    assert "take one of them" in problem

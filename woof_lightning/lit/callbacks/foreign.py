@@ -17,6 +17,7 @@ from lightning.pytorch.callbacks import (
     ModelPruning,
     StochasticWeightAveraging,
     Timer,
+    WeightAveraging,
 )
 
 from woof_lightning.recipe.metrics import METRICS
@@ -47,7 +48,16 @@ def callback_problems(callbacks: Sequence[Callback], schedule: str, *, resuming:
             reason = _monitor_problem(callback, callbacks)
         if reason is not None:
             problems.append(f"trainer.callbacks has {type(callback).__name__}: {reason}")
+    if _any(callbacks, ModelPruning) and _any(callbacks, WeightAveraging):
+        problems.append(
+            "trainer.callbacks has ModelPruning and WeightAveraging: pruning replaces the weights that the average "
+            "copies; take one of them"
+        )
     return problems
+
+
+def _any(callbacks: Sequence[Callback], kind: type[Callback]) -> bool:
+    return any(isinstance(callback, kind) for callback in callbacks)
 
 
 def _reason(callback: Callback, schedule: str, resuming: bool) -> str | None:

@@ -114,8 +114,9 @@ sys.exit(main(sys.argv[1:]))
 
 
 @pytest.mark.process
-@pytest.mark.parametrize(("verb", "place"), [(["fit"], "file"), (["loop", "bare"], "option")])
-@pytest.mark.parametrize(("given", "rows"), [("1", 1), ("1.0", 5)])
+@pytest.mark.parametrize(
+    ("verb", "place", "given", "rows"), [(["fit"], "file", "1", 1), (["loop", "bare"], "option", "1.0", 5)]
+)
 def test_a_limit_of_one_is_one_batch_and_one_point_zero_is_all(
     verb: list[str], place: str, given: str, rows: int, small_fit: list[str], tmp_path: Path
 ) -> None:

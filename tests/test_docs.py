@@ -5,9 +5,7 @@ from __future__ import annotations
 import csv
 import json
 import re
-import shutil
 from pathlib import Path
-from typing import Any
 
 import pytest
 import yaml
@@ -55,17 +53,6 @@ def test_options_in_the_readme_are_known() -> None:
     named = set(re.findall(r"--((?:model|data|trainer)\.\w+)", (ROOT / "README.md").read_text()))
     assert named
     assert named <= set(known_keys())
-
-
-@pytest.mark.process
-def test_the_readme_s_script_runs(drawn_root: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    (script,) = re.findall(r"```python\n(.*?)```", (ROOT / "README.md").read_text(), re.DOTALL)
-    shutil.copytree(drawn_root, tmp_path / "data")
-    monkeypatch.chdir(tmp_path)
-    assert "max_epochs=5" in script
-    names: dict[str, Any] = {}
-    exec(script.replace("max_epochs=5", "max_epochs=1, limit_train_batches=2"), names)
-    assert 0 <= names["trainer"].callback_metrics["val/acc1"] <= 1
 
 
 def test_results_come_with_their_config() -> None:

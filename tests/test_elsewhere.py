@@ -31,16 +31,11 @@ WOOF = "import sys; from woof_lightning.cli import main; sys.exit(main(sys.argv[
 def test_a_notebook_s_backend_ends_no_verb(small_fit: list[str], tmp_path: Path) -> None:
     backend = {"MPLBACKEND": "module://matplotlib_inline.backend_inline"}
     few = ("--trainer.max_epochs", 1, "--trainer.limit_train_batches", 2)
-    sweep = ("--min_lr", "1e-6", "--max_lr", "0.1", "--num_training", 40)
-    for args in (
-        ("fit", *small_fit, *few),
-        ("lr-find", *small_fit, *sweep),
-        ("validate", "--ckpt", "runs/adamw_onecycle", "--num_workers", 0),
-        ("compare", "runs", "--out", "compared"),
-    ):
+    # The verbs that import matplotlib: torchmetrics does in a fit, lr-find and validate.
+    for args in (("fit", *small_fit, *few), ("compare", "runs", "--out", "compared")):
         done = run(WOOF, tmp_path, *args, **backend)
         assert done.returncode == 0, done.stderr
-    assert (tmp_path / "runs/adamw_onecycle/validate/confusion.png").is_file()
+    assert (tmp_path / "compared/index.html").is_file()
 
 
 def test_the_readme_s_script_runs_where_processes_are_spawned(tmp_path: Path) -> None:

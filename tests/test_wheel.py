@@ -84,14 +84,13 @@ SMALL = (
 ALL = 15  # The batches of the drawn training images.
 
 
-@pytest.mark.parametrize(
-    ("verb", "limit", "batches"), [(("fit",), "1", 1), (("fit",), "1.0", ALL), (("loop", "bare"), "1", 1)]
-)
+@pytest.mark.parametrize(("limit", "batches"), [("1", 1), ("1.0", ALL)])
 def test_without_extras_a_limit_of_1_is_one_batch_and_1_0_is_all(
-    verb: tuple[str, ...], limit: str, batches: int, installed: Path, tmp_path: Path
+    limit: str, batches: int, installed: Path, tmp_path: Path
 ) -> None:
+    """From the command line in a loop, and from that run's config.yaml in `woof fit`."""
     name = ("--name", "run")
-    trained = called(installed, tmp_path, *verb, *SMALL, *name, "--trainer.limit_train_batches", limit)
+    trained = called(installed, tmp_path, "loop", "bare", *SMALL, *name, "--trainer.limit_train_batches", limit)
     assert trained.returncode == 0, trained.stderr
     steps = [row["step"] for row in read_metrics(tmp_path / "runs/run/metrics.csv")]
     assert steps == [*range(1, batches + 1)]
@@ -101,17 +100,13 @@ def test_without_extras_a_limit_of_1_is_one_batch_and_1_0_is_all(
 
 
 def test_without_extras_the_other_verbs_work(installed: Path, tmp_path: Path) -> None:
-    few = ("--trainer.limit_train_batches", 2, "--trainer.limit_val_batches", 2)
-    image = tmp_path / "data/synthetic/val"
+    few = ("--trainer.limit_train_batches", 2, "--trainer.limit_val_batches", 2, "--name", "a")
     for args in (
-        ("fit", *SMALL, *few, "--name", "a"),
-        ("loop", "lightning", *SMALL, *few, "--name", "b"),
-        ("lr-find", *SMALL, "--num_training", 40, "--min_lr", "1e-6", "--max_lr", "0.1", "--name", "c"),
+        ("loop", "lightning", *SMALL, *few),
+        ("lr-find", *SMALL, "--num_training", 40, "--min_lr", "1e-6", "--max_lr", "0.1", "--name", "a"),
         ("validate", "--ckpt", "runs/a", "--num_workers", 0),
-        ("predict", "--ckpt", "runs/b", image),
+        ("predict", "--ckpt", "runs/a", tmp_path / "data/synthetic/val/s00000001"),
         ("compare", "runs", "--out", "compared"),
-        ("data", "--variant", "synthetic"),
-        ("loop", "--check", "--ways", "bare", "fabric", "--experiments", "sgd_step", "--precision", "32-true"),
     ):
         done = called(installed, tmp_path, *args)
         assert done.returncode == 0, (args, done.stderr)
@@ -127,9 +122,8 @@ def test_a_file_of_that_path_comes_before_a_shipped_config(installed: Path, tmp_
     assert "model.lr is -1" in refused.stderr
 
 
-@pytest.mark.parametrize("verb", [("fit",), ("lr-find",), ("loop", "bare")])
-def test_an_unknown_config_names_the_nearest(installed: Path, tmp_path: Path, verb: tuple[str, ...]) -> None:
-    refused = called(installed, tmp_path, *verb, "--config", "adamw_onecycel")
+def test_an_unknown_config_names_the_nearest(installed: Path, tmp_path: Path) -> None:
+    refused = called(installed, tmp_path, "fit", "--config", "adamw_onecycel")
     assert refused.returncode == 2
     assert "--config is adamw_onecycel" in refused.stderr
     assert "did you mean adamw_onecycle?" in refused.stderr

@@ -33,6 +33,11 @@ class Outcome:
 Woof = Callable[..., Outcome]
 
 
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Puts the longest tests first, so that no core waits for one of them at the end."""
+    items.sort(key=lambda item: (item.path.name != "test_parity.py", next(item.iter_markers("wheel"), None) is None))
+
+
 def pytest_runtest_setup(item: pytest.Item) -> None:
     """Skips a test whose mark `peer` names a package that is not installed."""
     for mark in item.iter_markers("peer"):

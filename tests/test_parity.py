@@ -78,8 +78,9 @@ def test_a_run_with_workers_that_was_cut_and_resumed_too(
 
 @pytest.mark.parametrize("ways", GROUPS)
 def test_bf16_too_where_a_loop_offers_it(ways: tuple[str, ...], drawn_root: Path, tmp_path: Path) -> None:
-    # Convolutions in groups are slow in bf16, and one epoch less spares a second round of large checkpoints.
-    options = (*small_training(drawn_root, "resnet18", 32), "--trainer.max_epochs", "1")
+    # Convolutions in groups are slow in bf16, and a processor without bf16 takes minutes for more steps.
+    few = ("--trainer.max_epochs", "1", "--trainer.limit_train_batches", "2", "--data.batch_size", "4")
+    options = (*small_training(drawn_root, "resnet18", 16), *few, "--trainer.limit_val_batches", "1")
     verdicts = compare_ways([Case("sgd_onecycle", 0, "bf16-mixed", None, options)], ways, tmp_path, verbs())
     found = {verdict.way: verdict for verdict in verdicts}
     if refused := found.pop("fastai", None):

@@ -81,29 +81,23 @@ SMALL = (
     *("--config", "adamw_onecycle", "--config", "demo", "--data.image_size", 32, "--data.num_workers", 0),
     *("--model.arch", "shufflenet_v2_x0_5", "--trainer.max_epochs", 1, "--trainer.log_every_n_steps", 1),
 )
-ALL = 15  # The batches of the drawn training images.
 
 
-@pytest.mark.parametrize(("limit", "batches"), [("1", 1), ("1.0", ALL)])
-def test_without_extras_a_limit_of_1_is_one_batch_and_1_0_is_all(
-    limit: str, batches: int, installed: Path, tmp_path: Path
-) -> None:
+def test_without_extras_a_limit_of_1_is_one_batch(installed: Path, tmp_path: Path) -> None:
     """From the command line in a loop, and from that run's config.yaml in `woof fit`."""
     name = ("--name", "run")
-    trained = called(installed, tmp_path, "loop", "bare", *SMALL, *name, "--trainer.limit_train_batches", limit)
+    trained = called(installed, tmp_path, "loop", "bare", *SMALL, *name, "--trainer.limit_train_batches", 1)
     assert trained.returncode == 0, trained.stderr
-    steps = [row["step"] for row in read_metrics(tmp_path / "runs/run/metrics.csv")]
-    assert steps == [*range(1, batches + 1)]
     again = called(installed, tmp_path, "fit", "--config", "runs/run/config.yaml", "--name", "again")
     assert again.returncode == 0, again.stderr
-    assert [row["step"] for row in read_metrics(tmp_path / "runs/again/metrics.csv")] == steps
+    for run in ("run", "again"):
+        assert [row["step"] for row in read_metrics(tmp_path / f"runs/{run}/metrics.csv")] == [1]
 
 
 def test_without_extras_the_other_verbs_work(installed: Path, tmp_path: Path) -> None:
     few = ("--trainer.limit_train_batches", 2, "--trainer.limit_val_batches", 2, "--name", "a")
     for args in (
         ("loop", "lightning", *SMALL, *few),
-        ("lr-find", *SMALL, "--num_training", 40, "--min_lr", "1e-6", "--max_lr", "0.1", "--name", "a"),
         ("validate", "--ckpt", "runs/a", "--num_workers", 0),
         ("predict", "--ckpt", "runs/a", tmp_path / "data/synthetic/val/s00000001"),
         ("compare", "runs", "--out", "compared"),

@@ -27,7 +27,6 @@ ALL_VALIDATION = ("--trainer.limit_val_batches", "1.0")
 @pytest.mark.parametrize(
     "rhythm",
     [
-        ("--trainer.val_check_interval", "2"),
         ("--trainer.val_check_interval", "0.25"),
         ("--trainer.val_check_interval", "3"),
         ("--trainer.val_check_interval", "3", "--trainer.check_val_every_n_epoch", "null"),

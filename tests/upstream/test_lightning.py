@@ -229,6 +229,7 @@ def test_lightning_warns_of_what_needs_no_warning(
     monkeypatch.setattr(sys, "argv", ["woof", "fit"])
     warnings.simplefilter("always")
     options = [*small_fit, "--trainer.log_every_n_steps", "9", "--save_every", "1"]
+    options += ["--trainer.callbacks", "lightning.pytorch.callbacks.EMAWeightAveraging"]
     real = WoofClassifier.training_step
 
     def stopped(self: WoofClassifier, batch: Any, batch_idx: int) -> torch.Tensor:

@@ -57,6 +57,11 @@ def is_disk_error(error: BaseException) -> bool:
     return isinstance(error, OSError) and error.errno in DISK_ERRNOS
 
 
+def reason_of(error: Exception) -> str:
+    """Returns the first line of an error's text, or the error's name if it has none."""
+    return str(error).splitlines()[0] if str(error) else type(error).__name__
+
+
 def raise_together(problems: Sequence[str], what: str = "settings cannot be used") -> None:
     """Raises all problems as one error; does nothing if there are none.
 

@@ -14,7 +14,7 @@ from PIL import Image, ImageOps, features
 from torch import Tensor
 from torchvision.io import ImageReadMode, decode_image
 
-from woof_lightning.errors import UnreadableImageError
+from woof_lightning.errors import UnreadableImageError, reason_of
 
 SUFFIXES = (
     *(".jpg", ".jpeg", ".jpe", ".jfif", ".png", ".webp", ".gif", ".bmp", ".tif", ".tiff"),
@@ -49,7 +49,7 @@ def read_image(path: Path) -> Tensor:
         return torch.from_numpy(pixels).permute(2, 0, 1).contiguous()
     except Exception as error:  # What a decoder raises depends on how the file is damaged.
         raise UnreadableImageError(
-            f"{path} cannot be decoded as an image ({_reason(error)}): replace the file or remove it"
+            f"{path} cannot be decoded as an image ({reason_of(error)}): replace the file or remove it"
         ) from error
 
 
@@ -85,7 +85,7 @@ def image_size_px(path: Path) -> tuple[int, int]:
         raise UnreadableImageError(f"{path} is not there (any more): replace the file, or mend the link") from error
     except Exception as error:  # What Pillow raises depends on how the file is damaged.
         raise UnreadableImageError(
-            f"{path} is not an image ({_reason(error)}): replace the file or remove it"
+            f"{path} is not an image ({reason_of(error)}): replace the file or remove it"
         ) from error
     if width * height > MOST_PIXELS:
         raise UnreadableImageError(
@@ -119,7 +119,3 @@ def _eight_bits(image: Image.Image, file_format: str | None) -> NDArray[np.uint8
 
 def _grey(values: NDArray[Any]) -> NDArray[np.uint8]:
     return np.repeat(values.astype(np.uint8)[..., None], 3, axis=2)
-
-
-def _reason(error: Exception) -> str:
-    return str(error).splitlines()[0] if str(error) else type(error).__name__

@@ -13,7 +13,7 @@ from torch import nn
 
 from woof_lightning.data.config import DataConfig
 from woof_lightning.data.images import ImageIndex
-from woof_lightning.errors import UserError
+from woof_lightning.errors import UserError, reason_of
 from woof_lightning.recipe.config import ModelConfig
 from woof_lightning.recipe.model import build_net
 
@@ -79,8 +79,7 @@ def read_checkpoint(file: Path) -> dict[str, Any]:
     try:
         checkpoint = torch.load(file, map_location="cpu", weights_only=True)
     except (pickle.UnpicklingError, RuntimeError, OSError, EOFError, KeyError, ValueError) as error:
-        reason = str(error).splitlines()[0] if str(error) else type(error).__name__
-        raise UserError(f"--ckpt is {file}: it cannot be read as a checkpoint ({reason})") from error
+        raise UserError(f"--ckpt is {file}: it cannot be read as a checkpoint ({reason_of(error)})") from error
     if not isinstance(checkpoint, dict) or not {"state_dict", RECIPE_KEY} <= checkpoint.keys():
         raise UserError(f"--ckpt is {file}: expected a checkpoint of this project, with state_dict and {RECIPE_KEY}")
     return checkpoint

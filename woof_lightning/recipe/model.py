@@ -13,7 +13,7 @@ from torch import nn
 
 from woof_lightning.data.images import ImageIndex
 from woof_lightning.data.randomness import own_randomness
-from woof_lightning.errors import UserError, did_you_mean
+from woof_lightning.errors import UserError, did_you_mean, reason_of
 
 # In training mode these return extra outputs unless aux_logits is off.
 ARCHS_WITH_AUXILIARY_HEADS = ("googlenet", "inception_v3")
@@ -35,14 +35,20 @@ def build_net(
         UserError: If torchvision has no such classifier.
     """
     check_arch(arch)
-    options = {"aux_logits": False} if arch in ARCHS_WITH_AUXILIARY_HEADS else {}
     # Lightning builds nets on the device and in the type of the weights, whose random numbers differ.
     with own_randomness("weights", seed), torch.device("cpu"), _default_dtype(torch.float32):
-        net: nn.Module = torchvision.models.get_model(arch, weights=None, num_classes=num_classes, **options)
+        net = _torchvision_net(arch, num_classes)
     if channels_last:
         net = net.to(memory_format=torch.channels_last)
     if compile:
         net.compile()
+    return net
+
+
+def _torchvision_net(arch: str, num_classes: int) -> nn.Module:
+    """Returns an untrained net in training mode."""
+    options = {"aux_logits": False} if arch in ARCHS_WITH_AUXILIARY_HEADS else {}
+    net: nn.Module = torchvision.models.get_model(arch, weights=None, num_classes=num_classes, **options)
     return net
 
 
@@ -80,14 +86,12 @@ def check_fits(arch: str, *, image_size: int, smallest_batch: int) -> None:
 @lru_cache
 def _complaint_about(arch: str, image_size: int, batch_size: int) -> str | None:
     """Returns what a net in training mode says against a batch of a size; None if nothing."""
-    options = {"aux_logits": False} if arch in ARCHS_WITH_AUXILIARY_HEADS else {}
     try:
         with torch.device("meta"), torch.no_grad(), warnings.catch_warnings():
             warnings.simplefilter("ignore")  # build_net warns of the same.
-            net = torchvision.models.get_model(arch, weights=None, num_classes=2, **options).train()
-            net(torch.zeros(batch_size, 3, image_size, image_size))
+            _torchvision_net(arch, 2)(torch.zeros(batch_size, 3, image_size, image_size))
     except (RuntimeError, ValueError, AssertionError) as error:
-        return str(error).splitlines()[0]
+        return reason_of(error)
     return None
 
 

@@ -218,7 +218,7 @@ def checkpoint_file(run_or_file: Path) -> Path:
     file = run_or_file
     if run_or_file.is_dir():
         run = RunFolder(run_or_file)
-        file = run.best if run.best.is_file() or not run.last.is_file() else run.last
+        file = next((there for there in (run.best, run.last) if there.is_file()), run.best)
     if not file.is_file():
         raise UserError(
             f"--ckpt is {run_or_file}: there is no {'checkpoint in it' if run_or_file.is_dir() else 'such file'}; "

@@ -35,6 +35,8 @@ Woof = Callable[..., Outcome]
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     """Puts the longest tests first, so that no core waits for one of them at the end."""
+    if "PYTEST_XDIST_WORKER" not in os.environ:
+        return
     items.sort(key=lambda item: (item.path.name != "test_parity.py", next(item.iter_markers("wheel"), None) is None))
 
 

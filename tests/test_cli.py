@@ -15,6 +15,7 @@ import torch
 import yaml
 
 from tests.conftest import CONFIGS, Woof
+from tests.processes import run
 from woof_lightning.cli.lightning_cli import known_keys
 from woof_lightning.cli.loop import known_keys as loop_keys
 from woof_lightning.cli.messages import nearest_key, readable
@@ -124,11 +125,9 @@ def test_a_limit_of_one_is_one_batch_and_one_point_zero_is_all(
     limit = ["--trainer.limit_train_batches", given] if place == "option" else ["--config", "limit.yaml"]
     options = [word for word in small_fit if word not in ("--trainer.limit_train_batches", "4")]
     more = ["--trainer.max_epochs", "1", "--trainer.log_every_n_steps", "1", "--data.batch_size", "96", "--name", "x"]
-    done = subprocess.run(
-        [sys.executable, "-c", LIMITS, *verb, *options, *limit, *more],
-        cwd=tmp_path, env=os.environ | {"OMP_NUM_THREADS": "1"}, capture_output=True, text=True, check=False,
-    )  # fmt: skip
-    assert done.returncode == 0, done.stderr
+    # In an interpreter of its own: what was imported first decides.
+    done = run(["-c", LIMITS, *verb, *options, *limit, *more], tmp_path, fresh=True)
+    assert done.code == 0, done.err
     assert len(read_metrics(tmp_path / "runs/x/metrics.csv")) == rows
     saved = yaml.safe_load((tmp_path / "runs/x/config.yaml").read_text())["trainer"]["limit_train_batches"]
     assert repr(saved) == given

@@ -90,7 +90,8 @@ def test_bf16_too_where_a_loop_offers_it(ways: tuple[str, ...], drawn_root: Path
 
 @pytest.mark.parametrize("ways", GROUPS)
 def test_resnet18_at_64_px(ways: tuple[str, ...], drawn_root: Path, tmp_path: Path) -> None:
-    options = (*small_training(drawn_root, "resnet18", 64), "--model.channels_last", "true")
+    few = ("--trainer.limit_train_batches", "2", "--data.batch_size", "8")
+    options = (*small_training(drawn_root, "resnet18", 64), *few, "--model.channels_last", "true")
     verdicts = list(compare_ways([Case("sgd_onecycle", 0, "32-true", None, options)], ways, tmp_path, verbs()))
     assert [(v.way, v.difference) for v in verdicts] == [(way, None) for way in ways]
     images = torch.randn(2, 3, 64, 64)
@@ -140,7 +141,8 @@ def test_only_the_known_difference_is_excused(shared: tuple[str, ...]) -> None:
 
 
 @needs("fastai")
-def test_the_table_for_a_person(woof: Woof, drawn_root: Path) -> None:
+def test_the_table_for_a_person(woof: Woof, drawn_root: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("woof_lightning.parity.STEPS_PER_EPOCH", 1)
     outcome = woof(
         *("loop", "--check", "--arms", "fabric", "fastai", "--experiments", "sgd_onecycle"),
         *("--precision", "bf16-mixed", "--data_root", drawn_root),

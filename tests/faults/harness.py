@@ -1,97 +1,15 @@
-"""Starts the real command in a process of its own, and does to it what machines do to runs."""
+"""Does to runs what machines do to them."""
 
 from __future__ import annotations
 
-import os
 import random
 import signal
-import subprocess
-import sys
 import time
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass
-from pathlib import Path
+from collections.abc import Callable
 
+from tests.processes import Ended, Process
 from woof_lightning.runs.folder import RunFolder
 from woof_lightning.runs.metrics import read_metrics
-
-# Processes compute with one thread, so that sums come out alike.
-ENVIRONMENT = {"OMP_NUM_THREADS": "1"}
-POLL_S = 0.01
-PATIENCE_S = 120
-
-
-@dataclass(frozen=True)
-class Ended:
-    """How a process ended.
-
-    Args:
-        code: Its exit code; negative for the signal that killed it.
-        out: What it printed.
-        err: What it printed as errors.
-    """
-
-    code: int
-    out: str
-    err: str
-
-
-class Process:
-    """A command that runs in the background.
-
-    Args:
-        command: Its words.
-        cwd: Where it runs.
-        environment: What is added to this process's environment.
-    """
-
-    def __init__(self, command: Sequence[object], cwd: Path, **environment: str) -> None:
-        self._process = subprocess.Popen(
-            [str(word) for word in command],
-            cwd=cwd,
-            env=os.environ | ENVIRONMENT | environment,
-            stdout=subprocess.PIPE,
-            stderr=subprocess.PIPE,
-            text=True,
-            start_new_session=True,
-        )
-
-    @property
-    def pid(self) -> int:
-        """Its number."""
-        return self._process.pid
-
-    def wait_until(self, condition: Callable[[], bool]) -> bool:
-        """Waits for a condition; tells whether it came true before the process ended."""
-        deadline_s = time.monotonic() + PATIENCE_S
-        while not condition():
-            if self._process.poll() is not None:
-                return condition()
-            assert time.monotonic() < deadline_s, "the process does not get there"
-            time.sleep(POLL_S)
-        return True
-
-    def send(self, signum: int) -> None:
-        """Sends it a signal."""
-        self._process.send_signal(signum)
-
-    def send_to_all(self, signum: int) -> None:
-        """Sends a signal to it and its children, as a terminal does."""
-        os.killpg(self._process.pid, signum)
-
-    def wait(self) -> Ended:
-        """Waits for its end."""
-        try:
-            out, err = self._process.communicate(timeout=PATIENCE_S)
-        except subprocess.TimeoutExpired:
-            self.send_to_all(signal.SIGKILL)
-            raise
-        return Ended(self._process.returncode, out, err)
-
-
-def woof(verb: str, options: Sequence[object], cwd: Path, **environment: str) -> Process:
-    """Starts `woof`."""
-    return Process([sys.executable, "-m", "woof_lightning", verb, *options], cwd, **environment)
 
 
 def kill_at(start: Callable[[], Process], run: RunFolder, step: int, later_s: float) -> Ended:

@@ -9,7 +9,6 @@ from __future__ import annotations
 import argparse
 import csv
 import random
-import sys
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import asdict, dataclass
@@ -18,8 +17,9 @@ from tempfile import TemporaryDirectory
 
 import torch
 
-from tests.faults.harness import Ended, Process, killed_until_done, woof
+from tests.faults.harness import killed_until_done
 from tests.faults.test_faults import CONFIGS, EPOCHS, EXPERIMENTS, STEPS
+from tests.processes import Ended, Process, woof
 from woof_lightning.parity import differing, first_difference
 from woof_lightning.runs.folder import RunFolder
 from woof_lightning.runs.metrics import read_metrics
@@ -79,7 +79,7 @@ def starter(way: str, experiment: str, workers: int, save_every: str, data: Path
     """What starts a run of a way, or goes on with it."""
     if way == "plain Lightning":
         words = ["--steps", STEPS, "--epochs", EPOCHS, "--workers", workers]
-        command = [sys.executable, "-m", "tests.faults.plain_lightning", data]
+        command = ["-m", "tests.faults.plain_lightning", data]
         here = str(Path(__file__).parents[2])
         return lambda run: Process([*command, run.path, *words], place, PYTHONPATH=here)
     options = [

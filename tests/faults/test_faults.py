@@ -8,13 +8,13 @@ import random
 import shutil
 import signal
 import subprocess
-import sys
 import time
 from pathlib import Path
 
 import pytest
 
-from tests.faults.harness import PATIENCE_S, Ended, Process, killed_until_done, last_step, woof
+from tests.faults.harness import killed_until_done, last_step
+from tests.processes import PATIENCE_S, Ended, Process, run, woof
 from tests.ways import needs
 from woof_lightning.parity import first_difference
 from woof_lightning.recipe.checkpoint import read_checkpoint
@@ -189,7 +189,7 @@ def limited(options: list[str], place: Path, most_bytes: int) -> Ended:
         "from woof_lightning.cli import main\n"
         "sys.exit(main(sys.argv[1:]))\n"
     )
-    return Process([sys.executable, "-c", code, "fit", *options, "--name", "run", "--resume"], place).wait()
+    return run(["-c", code, "fit", *options, "--name", "run", "--resume"], place)
 
 
 def test_a_disk_that_takes_no_more_is_told_and_harms_nothing(options: list[str], place: Path) -> None:
@@ -265,7 +265,7 @@ def test_a_hanging_worker_is_told(options: list[str], place: Path) -> None:
         "sys.exit(main(sys.argv[1:]))\n"
     )
     more = ["--name", "run", "--data.num_workers", "1", "--trainer.max_epochs", "200"]
-    process = Process([sys.executable, "-c", code, "fit", *options, *more], place)
+    process = Process(["-c", code, "fit", *options, *more], place)
     assert process.wait_until(lambda: last_step(run_of(place)) >= 2)
     (place / "hang").touch()
     ended = process.wait()
@@ -275,12 +275,13 @@ def test_a_hanging_worker_is_told(options: list[str], place: Path) -> None:
 
 
 def loading_processes(process: Process) -> list[int]:
-    """The children of a training that load images."""
+    """The children of a training that load images: they are forked, and so named as it is."""
     pid = process.pid
+    name = Path(f"/proc/{pid}/cmdline").read_bytes()
     deadline_s = time.monotonic() + PATIENCE_S
     while time.monotonic() < deadline_s:
         children = [int(child) for child in Path(f"/proc/{pid}/task/{pid}/children").read_text().split()]
-        loading = [child for child in children if "woof_lightning" in Path(f"/proc/{child}/cmdline").read_text()]
+        loading = [child for child in children if Path(f"/proc/{child}/cmdline").read_bytes() == name]
         if loading:
             return loading
         time.sleep(0.05)

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import signal
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -15,7 +14,7 @@ from lightning.pytorch import Trainer, callbacks
 from lightning.pytorch.callbacks import LambdaCallback, ThroughputMonitor
 
 from tests.conftest import Outcome, Woof
-from woof_lightning.data.loading import Batch
+from tests.cuts import cut
 from woof_lightning.lit.callbacks.foreign import callback_problems
 from woof_lightning.lit.classifier import WoofClassifier
 from woof_lightning.lit.datamodule import ImagewoofDataModule
@@ -138,7 +137,7 @@ def test_it_works_or_is_refused(name: str, woof: Woof, small_fit: list[str], cap
 
 @pytest.mark.parametrize("arguments", [{"decay": 0.5}, {"decay": 0.9, "use_buffers": False}])
 def test_averaged_weights_are_validated_saved_and_resumed(
-    arguments: dict[str, Any], woof: Woof, small_fit: list[str], monkeypatch: pytest.MonkeyPatch
+    arguments: dict[str, Any], woof: Woof, small_fit: list[str]
 ) -> None:
     options = [*small_fit, "--trainer.limit_val_batches", "1.0", given("EMAWeightAveraging", arguments)]
     assert woof("fit", *options).code == 0
@@ -147,15 +146,7 @@ def test_averaged_weights_are_validated_saved_and_resumed(
     assert validated["val/loss"] == pytest.approx(final["val/loss"], rel=1e-6)
     assert validated["val/acc1"] == final["val/acc1"]
 
-    real = WoofClassifier.training_step
-
-    def cut(self: WoofClassifier, batch: Batch, batch_idx: int) -> torch.Tensor:
-        if self.global_step == 5:
-            signal.raise_signal(signal.SIGTERM)
-        return real(self, batch, batch_idx)
-
-    with monkeypatch.context() as patch:
-        patch.setattr(WoofClassifier, "training_step", cut)
+    with cut(lambda module, _: module.global_step == 5):
         assert woof("fit", *options, "--name", "cut").code == 143
     resumed = woof("fit", *options, "--name", "cut", "--resume")
     assert resumed.code == 0, resumed.err
@@ -217,23 +208,13 @@ def test_a_callback_of_one_s_own_may_compute_it() -> None:
     assert not callback_problems([stopping, Mine()], "step", resuming=False)
 
 
-def test_early_stopping_goes_on_after_a_resume(
-    woof: Woof, small_fit: list[str], monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_early_stopping_goes_on_after_a_resume(woof: Woof, small_fit: list[str]) -> None:
     """It counts the epochs without improvement over the cut: patience 2, and no epoch improves on an accuracy of 2."""
     arguments = {"monitor": "val/acc1", "mode": "max", "patience": 2, "min_delta": 2.0}
     options = [*small_fit, "--trainer.max_epochs", "5", given("EarlyStopping", arguments)]
     assert woof("fit", *options).code == 0
     assert json.loads(RUN.result.read_text())["epochs"] == 3
-    real = WoofClassifier.training_step
-
-    def cut(self: WoofClassifier, batch: Batch, batch_idx: int) -> torch.Tensor:
-        if self.current_epoch == 1:
-            signal.raise_signal(signal.SIGTERM)
-        return real(self, batch, batch_idx)
-
-    with monkeypatch.context() as patch:
-        patch.setattr(WoofClassifier, "training_step", cut)
+    with cut(lambda module, _: module.current_epoch == 1):
         assert woof("fit", *options, "--name", "cut").code == 143
     assert woof("fit", *options, "--name", "cut", "--resume").code == 0
     assert first_difference(RUN, RunFolder(Path("runs/cut"))) is None

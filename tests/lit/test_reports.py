@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import signal
 from itertools import pairwise
 from pathlib import Path
 
@@ -11,6 +10,7 @@ import pytest
 import torch
 
 from tests.conftest import Woof
+from tests.cuts import cut
 from woof_lightning.data.images import ImageIndex
 from woof_lightning.data.loading import Batch, spread_first
 from woof_lightning.lit.classifier import WoofClassifier
@@ -54,20 +54,14 @@ def test_a_run_goes_on_exactly_from_a_best_within_an_epoch(
     options = [*small_fit, *ALL_VALIDATION, "--trainer.val_check_interval", "2"]
     assert woof("fit", *options).code == 0
     accuracies = iter([0.2, 0.3, 0.4, 0.1])
-    real_end, real_step = WoofClassifier.on_validation_epoch_end, WoofClassifier.training_step
+    real_end = WoofClassifier.on_validation_epoch_end
 
     def third_is_best(self: WoofClassifier) -> None:
         real_end(self)
         self.trainer.callback_metrics["val/acc1"].fill_(next(accuracies))
 
-    def cut(self: WoofClassifier, batch: Batch, batch_idx: int) -> torch.Tensor:
-        if self.global_step == 6:
-            signal.raise_signal(signal.SIGTERM)
-        return real_step(self, batch, batch_idx)
-
-    with monkeypatch.context() as patch:
+    with monkeypatch.context() as patch, cut(lambda module, _: module.global_step == 6):
         patch.setattr(WoofClassifier, "on_validation_epoch_end", third_is_best)
-        patch.setattr(WoofClassifier, "training_step", cut)
         assert woof("fit", *options, "--name", "cut").code == 143
     cut_run = RunFolder(Path("runs/cut"))
     assert read_checkpoint(cut_run.best)["global_step"] == 6

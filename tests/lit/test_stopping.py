@@ -17,8 +17,9 @@ from lightning.pytorch import Callback, LightningModule, Trainer
 from torch.utils.data import DataLoader, TensorDataset
 
 from tests.conftest import Woof
+from tests.cuts import cut
 from tests.faults.harness import last_step
-from tests.faults.harness import woof as start_woof
+from tests.processes import woof as start_woof
 from woof_lightning.data.config import DataConfig
 from woof_lightning.data.images import ImageIndex
 from woof_lightning.data.loading import EpochSampler, train_loader
@@ -295,18 +296,9 @@ def test_max_time_ends_after_a_whole_epoch_and_the_run_goes_on(
     assert first_difference(RunFolder(Path("runs/unbroken")), RUN) is None
 
 
-def test_sigterm_without_checkpoints_is_no_ctrl_c(
-    woof: Woof, small_fit: list[str], monkeypatch: pytest.MonkeyPatch
-) -> None:
-    real = WoofClassifier.training_step
-
-    def stopped(self: WoofClassifier, batch: Any, batch_idx: int) -> torch.Tensor:
-        if batch_idx == 1:
-            signal.raise_signal(signal.SIGTERM)
-        return real(self, batch, batch_idx)
-
-    monkeypatch.setattr(WoofClassifier, "training_step", stopped)
-    outcome = woof("fit", *small_fit, "--trainer.enable_checkpointing", "false")
+def test_sigterm_without_checkpoints_is_no_ctrl_c(woof: Woof, small_fit: list[str]) -> None:
+    with cut(lambda _, batch_idx: batch_idx == 1):
+        outcome = woof("fit", *small_fit, "--trainer.enable_checkpointing", "false")
     assert outcome.code == 143
     assert "stopped by SIGTERM" in outcome.err
     assert "saved" not in outcome.err

@@ -4,8 +4,6 @@ from __future__ import annotations
 
 import csv
 import json
-import subprocess
-import sys
 from pathlib import Path
 
 import pytest
@@ -13,6 +11,7 @@ import yaml
 from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 
 from tests.conftest import Woof
+from tests.processes import run
 from woof_lightning.loops import ways
 from woof_lightning.loops.ways import LOOPS
 from woof_lightning.recipe.checkpoint import read_checkpoint
@@ -76,6 +75,6 @@ def test_a_finished_run_that_is_resumed_keeps_its_weights(trained: Woof, small_f
 @pytest.mark.parametrize("loop", LOOPS)
 def test_a_loop_run_as_a_script_names_its_command(loop: str, tmp_path: Path) -> None:
     file = Path(ways.__file__).with_name(f"{loop}.py")
-    done = subprocess.run([sys.executable, file], capture_output=True, text=True, cwd=tmp_path, check=False)
-    assert done.returncode == 1
-    assert done.stderr == f"this file is not a script; run it with: woof loop {loop}\n"
+    done = run([file], tmp_path)
+    assert done.code == 1
+    assert done.err == f"this file is not a script; run it with: woof loop {loop}\n"

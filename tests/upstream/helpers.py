@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import subprocess
-import sys
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -12,6 +10,8 @@ import torch
 from lightning.pytorch import LightningModule
 from lightning.pytorch.callbacks import ModelCheckpoint
 from torch.utils.data import DataLoader, Sampler
+
+from tests.processes import Ended, run
 
 QUIET: dict[str, Any] = {
     "accelerator": "cpu",
@@ -65,8 +65,7 @@ def by_epoch(sampler: Shuffled) -> DataLoader[Any]:
     return DataLoader(torch.arange(9.0)[:, None], sampler=sampler, batch_size=2)  # type: ignore[arg-type]
 
 
-def in_a_process(code: str) -> subprocess.CompletedProcess[str]:
-    """Runs Python code in a process of its own, in the folder of the checkout."""
+def in_a_process(code: str, *, fresh: bool = False) -> Ended:
+    """Runs Python code in a process of its own, in the folder of the checkout; `fresh` is that of Process."""
     folder = Path(__file__).parents[2]
-    command = [sys.executable, "-c", code]
-    return subprocess.run(command, capture_output=True, text=True, cwd=folder, timeout=100, check=False)
+    return run(["-c", code], folder, fresh=fresh)

@@ -23,5 +23,5 @@ def test_fabric_tells_the_sampler_its_own_count_of_rounds() -> None:
 def test_importing_lightning_asks_for_a_search_for_nvidia_s_driver() -> None:
     """https://github.com/Lightning-AI/pytorch-lightning/pull/15110; see no_search_for_a_driver."""
     script = "import os; os.environ.pop('{0}', None); import lightning.fabric; print(os.environ.get('{0}'))"
-    done = in_a_process(script.format(NVML_CHECK))
-    assert (done.returncode, done.stdout.strip()) == (0, "1"), done.stderr
+    done = in_a_process(script.format(NVML_CHECK), fresh=True)
+    assert (done.code, done.out.strip()) == (0, "1"), done.err

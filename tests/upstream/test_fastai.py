@@ -74,5 +74,5 @@ def test_fastai_warns_when_it_is_imported() -> None:
     """See import_quietly in loops/ways.py."""
     code = "import fastai.learner, fastai.optimizer, fastai.callback.progress, fastai.data.core"
     done = in_a_process(code)
-    assert done.returncode == 0, done.stderr
-    assert "torch.jit.script" in done.stderr
+    assert done.code == 0, done.err
+    assert "torch.jit.script" in done.err

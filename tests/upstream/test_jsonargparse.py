@@ -27,5 +27,5 @@ def test_a_number_s_type_depends_on_parsers_before(another_first: bool, value: s
 
     So 4 batches become the fraction 4.0 where Lightning's parser came first: see limit_train_batches of TrainerConfig.
     """
-    done = in_a_process(CODE.format(another_first=another_first))
-    assert (done.returncode, done.stdout.strip()) == (0, value), done.stderr
+    done = in_a_process(CODE.format(another_first=another_first), fresh=True)
+    assert (done.code, done.out.strip()) == (0, value), done.err

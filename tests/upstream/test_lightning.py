@@ -19,9 +19,9 @@ from lightning.pytorch.loggers import CSVLogger, TensorBoardLogger
 from torch.utils.data import DataLoader
 
 from tests.conftest import Woof
+from tests.cuts import cut
 from tests.upstream.helpers import QUIET, Tiny, in_a_process, last
 from woof_lightning.lit.callbacks.hooks import STEP_HOOKS, without_idle_step_hooks
-from woof_lightning.lit.classifier import WoofClassifier
 from woof_lightning.lit.quiet import NOT_FOR_USERS
 
 
@@ -139,8 +139,8 @@ def test_a_tip_is_advertised() -> None:
     """https://github.com/Lightning-AI/pytorch-lightning/issues/21294; see quieten_libraries."""
     code = "from lightning.pytorch import Trainer; Trainer(accelerator='cpu')"
     done = in_a_process(code)
-    assert done.returncode == 0, done.stderr
-    assert "Tip" in done.stderr + done.stdout
+    assert done.code == 0, done.err
+    assert "Tip" in done.err + done.out
 
 
 def test_a_checkpoint_callback_makes_its_key_anew_each_time() -> None:
@@ -178,7 +178,7 @@ def test_sigterm_is_exit_code_0_without_a_checkpoint(tmp_path: Path) -> None:
         f"Trainer(max_epochs=1, callbacks=[last(Path({str(tmp_path)!r}))], **QUIET).fit(Stopped())\n"
     )
     done = in_a_process(code)
-    assert (done.returncode, (tmp_path / "last.ckpt").exists()) == (0, False), done.stderr
+    assert (done.code, (tmp_path / "last.ckpt").exists()) == (0, False), done.err
 
 
 def test_a_save_after_an_epoch_s_last_batch_loses_its_validation(tmp_path: Path) -> None:
@@ -230,15 +230,7 @@ def test_lightning_warns_of_what_needs_no_warning(
     warnings.simplefilter("always")
     options = [*small_fit, "--trainer.log_every_n_steps", "9", "--save_every", "1"]
     options += ["--trainer.callbacks", "lightning.pytorch.callbacks.EMAWeightAveraging"]
-    real = WoofClassifier.training_step
-
-    def stopped(self: WoofClassifier, batch: Any, batch_idx: int) -> torch.Tensor:
-        if batch_idx == 1:
-            signal.raise_signal(signal.SIGTERM)
-        return real(self, batch, batch_idx)
-
-    with monkeypatch.context() as patch:
-        patch.setattr(WoofClassifier, "training_step", stopped)
+    with cut(lambda _, batch_idx: batch_idx == 1):
         assert woof("fit", *options).code == 143
     assert woof("fit", *options, "--resume").code == 0
     seen = [str(warning.message) for warning in recwarn]

@@ -52,4 +52,4 @@ def test_pytorch_tells_a_death_anywhere() -> None:
         "    print('reported while busy')\n"
     )
     done = in_a_process(code)
-    assert "reported while busy" in done.stdout, done.stderr
+    assert "reported while busy" in done.out, done.err

@@ -42,7 +42,7 @@ def test_a_damaged_png_crashes_the_process() -> None:
         "    except RuntimeError:\n"
         "        pass\n"
     )
-    assert done.returncode < 0, "Ended by a signal."
+    assert done.code < 0, "Ended by a signal."
 
 
 def test_16_bits_are_not_scaled() -> None:

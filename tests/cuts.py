@@ -9,7 +9,8 @@ from contextlib import contextmanager
 import pytest
 import torch
 
-from woof_lightning.lit.classifier import Batch, WoofClassifier
+from woof_lightning.data.loading import Batch
+from woof_lightning.lit.classifier import WoofClassifier
 
 
 @contextmanager

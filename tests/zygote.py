@@ -72,7 +72,10 @@ def mind(line: socket.socket) -> dict[str, Any]:
 
 def end_with(line: socket.socket, pid: int) -> None:
     """Waits for a child; kills it when the one who asked for it is no more."""
-    if hasattr(os, "pidfd_open") and line in select.select([line, os.pidfd_open(pid)], [], [])[0]:
+    if not hasattr(os, "pidfd_open"):  # Linux has it.
+        return
+    ended = os.pidfd_open(pid)
+    if ended not in select.select([line.fileno(), ended], [], [])[0]:
         os.killpg(pid, signal.SIGKILL)
 
 

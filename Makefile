@@ -9,8 +9,9 @@ endif
 READY := $(VENV)/.ready
 # With the tools and the other frameworks.
 ALL_READY := $(VENV)/.all-ready
+MUTANTS_READY := $(VENV)/.mutants-ready
 
-.PHONY: demo check lint test test-slow properties docs setup lock clean
+.PHONY: demo check lint test test-slow properties mutants docs setup lock clean
 
 demo: $(READY)
 	$(BIN)/woof fit --config configs/adamw_onecycle.yaml --config configs/demo.yaml --name demo --resume
@@ -36,6 +37,13 @@ SEED ?= 0
 properties: $(ALL_READY)
 	WOOF_EXAMPLES=$(EXAMPLES) OMP_NUM_THREADS=1 $(BIN)/pytest -n 2 tests/properties --hypothesis-seed=$(SEED)
 
+# Plants COUNT small errors in each room, drawn with SEED, and counts those that the tests notice: an hour on two cores.
+COUNT ?= 60
+mutants: $(MUTANTS_READY)
+	$(BIN)/python -m tests.mutants.coverage_map .mutants/coverage.json
+	$(BIN)/python -m tests.mutants.run --seed $(SEED) --count $(COUNT) --coverage .mutants/coverage.json --out docs/results/mutants/seed-$(SEED).csv
+	$(BIN)/python -m tests.mutants.report docs/results/mutants
+
 # Writes the figures and tables of the pages from docs/results.
 docs: $(ALL_READY)
 	$(BIN)/woof compare docs/results/imagewoof-128 --out docs/results/imagewoof-128/compared
@@ -51,6 +59,10 @@ $(READY): pyproject.toml constraints.txt
 $(ALL_READY): $(READY)
 	$(BIN)/pip install --quiet --constraint constraints.txt --editable '.[dev,peers]'
 	touch $(ALL_READY)
+
+$(MUTANTS_READY): $(ALL_READY)
+	$(BIN)/pip install --quiet --constraint constraints.txt --editable '.[dev,peers,mutants]'
+	touch $(MUTANTS_READY)
 
 # Pins every package, for all supported Pythons, from the bounds in pyproject.toml.
 lock: $(ALL_READY)

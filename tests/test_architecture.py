@@ -13,7 +13,7 @@ from woof_lightning.loops.ways import WAYS as WAYS_TO_TRAIN
 
 PACKAGE = Path(__file__).parents[1] / "woof_lightning"
 # Each room and the rooms that it may import beside itself.
-BASE = {"errors", "locks"}
+BASE = {"errors", "locks", "checksums"}
 MEASURE = {"measure", *BASE}
 DATA, RUNS = {"data", *BASE}, {"runs", *BASE}
 RECIPE = {"recipe", *DATA}
@@ -22,6 +22,7 @@ WAYS = RECIPE | COMPARE
 MAY_IMPORT = {
     "errors": set(),
     "locks": set(),
+    "checksums": set(),
     "measure": BASE,
     "data": BASE,
     "runs": BASE,

@@ -90,7 +90,7 @@ def test_bf16_too_where_a_loop_offers_it(ways: tuple[str, ...], drawn_root: Path
 
 @pytest.mark.parametrize("ways", GROUPS)
 def test_resnet18_at_64_px(ways: tuple[str, ...], drawn_root: Path, tmp_path: Path) -> None:
-    few = ("--trainer.limit_train_batches", "2", "--data.batch_size", "8")
+    few = ("--trainer.max_epochs", "1", "--trainer.limit_train_batches", "3", "--data.batch_size", "8")
     options = (*small_training(drawn_root, "resnet18", 64), *few, "--model.channels_last", "true")
     verdicts = list(compare_ways([Case("sgd_onecycle", 0, "32-true", None, options)], ways, tmp_path, verbs()))
     assert [(v.way, v.difference) for v in verdicts] == [(way, None) for way in ways]

@@ -7,7 +7,7 @@ import os
 from collections.abc import Mapping
 from dataclasses import replace
 from pathlib import Path
-from typing import Any, ClassVar
+from typing import Any
 
 import pytest
 
@@ -23,7 +23,6 @@ from woof_lightning.cost.summary import STEP, Bound, RealBound, summary
 from woof_lightning.cost.turns import measure_in_turns
 from woof_lightning.errors import UserError
 from woof_lightning.measure.busy import CPUTimes
-from woof_lightning.measure.clock import StepClock
 
 REPEATS = 12
 # µs a step, by way and condition.
@@ -191,38 +190,6 @@ def test_a_disturbed_block_is_measured_again() -> None:
 def test_a_block_that_is_always_disturbed_is_kept_at_last() -> None:
     (row,) = undisturbed(lambda: rows_of("all", "fixed", 0, {"others_share": 0.3}), lambda _: None)
     assert row.value == 0.3
-
-
-def test_a_clock_times_slices_and_waits_between_them() -> None:
-    waited: list[int] = []
-    clock = StepClock(warmup=2, steps=3, slices=2, lead=1, turn=lambda: waited.append(clock.count))
-    for _ in range(clock.total_steps):
-        clock()
-    assert waited == [2, 6, 10]
-    assert len(clock.marks) == 4
-    assert clock.step_us > 0
-
-
-def test_a_gpu_s_clock_is_its_own(monkeypatch: pytest.MonkeyPatch) -> None:
-    class Event:
-        made: ClassVar[list[Event]] = []
-
-        def __init__(self, enable_timing: bool) -> None:
-            assert enable_timing
-            self.made.append(self)
-
-        def record(self) -> None: ...
-
-        def synchronize(self) -> None: ...
-
-        def elapsed_time(self, end: Event) -> float:
-            return 6.0 * (self.made.index(end) - self.made.index(self))
-
-    monkeypatch.setattr("torch.cuda.Event", Event)
-    clock = StepClock(warmup=1, steps=3, cuda=True)
-    for _ in range(4):
-        clock()
-    assert clock.step_us == pytest.approx(2000)
 
 
 def test_the_plan_holds_the_issue_s_arms() -> None:

@@ -3,11 +3,9 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import pytest
-import torch
 from torch.optim.optimizer import register_optimizer_step_post_hook
 
 from tests.ways import each
@@ -19,9 +17,7 @@ from woof_lightning.cost.turns import worker_of
 from woof_lightning.cost.ways import MEASURED
 from woof_lightning.errors import UserError
 from woof_lightning.lit.trainer import NVML_CHECK
-from woof_lightning.measure.busy import CPUTimes
 from woof_lightning.measure.clock import StepClock, ticking
-from woof_lightning.measure.statistics import bootstrapped, median_of
 from woof_lightning.runs.folder import RunFolder
 
 STEPS = 12
@@ -90,44 +86,6 @@ def test_a_worker_that_fails_tells_why() -> None:
         worker_of(Case("no_such_way", "off", Job(way="no_such_way"))).finish()
 
 
-def test_a_training_that_is_too_short_is_no_measurement() -> None:
-    clock = StepClock(warmup=2, steps=5)
-    optimizer = torch.optim.SGD([torch.zeros(1, requires_grad=True)], lr=0.1)
-    with ticking(clock):
-        for _ in range(6):
-            optimizer.step()
-    with pytest.raises(RuntimeError, match="ended after 6 steps"):
-        _ = clock.step_us
-    optimizer.step()
-    assert clock.count == 6
-
-
 def test_unknown_arms_are_refused() -> None:
     with pytest.raises(UserError, match="bare_again"):
         way_named("bear")
-
-
-def test_medians_come_with_intervals() -> None:
-    same = median_of([3.0] * 10)
-    assert (same.median, same.low, same.high, same.repeats) == (3, 3, 3, 10)
-    assert same.verdict == "slower"
-    assert median_of([-1.0, 2.0, -2.0, 1.0, 0.5, -0.5]).verdict == "not told apart"
-    assert median_of([-1.0, -2.0, -1.5]).verdict == "faster"
-    spread = median_of([float(value) for value in range(11)])
-    assert spread.low < spread.median == 5 < spread.high
-
-
-def test_ratios_keep_their_pairs() -> None:
-    def ratio(chosen: list[Any]) -> Any:
-        return np.median(chosen[0], -1) / np.median(chosen[1], -1)
-
-    twice = bootstrapped(ratio, [2.0, 4.0, 8.0], [1.0, 2.0, 4.0])
-    assert (twice.median, twice.low, twice.high) == (2, 2, 2)
-    with pytest.raises(ValueError, match="one length"):
-        bootstrapped(ratio, [1.0], [1.0, 2.0])
-
-
-def test_the_share_of_others_leaves_out_one_s_own() -> None:
-    before, after = CPUTimes(0.0, 10.0, 1.0), CPUTimes(10.0, 18.0, 2.0)
-    assert before.others_share(after, own_s=7.0) == pytest.approx(0.2)
-    assert before.others_share(after, own_s=20.0) == 0

@@ -16,9 +16,10 @@ import pytest
 from tests.faults.harness import killed_until_done, last_step
 from tests.processes import PATIENCE_S, Ended, Process, run, woof
 from tests.ways import needs
+from woof_lightning.checksums import zip_problem
 from woof_lightning.parity import first_difference
 from woof_lightning.recipe.checkpoint import read_checkpoint
-from woof_lightning.runs.folder import RunFolder, zip_problem
+from woof_lightning.runs.folder import RunFolder
 from woof_lightning.runs.metrics import read_metrics
 
 pytestmark = pytest.mark.process
@@ -223,12 +224,31 @@ def test_a_full_disk_is_told(options: list[str], place: Path) -> None:
         subprocess.run(["umount", "-l", str(small)], check=True)
 
 
-def test_a_vanished_folder_is_told(options: list[str], place: Path) -> None:
-    process = started(options, place, "--trainer.max_epochs", 50)
-    shutil.rmtree(run_of(place).path, ignore_errors=True)
-    ended = process.wait()
+@pytest.mark.parametrize(
+    ("moment", "step", "logger", "told"),
+    [
+        ("on_train_batch_start", 3, "true", " could not be written (No such file or directory)"),
+        ("on_train_batch_start", 3, "false", "metrics.csv could not be written (No such file or directory)"),
+        ("on_train_epoch_end", STEPS, "false", "the run's folder runs/run has vanished: nothing can be saved"),
+    ],
+)
+def test_a_vanished_folder_is_told(
+    moment: str, step: int, logger: str, told: str, options: list[str], place: Path
+) -> None:
+    """It is noticed by what is written next: events, a row of metrics.csv, or the epoch's checkpoint."""
+    code = (
+        "import shutil, sys\n"
+        "from woof_lightning.lit.classifier import WoofClassifier\n"
+        "def vanish(self, *_):\n"
+        f"    if self.global_step == {step}:\n"
+        "        shutil.rmtree('runs/run')\n"
+        f"WoofClassifier.{moment} = vanish\n"
+        "from woof_lightning.cli import main\n"
+        "sys.exit(main(sys.argv[1:]))\n"
+    )
+    ended = run(["-c", code, "fit", *options, "--name", "run", "--trainer.logger", logger], place)
     assert ended.code == 2, ended.err
-    assert "vanished" in ended.err or "could not be written" in ended.err
+    assert told in ended.err
     assert "Traceback" not in ended.err
     assert not run_of(place).last.exists()
 

@@ -292,7 +292,8 @@ def test_the_verb(woof: Woof, small_sweep: list[str]) -> None:
     saved = Path("runs/adamw_onecycle/config.yaml")
     assert yaml.safe_load(saved.read_text())["model"]["lr"] == result["suggestion"]
     from_run = woof("lr-find", "--config", saved, "--num_training", "14", "--overwrite")
-    assert from_run.code in (0, 2), from_run.err
+    assert (SWEEP / "lr.yaml").exists() == (from_run.code == 0)
+    assert from_run.code == (0 if json.loads((SWEEP / "result.json").read_text())["suggestion"] else 2)
     assert len(read_lr_curve(SWEEP / "curve.csv")) <= 14
 
 
@@ -304,7 +305,9 @@ def test_every_config_can_be_swept(woof: Woof, small_fit: list[str], config: str
     )
     curve = read_lr_curve(Path("runs") / config / "lr_find" / "curve.csv")
     assert len(curve) > 0
-    assert outcome.code in (0, 2)
+    folder = Path("runs") / config / "lr_find"
+    assert outcome.code == (0 if json.loads((folder / "result.json").read_text())["suggestion"] else 2)
+    assert (folder / "lr.yaml").exists() == (outcome.code == 0)
     assert "Traceback" not in outcome.err
 
 

@@ -11,9 +11,10 @@ from pathlib import Path
 import pytest
 import yaml
 
+from woof_lightning.checksums import zip_problem
 from woof_lightning.errors import UserError
 from woof_lightning.runs.config import check_resumable, flatten
-from woof_lightning.runs.folder import RunFolder, checkpoint_file, write_text_durably, writing_durably, zip_problem
+from woof_lightning.runs.folder import RunFolder, checkpoint_file, write_text_durably, writing_durably
 from woof_lightning.runs.metrics import COLUMNS, MetricsFile, read_metrics
 from woof_lightning.runs.record import RunRecord, machine, processor_in
 

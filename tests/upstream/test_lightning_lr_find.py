@@ -87,7 +87,7 @@ def test_lr_find_runs_with_the_betas_of_one_cycle(tmp_path: Path) -> None:
 
 
 def test_lr_find_dies_of_a_path_and_leaves_its_checkpoint(tmp_path: Path) -> None:
-    """See _no_checkpoint_left."""
+    """See _no_checkpoint_left and _any_content_read."""
     with pytest.raises(pickle.UnpicklingError, match="PosixPath"):
         swept(tmp_path, Sweeping(folder=tmp_path), 20)
     assert len(list(tmp_path.glob(".lr_find_*.ckpt"))) == 1

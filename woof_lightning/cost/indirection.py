@@ -11,6 +11,7 @@ from typing import Any
 
 import torch
 from torch.nn.modules.module import register_module_forward_pre_hook
+from torch.optim.optimizer import register_optimizer_step_post_hook
 
 from woof_lightning.cost.job import Job
 from woof_lightning.cost.ready import ReadyExperiment
@@ -47,23 +48,30 @@ def indirection(job: Job, way: MeasuredWay, experiment: ReadyExperiment, run: Ru
         traceback_frames: Frames in the traceback of an error in the user's step.
         traceback_user_frames: Those of them that are in the user's files.
     """
-    counter, stacks = CallCounter(), list[list[str]]()
+    counter, to_step, to_optimizer = CallCounter(), list[str](), list[str]()
 
     def noted(*_: Any) -> None:
-        if not stacks:
-            stacks.append(files_of(sys._getframe(1)))
+        # The net itself, whose modules follow.
+        if not to_step:
+            to_step[:] = files_of(sys._getframe(1))
+
+    def forget(*_: Any) -> None:
+        # Until the count is opened: what came before the first steps may be a check of the net.
+        if not to_optimizer:
+            to_step.clear()
 
     def opened() -> None:
-        stacks.append(files_of(sys._getframe(1)))
+        to_optimizer[:] = files_of(sys._getframe(1))
         counter.start()
 
     clock = StepClock(job.warmup, job.steps, at_start=opened, at_end=counter.stop)
-    handle = register_module_forward_pre_hook(noted)
+    handles = [register_module_forward_pre_hook(noted)]
     with ticking(clock):
+        handles.append(register_optimizer_step_post_hook(forget))  # After the clock, which opens the count.
         way.train(experiment, run)
-    handle.remove()
-    to_step, to_optimizer = (below_the_script(stack) for stack in stacks)
-    to_step = down_to_the_net(to_step)
+    for handle in handles:
+        handle.remove()
+    to_step, to_optimizer = down_to_the_net(below_the_script(to_step)), below_the_script(to_optimizer)
     # Another folder: in the first one, some loops would find a finished training and resume it.
     again = RunFolder(run.path.with_name("traceback"))
     again.create()
@@ -100,14 +108,18 @@ class CallCounter:
 
 
 def traceback_files(way: MeasuredWay, experiment: ReadyExperiment, run: RunFolder) -> list[str]:
-    """Raises an error in the user's step and returns the files of its traceback, outermost first."""
+    """Raises an error in the user's second step and returns the files of its traceback, outermost first."""
 
     def fail(*_: Any) -> None:
-        raise ProbeError
+        # Not in a check of the net before the training.
+        if clock.count > 0:
+            raise ProbeError
 
+    clock = StepClock(warmup=1, steps=1)
     handle = register_module_forward_pre_hook(fail)
     try:
-        way.train(experiment, run)
+        with ticking(clock):
+            way.train(experiment, run)
     except ProbeError as error:
         files, trace = [], error.__traceback__
         while trace is not None:

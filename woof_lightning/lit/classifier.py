@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 import sys
 from dataclasses import replace
+from pathlib import Path
 from typing import Any, cast
 
 import torch
@@ -24,6 +25,7 @@ from woof_lightning.recipe.config import ModelConfig
 from woof_lightning.recipe.metrics import METRICS, epoch_means, per_image, training_report
 from woof_lightning.recipe.model import build_net, check_arch, check_fits, outputs_for
 from woof_lightning.recipe.optim import build_optimizer, build_schedule, check_optimizer, optimizer_report
+from woof_lightning.runs.folder import checkpoint_file
 
 NEVER = sys.maxsize
 # The reports of an interrupted epoch up to now, for its mean.
@@ -234,6 +236,22 @@ class WoofClassifier(LightningModule):
         if self.trained is not None:
             checkpoint[RECIPE_KEY] = self.trained.as_dict()
         checkpoint[REPORTS_KEY] = self._epoch_reports
+
+    @classmethod
+    def load_from_checkpoint(cls, checkpoint_path: Any, *args: Any, **options: Any) -> WoofClassifier:
+        """Tests the checksums of a checkpoint, which torch does not, and then loads it as every LightningModule does.
+
+        Args:
+            checkpoint_path: The file.
+            args: As Lightning's.
+            options: As Lightning's.
+
+        Raises:
+            UserError: If the file is damaged.
+        """
+        if isinstance(checkpoint_path, (str, Path)) and Path(checkpoint_path).is_file():
+            checkpoint_file(Path(checkpoint_path))
+        return super().load_from_checkpoint(checkpoint_path, *args, **options)
 
     def on_load_checkpoint(self, checkpoint: dict[str, Any]) -> None:
         """Builds the net of a checkpoint. If there is a net already, checks that its classes are the checkpoint's.

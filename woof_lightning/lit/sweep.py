@@ -103,6 +103,7 @@ def prepared(trainer: Trainer, model: LightningModule, recorder: SweepRecorder) 
     loop = trainer.fit_loop
     before = (loop.max_epochs, loop.min_epochs, trainer.check_val_every_n_epoch, trainer.val_check_interval)
     configure_optimizers, on_train_start = model.configure_optimizers, model.on_train_start
+    restore = trainer._checkpoint_connector.restore
 
     def configured() -> Any:
         with _stated_momentum():
@@ -118,7 +119,12 @@ def prepared(trainer: Trainer, model: LightningModule, recorder: SweepRecorder) 
         trainer.callbacks.append(recorder)  # type: ignore[attr-defined]
         on_train_start()
 
+    def restored(*args: Any, **options: Any) -> None:
+        with _any_content_read():
+            restore(*args, **options)
+
     with (
+        _replaced(trainer._checkpoint_connector, "restore", restored),
         _replaced(model, "configure_optimizers", configured),
         _replaced(model, "on_train_start", started),
         _no_checkpoint_left(Path(trainer.default_root_dir)),
@@ -172,12 +178,24 @@ def _replaced(owner: Any, name: str, value: Any) -> Iterator[None]:
 
 @contextmanager
 def _no_checkpoint_left(folder: Path) -> Iterator[None]:
-    """Removes the sweep's temporary checkpoint if Lightning does not, and lets Lightning read it with any content.
+    """Removes the sweep's temporary checkpoint if Lightning does not."""
+    before = set(folder.glob(".lr_find_*.ckpt"))
+    try:
+        yield
+    finally:
+        for file in set(folder.glob(".lr_find_*.ckpt")) - before:
+            file.unlink()
 
-    Lightning reads it with weights_only, which fails if there is a path among the hyper-parameters. Reading without it
-    is safe, because this process has just written the file.
+
+@contextmanager
+def _any_content_read() -> Iterator[None]:
+    """Lets torch read checkpoints with any content during the block.
+
+    Lightning reads the sweep's with weights_only, which fails if there is a path among the hyper-parameters. Reading
+    without it is safe, because this process has just written the file. Not during the whole sweep: the loading
+    processes would inherit the variable.
     """
-    before, setting = set(folder.glob(".lr_find_*.ckpt")), os.environ.get(FORCE_LOAD)
+    setting = os.environ.get(FORCE_LOAD)
     os.environ[FORCE_LOAD] = "1"
     try:
         with warnings.catch_warnings():
@@ -188,5 +206,3 @@ def _no_checkpoint_left(folder: Path) -> Iterator[None]:
             del os.environ[FORCE_LOAD]
         else:
             os.environ[FORCE_LOAD] = setting
-        for file in set(folder.glob(".lr_find_*.ckpt")) - before:
-            file.unlink()

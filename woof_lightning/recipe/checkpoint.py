@@ -11,6 +11,7 @@ from typing import Any
 import torch
 from torch import nn
 
+from woof_lightning.checksums import zip_problem
 from woof_lightning.data.config import DataConfig
 from woof_lightning.data.images import ImageIndex
 from woof_lightning.errors import UserError, reason_of
@@ -71,12 +72,14 @@ class TrainedRecipe:
 
 
 def read_checkpoint(file: Path) -> dict[str, Any]:
-    """Reads a checkpoint of this project onto the CPU. No code in it is run.
+    """Tests the checksums of a checkpoint of this project, and reads it onto the CPU. No code in it is run.
 
     Raises:
-        UserError: If it cannot be read, or another program wrote it.
+        UserError: If it is damaged or cannot be read, or another program wrote it.
     """
     try:
+        if problem := zip_problem(file):
+            raise UserError(f"--ckpt is {file}: {problem}; take another checkpoint")
         checkpoint = torch.load(file, map_location="cpu", weights_only=True)
     except (pickle.UnpicklingError, RuntimeError, OSError, EOFError, KeyError, ValueError) as error:
         raise UserError(f"--ckpt is {file}: it cannot be read as a checkpoint ({reason_of(error)})") from error

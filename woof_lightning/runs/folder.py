@@ -5,12 +5,12 @@ from __future__ import annotations
 import json
 import os
 import sys
-import zipfile
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager, suppress
 from pathlib import Path
 from typing import IO, Any
 
+from woof_lightning.checksums import zip_problem
 from woof_lightning.errors import UserError
 from woof_lightning.locks import is_locked, locked
 
@@ -228,21 +228,6 @@ def checkpoint_file(run_or_file: Path) -> Path:
     if problem is not None:
         raise UserError(f"--ckpt is {file}: {problem}; take another checkpoint")
     return file
-
-
-def zip_problem(file: Path) -> str | None:
-    """Returns what is wrong with a checkpoint file, or None if all its checksums are right.
-
-    torch.save writes a zip archive with a CRC-32 per tensor, which torch.load does not check.
-    """
-    if file.stat().st_size == 0:
-        return "the file is empty"
-    try:
-        with zipfile.ZipFile(file) as archive:
-            damaged = archive.testzip()
-    except (zipfile.BadZipFile, OSError, EOFError) as error:
-        return f"it is truncated or no checkpoint ({error})"
-    return f"it is damaged (the checksum of {damaged} is wrong)" if damaged else None
 
 
 def read_problem(file: Path, error: OSError) -> str:

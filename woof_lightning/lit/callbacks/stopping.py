@@ -181,8 +181,8 @@ class NonFiniteLossGuard(Callback):
     ) -> None:
         self.every_n_steps = every_n_steps
         self.describe = describe
-        self._losses: list[Tensor] = []
-        self._first_batch = 0
+        # With the place of each batch in its epoch.
+        self._losses: list[tuple[int, Tensor]] = []
 
     def on_train_epoch_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
         """Forgets the losses of the previous epoch."""
@@ -192,11 +192,10 @@ class NonFiniteLossGuard(Callback):
         self, trainer: Trainer, pl_module: LightningModule, outputs: Any, batch: Any, batch_idx: int
     ) -> None:
         """Keeps the loss, and checks the kept losses every n steps."""
-        if not self._losses:
-            self._first_batch = batch_idx
-        loss = outputs["loss"] if isinstance(outputs, dict) else outputs
+        # Without a key where training_step returned None, which skips a batch.
+        loss = outputs.get("loss") if isinstance(outputs, dict) else outputs
         if isinstance(loss, Tensor):
-            self._losses.append(loss)
+            self._losses.append((batch_idx, loss))
         if len(self._losses) >= (self.every_n_steps or getattr(trainer, "log_every_n_steps", 0) or 1):
             self.look(trainer)
 
@@ -221,17 +220,17 @@ class NonFiniteLossGuard(Callback):
         """
         if not self._losses:
             return
-        losses = torch.stack([loss.detach().float().mean() for loss in self._losses]).tolist()
+        batches = [batch_idx for batch_idx, _ in self._losses]
+        losses = torch.stack([loss.detach().float().mean() for _, loss in self._losses]).tolist()
         self._losses = []
         bad = next((place for place, loss in enumerate(losses) if not math.isfinite(loss)), None)
         if bad is None:
             return
-        batch_idx = self._first_batch + bad
-        step = trainer.global_step - (len(losses) - 1 - bad) // trainer.accumulate_grad_batches
+        batch_idx = batches[bad]
         place = "" if self.describe is None else f"\n{self.describe(trainer, trainer.current_epoch, batch_idx)}"
         raise NonFiniteLossError(
-            f"the training loss is {losses[bad]} at epoch {trainer.current_epoch}, step {step}; "
-            f"the learning rate is {lr_of(trainer):.3g} now; {WAY_OUT}{place}"
+            f"the training loss is {losses[bad]} at epoch {trainer.current_epoch}, "
+            f"step {step_of(trainer, batch_idx)}; the learning rate is {lr_of(trainer):.3g} now; {WAY_OUT}{place}"
         )
 
 
@@ -257,6 +256,19 @@ def can_save(trainer: Trainer, batch_idx: int) -> bool:
     batches = batch_idx + 1 if trainer.check_val_every_n_epoch is not None else trainer.fit_loop.total_batch_idx + 1
     validates_next = trainer.is_last_batch or batches % (trainer.val_check_batch or math.inf) == 0
     return not validates_next and (batch_idx + 1) % trainer.accumulate_grad_batches == 0
+
+
+def step_of(trainer: Trainer, batch_idx: int) -> int:
+    """Returns the optimizer step that a batch of the current epoch belongs to, counted from 1 over all epochs.
+
+    Args:
+        trainer: The Trainer, after that batch.
+        batch_idx: The place of the batch in its epoch, counted from 0.
+    """
+    every, done = trainer.accumulate_grad_batches, trainer.fit_loop.epoch_loop.batch_progress.current.ready
+    # The last step of an epoch may have fewer batches.
+    steps = -(-done // every) if trainer.is_last_batch else done // every
+    return trainer.global_step - steps + batch_idx // every + 1
 
 
 def all_finite(parameters: Iterable[Tensor]) -> bool:

@@ -1,0 +1,118 @@
+"""Statistics of the cost page, on rows made so that a wrong one gives another number."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+
+from woof_lightning.cost.rows import Row, rows_of
+from woof_lightning.cost.summary import STEP, Rows, over, ratio_of_costs, share_over, summary
+
+BARE, FABRIC, FIT = ("bare", "off", STEP), ("fabric", "off", STEP), ("woof_fit", "on", STEP)
+
+
+def rows(way: str, condition: str, values: dict[int, float], measure: str = STEP) -> list[Row]:
+    return [row for repeat, value in values.items() for row in rows_of(way, condition, repeat, {measure: value})]
+
+
+def in_order(*values: float) -> dict[int, float]:
+    return dict(enumerate(values))
+
+
+def test_a_difference_is_the_median_of_the_pairs_and_not_that_of_the_medians() -> None:
+    """The pairs differ by 1, 20, 1; the medians by 20; the means by 7.3."""
+    found = Rows(rows("bare", "off", in_order(1, 10, 100)) + rows("fabric", "off", in_order(2, 30, 101)))
+    assert over(found, FABRIC, BARE).median == 1
+    assert over(found, BARE, FABRIC).median == -1
+
+
+def test_a_share_is_the_median_of_the_pairs_shares() -> None:
+    """The pairs' shares are 100 %, 200 % and 1 %; that of the medians is 200 %."""
+    found = Rows(rows("bare", "off", in_order(1, 10, 100)) + rows("fabric", "off", in_order(2, 30, 101)))
+    assert share_over(found, FABRIC, BARE).median == pytest.approx(1.0)
+
+
+def test_a_ratio_of_costs_is_that_of_median_differences() -> None:
+    """Over bare: 2, 40, 9 and 10, 80, 90; medians 9 and 80. The pairs' ratios are 0.2, 0.5 and 0.1."""
+    found = Rows(
+        rows("bare", "off", in_order(1, 10, 100))
+        + rows("woof_fit", "on", in_order(3, 50, 109))
+        + rows("lightning", "on", in_order(11, 90, 190))
+    )
+    assert ratio_of_costs(found, ("woof_fit", "on"), ("lightning", "on")).median == pytest.approx(9 / 80)
+
+
+def test_repeats_pair_by_their_number() -> None:
+    """Repeat 1 of bare is missing, and the rows come in another order."""
+    found = Rows(
+        rows("bare", "off", {2: 100.0, 0: 1.0, 3: 1000.0}) + rows("fabric", "off", {0: 2.0, 1: 77.0, 2: 103.0, 3: 1002})
+    )
+    assert found.paired(FABRIC, BARE) == [[2.0, 103.0, 1002.0], [1.0, 100.0, 1000.0]]
+    assert over(found, FABRIC, BARE).repeats == 3
+    assert over(found, FABRIC, BARE).median == 2
+
+
+def told(*added: Row) -> dict[str, Any]:
+    return summary(list(added), {"calls": []})
+
+
+def test_only_measures_that_have_a_size_are_given_as_a_share() -> None:
+    counts = rows("bare", "off", in_order(0, 0), "calls") + rows("fabric", "off", in_order(5, 5), "calls")
+    steps = rows("bare", "off", in_order(10, 10)) + rows("fabric", "off", in_order(15, 15))
+    by_measure = {e["measure"]: e["over"] for e in told(*counts, *steps)["estimates"] if e["way"] == "fabric"}
+    assert "share" not in by_measure["calls"]
+    assert by_measure["calls"]["median"] == 5
+    assert by_measure[STEP]["share"]["median"] == pytest.approx(0.5)
+
+
+def test_disturbed_is_the_share_of_measurements_over_the_limit() -> None:
+    shares = [0.0, 0.05, 0.051, 0.9, 0.01, 0.01, 0.01, 0.01, 0.01, 0.01]
+    found = told(*rows("all", "fixed", in_order(*shares), "others_share"), *rows("bare", "off", in_order(1)))
+    assert found["disturbed_share"] == pytest.approx(0.2)
+    # What others do disturbs no count.
+    counted = told(
+        *rows("all", "fixed", in_order(0.0), "others_share"), *rows("bare", "step", in_order(0.9), "others_share")
+    )
+    assert counted["disturbed_share"] == 0
+
+
+@pytest.mark.parametrize(("disturbed", "refused"), [(1, False), (2, True)])
+def test_one_in_twenty_measurements_may_be_disturbed(disturbed: int, refused: bool) -> None:
+    shares = [0.5] * disturbed + [0.0] * (20 - disturbed)
+    found = told(*rows("all", "fixed", in_order(*shares), "others_share"))
+    assert bool(found["refusals"]) == refused
+
+
+@pytest.mark.parametrize(("repeats", "refused"), [(5, False), (6, True)])
+def test_six_repeats_are_needed_to_tell_the_same_loop_apart(repeats: int, refused: bool) -> None:
+    found = told(
+        *rows("all", "fixed", in_order(0.0), "others_share"),
+        *rows("bare", "off", in_order(*[100.0] * repeats)),
+        *rows("bare_again", "off", in_order(*[103.0] * repeats)),
+    )
+    assert bool(found["refusals"]) == refused
+
+
+@pytest.mark.parametrize(("repeats", "noted"), [(9, True), (10, False)])
+def test_ten_repeats_are_published(repeats: int, noted: bool) -> None:
+    found = told(*rows("bare", "off", in_order(*[1.0] * repeats)), *rows("bare", "on", in_order(*[1.0] * 20)))
+    assert any("at least 10 are published" in note for note in found["notes"]) == noted
+
+
+def test_a_way_with_logs_is_compared_with_bare_without_and_others_in_their_condition() -> None:
+    found = told(
+        *rows("bare", "off", in_order(10)),
+        *rows("bare", "on", in_order(13)),
+        *rows("fabric", "on", in_order(17)),
+        *rows("bare", "resnet18 64 px", in_order(1000)),
+        *rows("fabric", "resnet18 64 px", in_order(1002)),
+    )
+    overs = {(e["way"], e["condition"]): e["over"] for e in found["estimates"]}
+    assert overs["fabric", "on"]["median"] == 7
+    assert overs["bare", "on"]["median"] == 3
+    assert overs["fabric", "resnet18 64 px"]["median"] == 2
+    assert overs["bare", "off"] is None
+    assert [(limit["way"], limit["condition"], limit["step_ms"]) for limit in found["one_percent"]] == [
+        ("fabric", "on", pytest.approx(0.7))
+    ]

@@ -1,0 +1,91 @@
+"""Several devices share one training: as processes on the CPU, each of which notes what it reads and trains."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from tests.processes import run
+from woof_lightning.data.images import ImageIndex
+from woof_lightning.data.loading import EpochSampler
+from woof_lightning.runs.folder import RunFolder
+from woof_lightning.runs.metrics import read_metrics
+
+# Lightning starts the other processes by this file's own command line.
+NOTING = """
+import json, os, sys
+from pathlib import Path
+from woof_lightning.data.loading import ImageDataset
+from woof_lightning.lit.classifier import WoofClassifier
+from woof_lightning.cli import main
+
+rank = os.environ.get("LOCAL_RANK", "0")
+def note(kind, value):
+    with Path(f"rank-{rank}.txt").open("a") as file:
+        file.write(json.dumps([kind, value]) + "\\n")
+
+get, step = ImageDataset.__getitem__, WoofClassifier.training_step
+def noted_get(self, key):
+    note("train" if len(self.samples) == 480 else "val", key)
+    return get(self, key)
+def noted_step(self, batch, batch_idx):
+    note("step", [self.current_epoch, batch_idx, len(batch[1])])
+    return step(self, batch, batch_idx)
+
+if __name__ == "__main__":
+    ImageDataset.__getitem__, WoofClassifier.training_step = noted_get, noted_step
+    sys.exit(main(sys.argv[1:]))
+"""
+
+
+@pytest.fixture(scope="module")
+def place(tmp_path_factory: pytest.TempPathFactory, small_fit: list[str]) -> Path:
+    """Where two devices have trained two epochs of four batches of 32, with all validation images."""
+    folder = tmp_path_factory.mktemp("devices")
+    (folder / "noting.py").write_text(NOTING)
+    options = [*small_fit, "--trainer.devices", 2, "--trainer.limit_val_batches", "1.0", "--seed_everything", 3]
+    done = run(["noting.py", "fit", *options, "--name", "run"], folder)
+    assert done.code == 0, done.err
+    assert done.err == ""
+    return folder
+
+
+def noted(place: Path, rank: int, kind: str) -> list[Any]:
+    lines = (place / f"rank-{rank}.txt").read_text().splitlines()
+    return [value for what, value in map(json.loads, lines) if what == kind]
+
+
+@pytest.mark.process
+def test_together_they_read_the_images_of_one_device_in_its_order(place: Path, drawn_index: ImageIndex) -> None:
+    for epoch in (0, 1):
+        shares = [[index for at, index in noted(place, rank, "train") if at == epoch] for rank in (0, 1)]
+        assert not set(shares[0]) & set(shares[1])
+        together = [index for pair in zip(*shares, strict=True) for index in pair]
+        alone = EpochSampler(len(drawn_index.train), 3)
+        alone.set_epoch(epoch)
+        expected = [index for _, index in alone]
+        assert len(together) == 4 * 32
+        assert together == expected[: 4 * 32]
+
+
+@pytest.mark.process
+def test_a_batch_is_divided_among_them(place: Path) -> None:
+    for rank in (0, 1):
+        assert noted(place, rank, "step") == [[epoch, batch, 16] for epoch in (0, 1) for batch in range(4)]
+
+
+@pytest.mark.process
+def test_each_validates_every_image_and_one_run_is_left(place: Path, drawn_index: ImageIndex) -> None:
+    images = list(range(len(drawn_index.val)))
+    for rank in (0, 1):
+        read = [index for _, index in noted(place, rank, "val")]
+        # The sanity check reads the first two batches, before two whole validations.
+        assert read[-2 * len(images) :] == images * 2
+    found = RunFolder(place / "runs/run")
+    assert [path.name for path in (place / "runs").iterdir()] == ["run"]
+    assert [row["step"] for row in read_metrics(found.metrics)] == [2, 4, 6, 8]
+    result = json.loads(found.result.read_text())
+    assert (result["status"], result["epochs"]) == ("finished", 2)

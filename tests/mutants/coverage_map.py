@@ -1,0 +1,86 @@
+"""Which tests execute which line, and what each test takes."""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+import sys
+from dataclasses import dataclass, field
+from pathlib import Path
+
+ROOT = Path(__file__).parents[2]
+# These hold texts, pages and figures, or start no code of the package: an error must be noticed without them.
+LEFT_OUT = ("tests/test_docs.py", "tests/test_api.py", "tests/test_architecture.py", "tests/docs", "tests/upstream")
+MARKS = "not slow and not browser and not wheel and not real_data"
+
+
+@dataclass
+class CoverageMap:
+    """Which tests execute which line.
+
+    Args:
+        elapsed_s: What each test takes.
+        tests: The tests of a line, by file (relative to the package) and line.
+    """
+
+    elapsed_s: dict[str, float] = field(default_factory=dict)
+    tests: dict[str, dict[int, list[str]]] = field(default_factory=dict)
+
+    def of(self, file: str, line: int) -> list[str]:
+        """Returns the tests that execute a line; of a statement of several lines, its first known one."""
+        lines = self.tests.get(file, {})
+        return next((lines[at] for at in range(line, max(line - 30, 0), -1) if at in lines), [])
+
+    @classmethod
+    def read(cls, file: Path) -> CoverageMap:
+        """Reads a written map."""
+        content = json.loads(file.read_text())
+        tests = {name: {int(line): found for line, found in lines.items()} for name, lines in content["tests"].items()}
+        return cls(content["elapsed_s"], tests)
+
+    def write(self, file: Path) -> None:
+        """Writes the map."""
+        file.write_text(json.dumps({"elapsed_s": self.elapsed_s, "tests": self.tests}))
+
+
+def measured(scratch: Path) -> CoverageMap:
+    """Runs the tests once, with coverage, and returns the map.
+
+    Args:
+        scratch: A folder for what the tools write.
+    """
+    data, times = scratch / "coverage", scratch / "times.json"
+    subprocess.run(
+        [
+            *(sys.executable, "-m", "pytest", "-q", "-n", "2", "-m", MARKS),
+            *("--cov", "woof_lightning", "--cov-context", "test", "--cov-report", ""),
+            *("-p", "tests.mutants.timing", "--times", times),
+            *(word for place in LEFT_OUT for word in ("--ignore", place)),
+        ],
+        cwd=ROOT,
+        env=os.environ | {"COVERAGE_FILE": str(data), "OMP_NUM_THREADS": "1"},
+        check=True,
+    )
+    return CoverageMap(json.loads(times.read_text()), _tests_by_line(data))
+
+
+def _tests_by_line(data: Path) -> dict[str, dict[int, list[str]]]:
+    from coverage import CoverageData
+
+    read = CoverageData(str(data))
+    read.read()
+    package = ROOT / "woof_lightning"
+    return {
+        str(Path(file).relative_to(package)): {
+            line: sorted({context.split("|")[0] for context in contexts} - {""})
+            for line, contexts in read.contexts_by_lineno(file).items()
+        }
+        for file in read.measured_files()
+    }
+
+
+if __name__ == "__main__":
+    place = Path(sys.argv[1])
+    place.parent.mkdir(parents=True, exist_ok=True)
+    measured(place.parent).write(place)

@@ -1,0 +1,184 @@
+"""Plants each mutant of a sample, runs the tests that touch its line, and writes a row: `make mutants`."""
+
+from __future__ import annotations
+
+import argparse
+import csv
+import re
+import shutil
+import subprocess
+import tempfile
+import time
+from collections.abc import Sequence
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass, fields
+from pathlib import Path
+from queue import SimpleQueue
+
+from tests.mutants.coverage_map import ROOT, CoverageMap
+from tests.mutants.draw import ROOMS, Mutant, drawn
+from tests.processes import ZYGOTE_AT, Process, zygote
+
+# The tests of a mutant together take at most this long; those of its room come first, then the fastest.
+MOST_S = 60.0
+TESTS_OF = {"lit": ("lit", "faults"), "cost": ("cost", "measure", "test_parity.py")}
+COPIED = (
+    "woof_lightning",
+    "tests",
+    "configs",
+    "docs",
+    "pyproject.toml",
+    "README.md",
+    "CHANGELOG.md",
+    "constraints.txt",
+)
+
+
+@dataclass(frozen=True)
+class Row:
+    """What became of a mutant.
+
+    Args:
+        room: Its room.
+        file: Its file.
+        line: Its line, at the commit.
+        before: What was replaced.
+        after: What replaced it.
+        key: Its key.
+        outcome: `killed`, `timeout` (the tests did not end, which notices it too) or `alive`.
+        test: The test that noticed it.
+        tests: How many tests were chosen.
+        elapsed_s: What it took.
+    """
+
+    room: str
+    file: str
+    line: int
+    before: str
+    after: str
+    key: str
+    outcome: str
+    test: str
+    tests: int
+    elapsed_s: float
+
+
+class Lane:
+    """A copy of the tree, in which one mutant after another is planted.
+
+    Args:
+        folder: Where to put it.
+    """
+
+    def __init__(self, folder: Path) -> None:
+        self.tree, self.scratch = folder / "tree", folder / "scratch"
+        self.scratch.mkdir(parents=True)
+        for name in COPIED:
+            copy = shutil.copytree if (ROOT / name).is_dir() else shutil.copy
+            self.tree.mkdir(exist_ok=True)
+            copy(ROOT / name, self.tree / name)
+
+    def run(self, mutant: Mutant, tests: Sequence[str], expected_s: float) -> Row:
+        """Plants a mutant, runs tests, and takes it out again."""
+        file = self.tree / "woof_lightning" / mutant.file
+        right = file.read_text()
+        began_s = time.monotonic()
+        try:
+            file.write_text(mutant.code())
+            outcome, test = self._tested(tests, expected_s)
+        finally:
+            file.write_text(right)
+        elapsed_s = round(time.monotonic() - began_s, 1)
+        found = (mutant.room, mutant.file, mutant.line, mutant.before, mutant.after, mutant.key)
+        return Row(*found, outcome, test, len(tests), elapsed_s)
+
+    def _tested(self, tests: Sequence[str], expected_s: float) -> tuple[str, str]:
+        if not tests:
+            return "alive", ""
+        listed = self.scratch / "tests.txt"
+        listed.write_text("\n".join(tests))
+        words = ["-m", "pytest", "-x", "-q", "--tb=no", "-p", "no:cacheprovider", "-p", "no:xdist", "--basetemp"]
+        place = {
+            "PYTHONPATH": str(self.tree),
+            "TMPDIR": str(self.scratch),
+            "PYTHONDONTWRITEBYTECODE": "1",
+            ZYGOTE_AT: zygote(),
+        }
+        process = Process([*words, self.scratch / "pytest", f"@{listed}"], self.tree, fresh=False, **place)
+        try:
+            ended = process.wait(30 + 3 * expected_s)
+        except subprocess.TimeoutExpired:
+            return "timeout", ""
+        if ended.code == 0:
+            return "alive", ""
+        failed = re.search(r"^(?:FAILED|ERROR) (\S+)", ended.out, re.MULTILINE)
+        return "killed", failed[1] if failed else (ended.err or ended.out).strip().splitlines()[-1][:100]
+
+
+def chosen(mutant: Mutant, coverage: CoverageMap) -> tuple[list[str], float]:
+    """Returns the tests to run against a mutant, and what they take together, in seconds."""
+    places = tuple(f"tests/{name}" for name in TESTS_OF.get(mutant.room, (mutant.room,)))
+    # What runs only in processes of its own has no coverage: then all tests of the room are asked.
+    touching = coverage.of(mutant.file, mutant.line)
+    candidates = [test for test in touching or coverage.elapsed_s if touching or test.startswith(places)]
+    # Tests of processes are asked too, because no coverage tells what these do.
+    candidates += [test for test in coverage.elapsed_s if test.startswith("tests/faults") and mutant.room == "lit"]
+    ranked = sorted(
+        dict.fromkeys(candidates), key=lambda test: (not test.startswith(places), coverage.elapsed_s.get(test, 1.0))
+    )
+    tests, sum_s = [], 0.0
+    for test in ranked:
+        test_s = coverage.elapsed_s.get(test, 1.0)
+        if sum_s + test_s <= MOST_S:
+            tests.append(test)
+            sum_s += test_s
+    return tests, sum_s
+
+
+def written(file: Path) -> set[str]:
+    """Returns the keys in a file of rows."""
+    if not file.exists():
+        return set()
+    with file.open(newline="") as rows:
+        return {row["key"] for row in csv.DictReader(rows)}
+
+
+def main() -> None:
+    """Runs a sample."""
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--seed", type=int, required=True)
+    parser.add_argument("--count", type=int, default=60, help="mutants of each room")
+    parser.add_argument("--rooms", nargs="+", choices=ROOMS, default=list(ROOMS))
+    parser.add_argument("--coverage", type=Path, required=True, help="written by tests.mutants.coverage_map")
+    parser.add_argument("--out", type=Path, required=True, help="a CSV file; rows in it are not run again")
+    args = parser.parse_args()
+    coverage = CoverageMap.read(args.coverage)
+    done = written(args.out)
+    mutants = [mutant for room in args.rooms for mutant in drawn(room, args.count, args.seed)]
+    left = [mutant for mutant in mutants if mutant.key not in done]
+    print(f"{len(left)} of {len(mutants)} mutants to run", flush=True)
+    lanes: SimpleQueue[Lane] = SimpleQueue()
+    with tempfile.TemporaryDirectory(prefix="woof-mutants-") as folder:
+        for number in range(2):
+            lanes.put(Lane(Path(folder, str(number))))
+
+        def run(mutant: Mutant) -> Row:
+            lane = lanes.get()
+            try:
+                return lane.run(mutant, *chosen(mutant, coverage))
+            finally:
+                lanes.put(lane)
+
+        args.out.parent.mkdir(parents=True, exist_ok=True)
+        with args.out.open("a", newline="") as file, ThreadPoolExecutor(2) as pool:
+            writer = csv.writer(file, lineterminator="\n")
+            if not done:
+                writer.writerow([field.name for field in fields(Row)])
+            for row in pool.map(run, left):
+                writer.writerow([getattr(row, field.name) for field in fields(Row)])
+                file.flush()
+                print(f"{row.outcome:8} {row.elapsed_s:5.0f} s  {row.file}:{row.line}  {row.before[:60]}", flush=True)
+
+
+if __name__ == "__main__":
+    main()

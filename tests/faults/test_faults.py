@@ -225,28 +225,26 @@ def test_a_full_disk_is_told(options: list[str], place: Path) -> None:
 
 
 @pytest.mark.parametrize(
-    ("moment", "step", "logger", "told"),
+    ("more", "told"),
     [
-        ("on_train_batch_start", 3, "true", " could not be written (No such file or directory)"),
-        ("on_train_batch_start", 3, "false", "metrics.csv could not be written (No such file or directory)"),
-        ("on_train_epoch_end", STEPS, "false", "the run's folder runs/run has vanished: nothing can be saved"),
+        ((), " could not be written (No such file or directory)"),
+        (("--trainer.logger", "false"), "metrics.csv could not be written (No such file or directory)"),
+        (("--trainer.log_every_n_steps", 100, "--save_every", 1), "runs/run has vanished: nothing can be saved"),
     ],
 )
-def test_a_vanished_folder_is_told(
-    moment: str, step: int, logger: str, told: str, options: list[str], place: Path
-) -> None:
-    """It is noticed by what is written next: events, a row of metrics.csv, or the epoch's checkpoint."""
+def test_a_vanished_folder_is_told(more: tuple[object, ...], told: str, options: list[str], place: Path) -> None:
+    """It is noticed by what is written next: events, a row of metrics.csv, or a checkpoint."""
     code = (
         "import shutil, sys\n"
         "from woof_lightning.lit.classifier import WoofClassifier\n"
         "def vanish(self, *_):\n"
-        f"    if self.global_step == {step}:\n"
+        "    if self.global_step == 3:\n"
         "        shutil.rmtree('runs/run')\n"
-        f"WoofClassifier.{moment} = vanish\n"
+        "WoofClassifier.on_train_batch_start = vanish\n"
         "from woof_lightning.cli import main\n"
         "sys.exit(main(sys.argv[1:]))\n"
     )
-    ended = run(["-c", code, "fit", *options, "--name", "run", "--trainer.logger", logger], place)
+    ended = run(["-c", code, "fit", *options, "--name", "run", *more], place)
     assert ended.code == 2, ended.err
     assert told in ended.err
     assert "Traceback" not in ended.err

@@ -44,9 +44,7 @@ def _table(rows: list[dict[str, str]], reasons: dict[str, str]) -> str:
         if count := found.total():
             noticed = found["killed"] + found["timeout"]
             share = (noticed + found["equivalent"]) / count
-            lines.append(
-                f"| {room} | {count} | {noticed} | {found['timeout']} | {found['equivalent']} | {share:.0%} |"
-            )
+            lines.append(f"| {room} | {count} | {noticed} | {found['timeout']} | {found['equivalent']} | {share:.0%} |")
     return "\n".join(lines)
 
 

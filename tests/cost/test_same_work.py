@@ -1,0 +1,198 @@
+"""Every measured way trains the same net on the same batches to the same weights, and does what its name says."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
+
+from tests.ways import each
+from woof_lightning.cost.features import FEATURES, SIDES, features_up_to, way_named
+from woof_lightning.cost.plan import NEVER
+from woof_lightning.cost.ready import BATCHES_IN_MEMORY, CLASSES, ReadyExperiment, Work
+from woof_lightning.cost.ways import MEASURED
+from woof_lightning.data.randomness import own_randomness
+from woof_lightning.recipe.optim import build_optimizer, build_schedule
+from woof_lightning.runs.folder import RunFolder
+
+STEPS = 12
+Train = Callable[..., tuple[torch.Tensor, RunFolder]]
+# What logs, as each side names it.
+LOSS, METRICS = {"train/loss"}, {"train/acc1", "train/acc5"}
+
+
+def work(log_every_n_steps: int = 10, **more: Any) -> Work:
+    return Work(arch="tiny", image_size=8, batch_size=4, steps=STEPS, log_every_n_steps=log_every_n_steps, **more)
+
+
+@pytest.fixture
+def trained(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Train:
+    """Trains in a way; returns the weights that its net ends with, and its folder."""
+    nets: list[Any] = []
+    real = ReadyExperiment.net
+
+    def noted(self: ReadyExperiment) -> Any:
+        nets.append(real(self))
+        return nets[-1]
+
+    monkeypatch.setattr(ReadyExperiment, "net", noted)
+
+    def train(name: str, **more: Any) -> tuple[torch.Tensor, RunFolder]:
+        run = RunFolder(tmp_path / name.replace(":", "-"))
+        run.create()
+        way_named(name).train(work(**more).experiment(), run)
+        return nets[-1].head.weight.detach(), run
+
+    return train
+
+
+def by_hand(schedule: bool = True) -> torch.Tensor:
+    """The same training written out: AdamW with one-cycle over the batches in memory."""
+    experiment = work().experiment()
+    with own_randomness("weights", 0):
+        head = torch.nn.Linear(3, CLASSES)
+    optimizer = build_optimizer(head.parameters(), experiment.model)
+    scheduler = build_schedule(optimizer, experiment.model, STEPS).scheduler
+    mean, std = (torch.tensor(v).view(1, 3, 1, 1) for v in ([0.485, 0.456, 0.406], [0.229, 0.224, 0.225]))
+    if not schedule:
+        # The schedule's first step has set them.
+        optimizer = build_optimizer(head.parameters(), experiment.model)
+    for images, labels in experiment.loaders()[0]:
+        loss = torch.nn.functional.cross_entropy(head(((images / 255 - mean) / std).mean((2, 3))), labels)
+        optimizer.zero_grad()
+        torch.autograd.backward(loss)
+        optimizer.step()
+        if schedule:
+            scheduler.step()
+    return head.weight.detach()
+
+
+@pytest.mark.parametrize("name", each(MEASURED))
+def test_every_way_ends_with_the_same_weights(name: str, trained: Train) -> None:
+    bare, _ = trained("bare")
+    found, _ = trained(name)
+    assert torch.equal(found, bare)
+    torch.testing.assert_close(bare, by_hand(), rtol=1e-4, atol=1e-5)
+
+
+@pytest.mark.parametrize("feature", FEATURES)
+def test_both_sides_of_a_feature_train_alike(feature: str, trained: Train) -> None:
+    lightning, hand = (trained(f"{side}:{feature}")[0] for side in SIDES)
+    assert torch.equal(lightning, hand)
+    bare, _ = trained("bare")
+    # Without its schedule, the first feature trains otherwise.
+    assert torch.equal(hand, bare) == (feature != "alone")
+
+
+@pytest.mark.parametrize(("feature", "tags"), [
+    ("bar", None),
+    ("logger", set()),
+    ("logged_value", LOSS),
+    ("torchmetrics", LOSS | METRICS),
+    ("callbacks", LOSS | METRICS | {"lr"}),
+])  # fmt: skip
+def test_a_feature_logs_what_it_says_every_tenth_step(feature: str, tags: set[str] | None, trained: Train) -> None:
+    for side in SIDES:
+        _, run = trained(f"{side}:{feature}")
+        files = list(run.path.rglob("events.out.tfevents*"))
+        assert len(files) == (0 if tags is None else 1), side
+        if tags is None:
+            continue
+        events = EventAccumulator(str(files[0].parent))
+        events.Reload()
+        found = {tag: [event.step for event in events.Scalars(tag)] for tag in events.Tags()["scalars"]}
+        named = {"lr" if tag.startswith("lr") else tag: steps for tag, steps in found.items() if tag != "epoch"}
+        assert named.keys() == tags, side
+        # Lightning counts its steps from 0.
+        assert all(steps == [10 if side == "hand" else 9] for steps in named.values()), side
+
+
+@pytest.mark.parametrize("side", SIDES)
+@pytest.mark.parametrize(("feature", "saved"), [("torchmetrics", 0), ("checkpoint", 1)])
+def test_a_checkpoint_is_saved_from_its_feature_on(side: str, feature: str, saved: int, trained: Train) -> None:
+    weights, run = trained(f"{side}:{feature}")
+    files = list(run.path.rglob("*.ckpt"))
+    assert len(files) == saved
+    if files:
+        state = torch.load(files[0], weights_only=False)
+        found = state["net"]["head.weight"] if side == "hand" else state["state_dict"]["net.head.weight"]
+        assert torch.equal(found, weights)
+
+
+@pytest.mark.parametrize("feature", ["scheduler", "bar"])
+@pytest.mark.parametrize("side", SIDES)
+def test_a_bar_is_drawn_from_its_feature_on(
+    side: str, feature: str, trained: Callable[..., Any], capfd: pytest.CaptureFixture[str]
+) -> None:
+    trained(f"{side}:{feature}")
+    out, err = capfd.readouterr()
+    assert ("it/s" in out + err) == (feature == "bar")
+
+
+def test_features_add_up() -> None:
+    names = list(FEATURES)
+    assert [features_up_to(name) for name in names] == [frozenset(names[: n + 1]) for n in range(len(names))]
+
+
+@pytest.mark.parametrize("name", ["lightning_off", "lightning_barebones", "lightning_barebones_no_search"])
+def test_off_leaves_nothing(name: str, trained: Callable[..., Any], capfd: pytest.CaptureFixture[str]) -> None:
+    _, run = trained(name, log_every_n_steps=NEVER)
+    assert [path for path in run.path.rglob("*") if path.is_file()] == []
+    out, err = capfd.readouterr()
+    assert "it/s" not in out + err
+
+
+def test_on_is_woof_fit_as_its_users_have_it(trained: Callable[..., Any]) -> None:
+    _, run = trained("woof_fit")
+    assert run.best.is_file()
+    assert run.last.is_file()
+    assert run.metrics.is_file()
+    assert run.result.is_file()
+    assert list(run.path.glob("events*"))
+
+
+def test_the_work_is_what_was_asked_for() -> None:
+    experiment = work(log_every_n_steps=7, precision="bf16-mixed").experiment()
+    assert experiment.train_batches == experiment.total_steps == STEPS
+    assert (experiment.trainer.log_every_n_steps, experiment.trainer.precision) == (7, "bf16-mixed")
+    assert experiment.val_batches == 1
+    assert not experiment.model.channels_last
+    train, val = experiment.loaders()
+    batches = list(train)
+    assert [tuple(images.shape) for images, _ in batches] == [(4, 3, 8, 8)] * STEPS
+    assert len(list(val)) == 1
+    assert {int(label) for _, labels in batches for label in labels} <= set(range(CLASSES))
+    for place, (images, _) in enumerate(batches):
+        assert torch.equal(images, batches[place % BATCHES_IN_MEMORY][0])
+    assert not torch.equal(batches[0][0], batches[1][0])
+    assert batches[0][0].dtype == torch.uint8
+    assert batches[0][0].float().std() > 50, "Noise, so that nothing is easier than with images."
+    again = next(iter(work().experiment().loaders()[0]))
+    assert torch.equal(again[0], batches[0][0])
+    assert len(experiment.index.train) == 4 * STEPS
+    assert len(experiment.index.classes) == CLASSES
+
+
+def test_a_real_net_is_the_one_asked_for_in_channels_last() -> None:
+    real = Work(arch="resnet18", image_size=32, batch_size=2, steps=2, log_every_n_steps=1).experiment()
+    assert real.model.channels_last
+    net: Any = real.net()
+    assert net.fc.out_features == CLASSES
+    assert net.conv1.weight.is_contiguous(memory_format=torch.channels_last)
+    assert real.data.image_size == 32
+
+
+def test_early_zero_grad_frees_before_the_forward_pass() -> None:
+    from woof_lightning.cost.ways import EarlyZeroGrad
+
+    early = EarlyZeroGrad(**vars(work().experiment()))
+    net, _, _ = early.build()
+    images = torch.rand(2, 3, 8, 8)
+    net(images).sum().backward()
+    assert all(parameter.grad is not None for parameter in net.parameters())
+    net(images)
+    assert all(parameter.grad is None for parameter in net.parameters())

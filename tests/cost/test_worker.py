@@ -1,0 +1,121 @@
+"""What a worker does with its job, in this process and with a time that the test sets."""
+
+from __future__ import annotations
+
+import json
+import sys
+from dataclasses import asdict
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+
+from woof_lightning.cost import worker
+from woof_lightning.cost.job import Job
+from woof_lightning.cost.ways import MEASURED, MeasuredWay
+from woof_lightning.loops.ways import WAYS
+
+
+@pytest.fixture
+def now_s(monkeypatch: pytest.MonkeyPatch) -> list[float]:
+    now = [50.0]
+    for place in ("cost.worker", "measure.clock"):
+        monkeypatch.setattr(f"woof_lightning.{place}.time.perf_counter", lambda: now[0])
+    return now
+
+
+@pytest.fixture
+def seen(now_s: list[float], monkeypatch: pytest.MonkeyPatch) -> list[Any]:
+    """A way `fake` whose every step takes 3 s; the experiments that it was given."""
+    found: list[Any] = []
+
+    def train(experiment: Any, run: Any) -> None:
+        found.append((experiment, run.path, torch.get_num_threads()))
+        now_s[0] += 100
+        optimizer = torch.optim.SGD([torch.zeros(1, requires_grad=True)], lr=0.1)
+        for _ in range(experiment.train_batches):
+            now_s[0] += 3
+            optimizer.step()
+        now_s[0] += 1000
+
+    monkeypatch.setitem(MEASURED, "fake", MeasuredWay(train, WAYS["bare"]))
+    return found
+
+
+def test_a_step_s_time_is_that_of_the_timed_ones(seen: list[Any], tmp_path: Path) -> None:
+    job = Job(way="fake", warmup=2, steps=5, slices=3, lead=1, log_every_n_steps=7, image_size=9, batch_size=3)
+    values = worker.measured(job, tmp_path)
+    assert values["step_us"] == pytest.approx(3e6)
+    assert values["peak_rss_mb"] > 50
+    assert values.keys() == {"step_us", "peak_rss_mb"}
+    ((experiment, folder, threads),) = seen
+    # No loop ends its epoch within a slice.
+    assert experiment.train_batches == 2 + 3 * 6 + 2
+    assert (experiment.data.image_size, experiment.data.batch_size) == (9, 3)
+    assert experiment.trainer.log_every_n_steps == 7
+    assert (experiment.arch, experiment.trainer.accelerator, experiment.trainer.precision) == ("tiny", "cpu", "32-true")
+    assert folder == tmp_path / "run"
+    assert threads == 1
+
+
+def test_a_job_s_settings_reach_the_training(seen: list[Any], tmp_path: Path) -> None:
+    worker.measured(Job(way="fake", warmup=1, steps=1, slices=1, precision="bf16-mixed", threads=2), tmp_path)
+    ((experiment, _, threads),) = seen
+    assert experiment.trainer.precision == "bf16-mixed"
+    assert threads == 2
+    torch.set_num_threads(1)
+
+
+def test_a_start_is_timed_from_the_parent_s_clock(seen: list[Any], tmp_path: Path) -> None:
+    """This process has imported everything already, so the start is 50 - 20 s, and 103 s up to the first step."""
+    values = worker.measured(Job(way="fake", measure="start", started_s=20.0), tmp_path)
+    assert values == {
+        "first_step_s": 30 + 103,
+        "trained_s": 30 + 103 + 1000,
+        "import_s": 0,
+        "imported_modules": 0,
+    }
+    ((experiment, _, _),) = seen
+    assert experiment.train_batches == 1
+
+
+def test_an_import_is_timed_and_its_modules_counted(
+    tmp_path: Path, now_s: list[float], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "slow_one.py").write_text("import slow_two\n")
+    (tmp_path / "slow_two.py").write_text("import builtins\nbuiltins.pass_time()\n")
+    (tmp_path / "slow_three.py").write_text("import slow_two\n")
+    monkeypatch.syspath_prepend(tmp_path)
+    monkeypatch.setattr("builtins.pass_time", lambda: now_s.__setitem__(0, now_s[0] + 4), raising=False)
+    try:
+        assert worker.imports(("slow_one", "slow_three")) == {"import_s": 4, "imported_modules": 3}
+        assert worker.imports(("slow_one",)) == {"import_s": 0, "imported_modules": 0}
+    finally:
+        for name in ("slow_one", "slow_two", "slow_three"):
+            sys.modules.pop(name, None)
+
+
+@pytest.mark.parametrize("turns", [None, (1, 2)])
+def test_a_job_comes_and_goes_as_json(
+    turns: tuple[int, int] | None, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    given: list[Any] = []
+    bound: list[Any] = []
+
+    def measured(job: Job, folder: Path) -> dict[str, float]:
+        assert folder.is_dir()
+        given.append((job, folder))
+        return {"step_us": 1.5}
+
+    monkeypatch.setattr(worker, "measured", measured)
+    monkeypatch.setattr(worker, "pin", bound.append)
+    job = Job(way="fake", cores=(3,), entry=("a", "b"), turns=turns)
+    (tmp_path / "job.json").write_text(json.dumps(asdict(job)))
+    worker.main(tmp_path / "job.json", tmp_path / "result.json")
+    assert json.loads((tmp_path / "result.json").read_text()) == {"step_us": 1.5}
+    ((got, folder),) = given
+    assert {name: tuple(v) if isinstance(v, list) else v for name, v in asdict(got).items()} == asdict(job)
+    assert not folder.exists()
+    # With turns, it is bound at its first turn: the start may use every core.
+    assert bound == ([[3]] if turns is None else [])

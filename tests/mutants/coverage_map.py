@@ -51,17 +51,19 @@ def measured(scratch: Path) -> CoverageMap:
         scratch: A folder for what the tools write.
     """
     data, times = scratch / "coverage", scratch / "times.json"
-    subprocess.run(
+    done = subprocess.run(
         [
-            *(sys.executable, "-m", "pytest", "-q", "-n", "2", "-m", MARKS),
+            *(sys.executable, "-m", "pytest", "-q", "-n", "auto", "-m", MARKS),
             *("--cov", "woof_lightning", "--cov-context", "test", "--cov-report", ""),
             *("-p", "tests.mutants.timing", "--times", times),
             *(word for place in LEFT_OUT for word in ("--ignore", place)),
         ],
         cwd=ROOT,
         env=os.environ | {"COVERAGE_FILE": str(data), "OMP_NUM_THREADS": "1"},
-        check=True,
+        check=False,
     )
+    if done.returncode not in (0, 1):  # 1: some tests failed; they are not asked.
+        raise SystemExit(done.returncode)
     return CoverageMap(json.loads(times.read_text()), _tests_by_line(data))
 
 

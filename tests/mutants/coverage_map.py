@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import ast
 import json
 import os
 import subprocess
@@ -10,6 +11,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 ROOT = Path(__file__).parents[2]
+PACKAGE = ROOT / "woof_lightning"
 # These hold texts, pages and figures, or start no code of the package: an error must be noticed without them.
 LEFT_OUT = ("tests/test_docs.py", "tests/test_api.py", "tests/test_architecture.py", "tests/docs", "tests/upstream")
 MARKS = "not slow and not browser and not wheel and not real_data"
@@ -28,9 +30,16 @@ class CoverageMap:
     tests: dict[str, dict[int, list[str]]] = field(default_factory=dict)
 
     def of(self, file: str, line: int) -> list[str]:
-        """Returns the tests that execute a line; of a statement of several lines, its first known one."""
+        """Returns the tests that execute a line; where none is known to, those of its function, or of its file.
+
+        Some lines are executed when a file is imported, and some statements have several lines.
+        """
         lines = self.tests.get(file, {})
-        return next((lines[at] for at in range(line, max(line - 30, 0), -1) if at in lines), [])
+        if line in lines:
+            return lines[line]
+        within = _function_around(PACKAGE / file, line)
+        tests = {test for at in within for test in lines.get(at, ())}
+        return sorted(tests or {test for found in lines.values() for test in found})
 
     @classmethod
     def read(cls, file: Path) -> CoverageMap:
@@ -42,6 +51,13 @@ class CoverageMap:
     def write(self, file: Path) -> None:
         """Writes the map."""
         file.write_text(json.dumps({"elapsed_s": self.elapsed_s, "tests": self.tests}))
+
+
+def _function_around(file: Path, line: int) -> range:
+    """Returns the lines of the innermost function that contains a line, from its decorators on; none at the margin."""
+    functions = (node for node in ast.walk(ast.parse(file.read_text())) if isinstance(node, ast.FunctionDef))
+    spans = (range(min([f.lineno, *(d.lineno for d in f.decorator_list)]), (f.end_lineno or 0) + 1) for f in functions)
+    return min((span for span in spans if line in span), key=len, default=range(0))
 
 
 def measured(scratch: Path) -> CoverageMap:
@@ -72,9 +88,8 @@ def _tests_by_line(data: Path) -> dict[str, dict[int, list[str]]]:
 
     read = CoverageData(str(data))
     read.read()
-    package = ROOT / "woof_lightning"
     return {
-        str(Path(file).relative_to(package)): {
+        str(Path(file).relative_to(PACKAGE)): {
             line: sorted({context.split("|")[0] for context in contexts} - {""})
             for line, contexts in read.contexts_by_lineno(file).items()
         }

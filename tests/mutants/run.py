@@ -118,9 +118,7 @@ class Lane:
 def chosen(mutant: Mutant, coverage: CoverageMap) -> tuple[list[str], float]:
     """Returns the tests to run against a mutant, and what they take together, in seconds."""
     places = tuple(f"tests/{name}" for name in TESTS_OF.get(mutant.room, (mutant.room,)))
-    # What runs only in processes of its own has no coverage: then all tests of the room are asked.
-    touching = coverage.of(mutant.file, mutant.line)
-    candidates = [test for test in touching or coverage.elapsed_s if touching or test.startswith(places)]
+    candidates = coverage.of(mutant.file, mutant.line)
     # Tests of processes are asked too, because no coverage tells what these do.
     candidates += [test for test in coverage.elapsed_s if test.startswith("tests/faults") and mutant.room == "lit"]
     ranked = sorted(

@@ -119,8 +119,11 @@ def chosen(mutant: Mutant, coverage: CoverageMap) -> tuple[list[str], float]:
     """Returns the tests to run against a mutant, and what they take together, in seconds."""
     places = tuple(f"tests/{name}" for name in TESTS_OF.get(mutant.room, (mutant.room,)))
     candidates = coverage.of(mutant.file, mutant.line)
-    # Tests of processes are asked too, because no coverage tells what these do.
-    candidates += [test for test in coverage.elapsed_s if test.startswith("tests/faults") and mutant.room == "lit"]
+    # No coverage tells what a test of processes does.
+    if mutant.room == "lit":
+        candidates += [
+            test for test in coverage.elapsed_s if test.startswith(("tests/faults", "tests/lit/test_devices"))
+        ]
     ranked = sorted(
         dict.fromkeys(candidates), key=lambda test: (not test.startswith(places), coverage.elapsed_s.get(test, 1.0))
     )

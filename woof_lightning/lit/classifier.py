@@ -297,8 +297,7 @@ class WoofClassifier(LightningModule):
 
     def _steps_with(self, batch_idx: int) -> bool:
         """Returns whether the optimizer steps after this batch. With gradient accumulation it does not always."""
-        every = self.trainer.accumulate_grad_batches
-        return every == 1 or (batch_idx + 1) % every == 0 or self.trainer.is_last_batch
+        return (batch_idx + 1) % self.trainer.accumulate_grad_batches == 0 or self.trainer.is_last_batch
 
     def _log_report(self, report: dict[str, float], step: int) -> None:
         self._epoch_reports.append(report)

@@ -1,0 +1,82 @@
+"""The datamodule and what surrounds a training, used without the command."""
+
+from __future__ import annotations
+
+import threading
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+from lightning.pytorch import LightningModule
+from torch.utils.data import DataLoader
+
+from woof_lightning.lit.datamodule import ImagewoofDataModule
+from woof_lightning.lit.lr_finder import lr_find
+from woof_lightning.lit.recorder import disk_errors_reported_once
+
+
+@pytest.fixture
+def data(drawn_root: Path) -> ImagewoofDataModule:
+    found = ImagewoofDataModule(
+        seed=2, root=drawn_root, variant="synthetic", image_size=16, batch_size=32, eval_batch_size=20, num_workers=0
+    )
+    found.prepare_data()
+    found.setup("fit")
+    return found
+
+
+def test_without_a_trainer_its_loaders_are_those_of_one_device(data: ImagewoofDataModule) -> None:
+    train, val = data.train_dataloader(), data.val_dataloader()
+    assert [len(labels) for _, labels in train] == [32] * 15
+    assert [len(labels) for _, labels in val] == [20] * 8
+    assert data.state_dict() == {"next_epoch": 0, "batches_done": 0}
+
+
+def failing(error: Exception) -> None:
+    def run() -> None:
+        raise error
+
+    thread = threading.Thread(target=run)
+    thread.start()
+    thread.join()
+
+
+def test_only_disk_errors_of_threads_are_kept_quiet(monkeypatch: pytest.MonkeyPatch) -> None:
+    told: list[Any] = []
+    monkeypatch.setattr("threading.excepthook", lambda failure: told.append(failure.exc_value))
+    before = threading.excepthook
+    unexpected = ValueError("a fault of ours")
+    with disk_errors_reported_once():
+        failing(OSError(28, "no space"))
+        failing(unexpected)
+    assert told == [unexpected]
+    assert threading.excepthook is before
+    failing(OSError(28, "no space"))
+    assert len(told) == 2
+
+
+class Line(LightningModule):
+    """Learns y = 2 x."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.layer, self.lr = torch.nn.Linear(1, 1), 0.1
+
+    def training_step(self, batch: torch.Tensor, batch_idx: int) -> torch.Tensor:
+        self.log("train/loss", 1.0)
+        loss: torch.Tensor = (self.layer(batch) - 2 * batch).square().mean()
+        return loss
+
+    def configure_optimizers(self) -> torch.optim.Optimizer:
+        return torch.optim.SGD(self.parameters(), lr=self.lr)
+
+
+def test_a_sweep_without_a_trainer_leaves_nothing(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    torch.manual_seed(0)
+    numbers: Any = torch.randn(64, 1)
+    found = lr_find(Line(), DataLoader(numbers, batch_size=8), min_lr=1e-4, max_lr=5.0, num_training=40)
+    assert found.steps == 40
+    assert len(found.curve) > 20
+    assert list(tmp_path.iterdir()) == []

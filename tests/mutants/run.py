@@ -11,7 +11,7 @@ import tempfile
 import time
 from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass, fields
+from dataclasses import asdict, dataclass, fields
 from pathlib import Path
 from queue import SimpleQueue
 
@@ -19,8 +19,6 @@ from tests.mutants.coverage_map import ROOT, CoverageMap
 from tests.mutants.draw import ROOMS, Mutant, drawn
 from tests.processes import ZYGOTE_AT, Process, zygote
 
-# The tests of a mutant together take at most this long; those of its room come first, then the fastest.
-MOST_S = 60.0
 TESTS_OF = {"lit": ("lit", "faults"), "cost": ("cost", "measure", "test_parity.py")}
 COPIED = (
     "woof_lightning",
@@ -115,8 +113,14 @@ class Lane:
         return "killed", failed[1] if failed else (ended.err or ended.out).strip().splitlines()[-1][:100]
 
 
-def chosen(mutant: Mutant, coverage: CoverageMap) -> tuple[list[str], float]:
-    """Returns the tests to run against a mutant, and what they take together, in seconds."""
+def chosen(mutant: Mutant, coverage: CoverageMap, most_s: float) -> tuple[list[str], float]:
+    """Returns the tests to run against a mutant: those of its room first, then the fastest; and what they take.
+
+    Args:
+        mutant: The mutant.
+        coverage: Which tests touch its line.
+        most_s: What the tests may take together, in seconds. A mutant that only others notice counts as alive.
+    """
     places = tuple(f"tests/{name}" for name in TESTS_OF.get(mutant.room, (mutant.room,)))
     candidates = coverage.of(mutant.file, mutant.line)
     # No coverage tells what a test of processes does.
@@ -130,18 +134,18 @@ def chosen(mutant: Mutant, coverage: CoverageMap) -> tuple[list[str], float]:
     tests, sum_s = [], 0.0
     for test in ranked:
         test_s = coverage.elapsed_s.get(test, 1.0)
-        if sum_s + test_s <= MOST_S:
+        if sum_s + test_s <= most_s:
             tests.append(test)
             sum_s += test_s
     return tests, sum_s
 
 
-def written(file: Path) -> set[str]:
-    """Returns the keys in a file of rows."""
+def written(file: Path, *, again: bool) -> list[dict[str, str]]:
+    """Returns the rows of a file, without those of mutants that are to be run again because nobody noticed them."""
     if not file.exists():
-        return set()
+        return []
     with file.open(newline="") as rows:
-        return {row["key"] for row in csv.DictReader(rows)}
+        return [row for row in csv.DictReader(rows) if not (again and row["outcome"] == "alive")]
 
 
 def main() -> None:
@@ -152,9 +156,12 @@ def main() -> None:
     parser.add_argument("--rooms", nargs="+", choices=ROOMS, default=list(ROOMS))
     parser.add_argument("--coverage", type=Path, required=True, help="written by tests.mutants.coverage_map")
     parser.add_argument("--out", type=Path, required=True, help="a CSV file; rows in it are not run again")
+    parser.add_argument("--most_s", type=float, default=120.0, help="what the tests of a mutant may take (120)")
+    parser.add_argument("--again", action="store_true", help="run those again that nobody noticed")
     args = parser.parse_args()
     coverage = CoverageMap.read(args.coverage)
-    done = written(args.out)
+    kept = written(args.out, again=args.again)
+    done = {row["key"] for row in kept}
     mutants = [mutant for room in args.rooms for mutant in drawn(room, args.count, args.seed)]
     left = [mutant for mutant in mutants if mutant.key not in done]
     print(f"{len(left)} of {len(mutants)} mutants to run", flush=True)
@@ -166,17 +173,17 @@ def main() -> None:
         def run(mutant: Mutant) -> Row:
             lane = lanes.get()
             try:
-                return lane.run(mutant, *chosen(mutant, coverage))
+                return lane.run(mutant, *chosen(mutant, coverage, args.most_s))
             finally:
                 lanes.put(lane)
 
         args.out.parent.mkdir(parents=True, exist_ok=True)
-        with args.out.open("a", newline="") as file, ThreadPoolExecutor(2) as pool:
-            writer = csv.writer(file, lineterminator="\n")
-            if not done:
-                writer.writerow([field.name for field in fields(Row)])
+        with args.out.open("w", newline="") as file, ThreadPoolExecutor(2) as pool:
+            writer = csv.DictWriter(file, [field.name for field in fields(Row)], lineterminator="\n")
+            writer.writeheader()
+            writer.writerows(kept)
             for row in pool.map(run, left):
-                writer.writerow([getattr(row, field.name) for field in fields(Row)])
+                writer.writerow(asdict(row))
                 file.flush()
                 print(f"{row.outcome:8} {row.elapsed_s:5.0f} s  {row.file}:{row.line}  {row.before[:60]}", flush=True)
 

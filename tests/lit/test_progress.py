@@ -104,8 +104,9 @@ def test_bars_count_epochs_batches_and_the_validation(bars: list[Bar], capfd: py
 def test_a_resumed_epoch_goes_on_where_it_was_cut(bars: list[Bar]) -> None:
     progress, of = EpochProgress(refresh_every_n_batches=2, terminal=True), trainer(current_epoch=1)
     progress.on_train_start(of, module())
+    # The module has reported nothing yet.
     for batch_idx in range(4, 8):
-        progress.on_train_batch_end(of, module(), None, None, batch_idx)
+        progress.on_train_batch_end(of, WoofClassifier(num_classes=2), None, None, batch_idx)
     epochs, batches = bars
     assert (epochs.count, epochs.options["initial"]) == (1, 1)
     assert (batches.title, batches.count) == (("epoch 2", 8, 1), 8)

@@ -84,7 +84,7 @@ def validate(checkpoint_file: Path, accelerator: str = "auto", **data: Any) -> V
     if data.keys() & {"root", "archive"}:
         data.setdefault("folder", None)  # A run that was trained on data.folder can be validated on a data set in root.
     # noisy_labels concerns training images only, and folders cannot have it.
-    datamodule = ImagewoofDataModule(seed=trained.seed, **_paths({**trained.data, **data, "noisy_labels": 0}))
+    datamodule = ImagewoofDataModule(seed=trained.seed, **{**trained.data, **data, "noisy_labels": 0})
     datamodule.prepare_data()
     datamodule.setup("validate")
     assert datamodule.index is not None
@@ -119,8 +119,3 @@ def _rows(matrix: MulticlassConfusionMatrix, classes: int) -> list[list[int]]:
     counts = matrix.compute()[:classes]
     rows = [row[:classes].tolist() + ([int(row[classes:].sum())] if len(row) > classes else []) for row in counts]
     return [[int(count) for count in row] for row in rows]
-
-
-def _paths(data: dict[str, Any]) -> dict[str, Any]:
-    keys = ("root", "folder", "archive")
-    return {name: Path(value) if name in keys and value is not None else value for name, value in data.items()}

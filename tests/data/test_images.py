@@ -183,3 +183,12 @@ def test_an_image_of_absurd_size_is_not_decoded(
     )
     with pytest.raises(UnreadableImageError, match=r"claims"):
         check_images(index_folder(small_folder), tmp_path)
+
+
+@pytest.mark.parametrize(("extra", "listed"), [(5, "c0, c1, c2, c3, c4;"), (7, "c0, c1, c2, c3, c4 and 2 more;")])
+def test_a_long_list_of_classes_is_cut(extra: int, listed: str, small_folder: Path) -> None:
+    for number in range(extra):
+        (small_folder / "train" / f"c{number}").mkdir()
+    with pytest.raises(UserError) as refused:
+        index_folder(small_folder)
+    assert f"only in train: {listed} only in val: none." in str(refused.value)

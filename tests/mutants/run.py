@@ -19,7 +19,7 @@ from tests.mutants.coverage_map import ROOT, CoverageMap
 from tests.mutants.draw import ROOMS, Mutant, drawn
 from tests.processes import ZYGOTE_AT, Process, zygote
 
-TESTS_OF = {"lit": ("lit", "faults"), "cost": ("cost", "measure", "test_parity.py")}
+TESTS_OF = {"lit": ("lit", "faults"), "cost": ("cost", "measure", "test_comparing.py", "test_parity.py")}
 COPIED = (
     "woof_lightning",
     "tests",

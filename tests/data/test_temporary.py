@@ -1,0 +1,62 @@
+"""Temporary folders beside a data set, and the lock that makes one process alone there."""
+
+from __future__ import annotations
+
+import threading
+from pathlib import Path
+
+import pytest
+
+from woof_lightning.data.temporary import alone_at, temporary_folder_beside
+
+
+def test_a_temporary_folder_lies_beside_and_goes_with_all_that_is_in_it(tmp_path: Path) -> None:
+    folder = tmp_path / "data" / "set"
+    with temporary_folder_beside(folder, "drawing") as temporary:
+        assert temporary.parent == folder.parent
+        assert temporary.name.startswith(".set.drawing-")
+        assert list(temporary.iterdir()) == []
+        (temporary / "deep").mkdir()
+        (temporary / "deep" / "file").write_text("x")
+    assert not temporary.exists()
+    with pytest.raises(RuntimeError), temporary_folder_beside(folder, "drawing") as temporary:
+        (temporary / "file").write_text("x")
+        raise RuntimeError
+    assert list(folder.parent.iterdir()) == []
+
+
+def test_one_that_was_moved_away_is_no_error(tmp_path: Path) -> None:
+    with temporary_folder_beside(tmp_path / "set", "drawing") as temporary:
+        (temporary / "file").write_text("x")
+        temporary.rename(tmp_path / "set")
+    assert (tmp_path / "set/file").read_text() == "x"
+
+
+def test_leftovers_of_the_same_work_are_removed_first(tmp_path: Path) -> None:
+    mine, others = tmp_path / ".set.drawing-killed", tmp_path / ".set.unpacking-now"
+    for place in (mine, others):
+        place.mkdir()
+        (place / "file").write_text("x")
+    with temporary_folder_beside(tmp_path / "set", "drawing"):
+        assert not mine.exists()
+        assert others.exists()
+
+
+def test_two_at_once_follow_each_other(tmp_path: Path) -> None:
+    folder, order = tmp_path / "new" / "set", list[str]()
+    inside = threading.Event()
+
+    def second() -> None:
+        inside.wait(10)
+        with alone_at(folder):
+            order.append("second")
+
+    thread = threading.Thread(target=second)
+    thread.start()
+    with alone_at(folder):
+        inside.set()
+        thread.join(0.5)
+        order.append("first")
+    thread.join(10)
+    assert order == ["first", "second"]
+    assert not folder.exists()

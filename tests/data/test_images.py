@@ -137,12 +137,13 @@ def test_unreadable_image_is_named_before_training(small_folder: Path, tmp_path:
 def test_images_are_checked_again_only_after_a_change(
     small_folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    assert check_images(index_folder(small_folder), tmp_path).longest_side_px == 128
+    cache = tmp_path / "not" / "there yet"
+    assert check_images(index_folder(small_folder), cache).longest_side_px == 128
     monkeypatch.setattr(decoding, "read_image", lambda path: pytest.fail(f"{path} was read again"))
-    assert check_images(index_folder(small_folder), tmp_path).longest_side_px == 128
+    assert check_images(index_folder(small_folder), cache).longest_side_px == 128
     next((small_folder / "train").rglob("*.JPEG")).touch()
     with pytest.raises(pytest.fail.Exception):
-        check_images(index_folder(small_folder), tmp_path)
+        check_images(index_folder(small_folder), cache)
 
 
 def test_only_the_headers_of_many_files_are_read(

@@ -294,3 +294,35 @@ def test_real_archive_is_complete(real_root: Path) -> None:
         noisy = open_data(DataConfig(root=real_root, variant="160px", noisy_labels=percent))
         changed = sum(a.label != b.label for a, b in zip(index.train, noisy.train, strict=True))
         assert least < changed < most
+
+
+def test_the_breeds_are_those_of_the_data_set_s_own_page() -> None:
+    """https://github.com/fastai/imagenette lists them, and 9,025 training and 3,929 validation images."""
+    listed = (
+        "Australian terrier, Border terrier, Samoyed, Beagle, Shih-Tzu, English foxhound, Rhodesian ridgeback, Dingo, "
+        "Golden retriever, Old English sheepdog"
+    )
+    breeds = imagewoof.BREEDS
+    assert {breed.name.lower() for breed in breeds.values()} == set(listed.lower().split(", "))
+    assert sum(breed.train for breed in breeds.values()) == 9025
+    assert sum(breed.val for breed in breeds.values()) == 3929
+    assert list(breeds) == sorted(breeds)
+    assert imagewoof.breed_of("n02115641") == "dingo"
+    assert imagewoof.breed_of("s00000001") == "plain pointed-eared hound"
+    assert imagewoof.breed_of("my cat") == "my cat"
+
+
+def test_each_breed_has_1300_images_or_those_of_the_foxhound() -> None:
+    """ImageNet has 1,300 training and 50 validation images a class, all of which were divided anew."""
+    totals = {breed.name: breed.train + breed.val for breed in imagewoof.BREEDS.values()}
+    assert totals.pop("English foxhound") == 804
+    assert set(totals.values()) == {1350}
+
+
+@pytest.mark.real_data
+def test_the_official_archive_is_the_one_that_is_known(real_archive: Path) -> None:
+    known = archives.ARCHIVES["160px"]
+    with real_archive.open("rb") as file:
+        assert hashlib.md5(file.read(MIB)).hexdigest() == known.first_mib_md5
+    assert real_archive.stat().st_size == known.size_bytes
+    assert known.url == "https://s3.amazonaws.com/fast-ai-imageclas/imagewoof2-160.tgz"

@@ -95,7 +95,7 @@ def test_the_smallest_batch_is_that_of_the_loaders(
         return
     sizes = []
     for rank in range(world_size):
-        loader = train_loader(index, config, rank=rank, world_size=world_size, batches=limit)
+        loader = train_loader(index, config, seed=0, rank=rank, world_size=world_size, batches=limit)
         assert loader.batch_size is not None
         places = len(list(loader.sampler))
         sizes += [min(loader.batch_size, places - start) for start in range(0, places, loader.batch_size)]

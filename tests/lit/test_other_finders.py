@@ -77,7 +77,7 @@ def test_the_same_rates_give_the_same_losses(
 ) -> None:
     found = woof_sweep(drawn_root, tmp_path, optimizer)
     other = other_finder(optimizer, found.curve.lr.__getitem__, monkeypatch)
-    loader = train_loader(drawn_index, DataConfig(root=drawn_root, **DATA))
+    loader = train_loader(drawn_index, DataConfig(root=drawn_root, **DATA), seed=0)
     assert len(loader) >= STEPS, "it would begin the same epoch again"
     other.range_test(loader, num_iter=STEPS, smooth_f=0, diverge_th=math.inf)
     assert other.history["lr"] == list(found.curve.lr)

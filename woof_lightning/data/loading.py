@@ -146,7 +146,7 @@ def train_loader(
     index: ImageIndex,
     config: DataConfig,
     *,
-    seed: int = 0,
+    seed: int,
     rank: int = 0,
     world_size: int = 1,
     batches: int | None = None,

@@ -5,6 +5,7 @@ from __future__ import annotations
 import difflib
 import errno
 from collections.abc import Iterable, Sequence
+from typing import TypeGuard
 
 USER_ERROR_EXIT_CODE = 2
 NON_FINITE_EXIT_CODE = 3
@@ -52,7 +53,7 @@ class UnreadableImageError(UserError):
     """Raised if an image file cannot be decoded. The message starts with its path."""
 
 
-def is_disk_error(error: BaseException) -> bool:
+def is_disk_error(error: BaseException) -> TypeGuard[OSError]:
     """Returns whether an error comes from the disk: it is full or cannot be written to."""
     return isinstance(error, OSError) and error.errno in DISK_ERRNOS
 

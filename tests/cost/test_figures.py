@@ -6,6 +6,7 @@ from typing import Any
 
 import pytest
 from matplotlib.figure import Figure
+from PIL import Image
 
 from tests.cost.test_summary import in_order, rows
 from woof_lightning.cost.draw import TWO, draw_figures, draw_fixed, draw_share, draw_waterfall, fingerprint
@@ -103,3 +104,5 @@ def test_only_what_was_measured_is_drawn(tmp_path: Any) -> None:
     other = summary([*FIXED, *rows("ignite", "on", in_order(500, 500, 500))], {})
     assert fingerprint(found) == fingerprint(summary(list(FIXED), {"other": "conditions"})) != fingerprint(other)
     assert fingerprint(found).encode() in (tmp_path / "fixed.png").read_bytes()
+    with Image.open(tmp_path / "fixed.png") as picture:
+        assert picture.size == (990, 605)

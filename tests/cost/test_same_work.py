@@ -186,6 +186,13 @@ def test_a_real_net_is_the_one_asked_for_in_channels_last() -> None:
     assert real.data.image_size == 32
 
 
+@pytest.mark.parametrize("name", each(["bare", "fabric", "bare_again"]))
+def test_a_loop_leaves_its_result(name: str, trained: Train) -> None:
+    _, run = trained(name)
+    assert run.result.is_file()
+    assert run.last.is_file()
+
+
 def test_early_zero_grad_frees_before_the_forward_pass() -> None:
     from woof_lightning.cost.ways import EarlyZeroGrad
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import sys
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Any
 
@@ -65,6 +65,45 @@ def test_a_job_s_settings_reach_the_training(seen: list[Any], tmp_path: Path) ->
     assert experiment.trainer.precision == "bf16-mixed"
     assert threads == 2
     torch.set_num_threads(1)
+
+
+def test_a_gpu_has_its_own_clock_and_memory(
+    seen: list[Any], now_s: list[float], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    class Event:
+        def __init__(self, enable_timing: bool) -> None:
+            assert enable_timing
+
+        def record(self) -> None:
+            self.at_ms = now_s[0] * 500  # A clock that is half as fast.
+
+        def synchronize(self) -> None: ...
+
+        def elapsed_time(self, end: Event) -> float:
+            return end.at_ms - self.at_ms
+
+    waits: list[int] = []
+    monkeypatch.setattr("torch.cuda.is_available", lambda: True)
+    monkeypatch.setattr("torch.cuda.Event", Event)
+    monkeypatch.setattr("torch.cuda.max_memory_allocated", lambda: 7_500_000)
+    monkeypatch.setattr("torch.cuda.synchronize", lambda: waits.append(1))
+    job = Job(way="fake", warmup=1, steps=2, slices=1, lead=0, accelerator="cuda")
+    values = worker.measured(job, tmp_path / "a")
+    assert values["step_us"] == pytest.approx(1.5e6)
+    assert values["peak_gpu_mb"] == 7.5
+    assert waits == []
+    before = len(optimizer_hooks())
+    worker.measured(replace(job, sync=True), tmp_path / "b")
+    assert len(waits) == 5, "At each step."
+    optimizer_hooks().popitem()
+    assert len(optimizer_hooks()) == before
+    assert seen[0][0].trainer.accelerator == "cuda"
+
+
+def optimizer_hooks() -> Any:
+    from torch.optim import optimizer
+
+    return optimizer._global_optimizer_post_hooks
 
 
 def test_a_start_is_timed_from_the_parent_s_clock(seen: list[Any], tmp_path: Path) -> None:

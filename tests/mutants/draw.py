@@ -25,8 +25,18 @@ ROOMS = {
     "runs": ("runs",),
     "cost": ("cost", "measure", "parity.py"),
 }
-# A mutant within one of these calls changes what a user reads, and tests do not hold wording.
-SAYS = {"print", "raise_together", "append", "warn", "filterwarnings", "did_you_mean", "add_argument", "cast"}
+# A mutant within one of these calls changes what a user reads, and tests do not hold wording; or it changes a type.
+SAYS = {
+    "print",
+    "raise_together",
+    "append",
+    "warn",
+    "filterwarnings",
+    "did_you_mean",
+    "add_argument",
+    "cast",
+    "dataclass",
+}
 
 
 @dataclass(frozen=True)

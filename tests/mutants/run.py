@@ -20,6 +20,11 @@ from tests.mutants.draw import ROOMS, Mutant, drawn
 from tests.processes import ZYGOTE_AT, Process, zygote
 
 TESTS_OF = {"lit": ("lit", "faults"), "cost": ("cost", "measure", "test_comparing.py", "test_parity.py")}
+PROCESSES_OF = {
+    "lit": ("tests/faults", "tests/lit/test_devices"),
+    "data": ("tests/data/test_loading", "tests/faults"),
+    "cost": ("tests/measure/test_process", "tests/cost/test_ways"),
+}
 COPIED = (
     "woof_lightning",
     "tests",
@@ -124,10 +129,8 @@ def chosen(mutant: Mutant, coverage: CoverageMap, most_s: float) -> tuple[list[s
     places = tuple(f"tests/{name}" for name in TESTS_OF.get(mutant.room, (mutant.room,)))
     candidates = coverage.of(mutant.file, mutant.line)
     # No coverage tells what a test of processes does.
-    if mutant.room == "lit":
-        candidates += [
-            test for test in coverage.elapsed_s if test.startswith(("tests/faults", "tests/lit/test_devices"))
-        ]
+    asked = PROCESSES_OF.get(mutant.room, ())
+    candidates += [test for test in coverage.elapsed_s if asked and test.startswith(asked)]
     ranked = sorted(
         dict.fromkeys(candidates), key=lambda test: (not test.startswith(places), coverage.elapsed_s.get(test, 1.0))
     )

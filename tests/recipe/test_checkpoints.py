@@ -152,7 +152,7 @@ def test_a_problem_takes_the_place_of_an_answer(checkpoint: dict[str, Any], tmp_
     (tmp_path / "bad.jpg").write_text("x")
     Image.new("L", (1, 90_000)).save(tmp_path / "thin.png")
     Image.new("L", (90_000, 1)).save(tmp_path / "flat.png")
-    Image.new("L", (10, 900)).save(tmp_path / "long.png")
+    Image.new("L", (300, 900)).save(tmp_path / "long.png")
     files = [tmp_path / name for name in ("bad.jpg", "none.jpg", "thin.png", "flat.png", "long.png")]
     answers = list(predict(saved(checkpoint, tmp_path), files))
     assert [answer.image for answer in answers] == files
@@ -226,3 +226,10 @@ def test_a_net_is_tried_on_the_sizes_that_it_will_see() -> None:
         check_fits("resnet18", image_size=32, smallest_batch=1)
     with pytest.raises(UserError, match="model.arch is vit_b_16 and data.image_size 128: the net cannot take"):
         check_fits("vit_b_16", image_size=128, smallest_batch=8)
+
+
+def test_trying_a_net_warns_of_nothing(recwarn: pytest.WarningsRecorder) -> None:
+    """build_net warns of slow initial weights, once."""
+    for arch in ("googlenet", "inception_v3"):
+        check_fits(arch, image_size=299, smallest_batch=2)
+    assert [str(warning.message) for warning in recwarn] == []

@@ -11,7 +11,7 @@ from torch import nn
 
 from tests.conftest import CONFIGS, Woof
 from woof_lightning.recipe.config import ModelConfig
-from woof_lightning.recipe.optim import build_optimizer, build_schedule, optimizer_report
+from woof_lightning.recipe.optim import build_optimizer, build_schedule, check_optimizer, optimizer_report
 from woof_lightning.runs.metrics import read_metrics
 
 NET = nn.Linear(2, 2)
@@ -96,3 +96,7 @@ def test_the_step_schedule_moves_the_learning_rate_alone() -> None:
         schedule.scheduler.step()
     assert [report["lr"] for report in seen] == pytest.approx([0.1] * 30 + [0.01] * 30 + [0.001])
     assert {report["momentum"] for report in seen} == {0.8}
+
+
+def test_an_optimizer_of_matrices_alone_is_checked_on_one() -> None:
+    check_optimizer(ModelConfig(optimizer="torch.optim.Muon", schedule="step"))

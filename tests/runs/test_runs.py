@@ -158,6 +158,7 @@ def test_a_new_metric_gets_a_column(tmp_path: Path) -> None:
     again.log({"lr/head": 3.0, "epoch": 0}, 3)
     again.flush()
     assert [row.get("lr/head") for row in read_metrics(tmp_path / "metrics.csv")] == [None, 2.0, 3.0]
+    assert (tmp_path / "metrics.csv").read_text().splitlines()[0] == ",".join((*COLUMNS, "lr/head"))
 
 
 @pytest.mark.parametrize("header", [b"\xff\xfe\0\0", b"\0" * 40, b"a,b,c", b""])

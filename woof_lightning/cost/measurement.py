@@ -27,7 +27,7 @@ from woof_lightning.runs.folder import write_text_durably
 from woof_lightning.runs.record import machine, versions
 
 QUICK_REPEATS = 3
-FRAMEWORKS = ("lightning", "fastai", "pytorch-ignite", "accelerate", "pytorch-nn-tools")
+FRAMEWORKS = ("fastai", "pytorch-ignite", "accelerate", "pytorch-nn-tools")
 # Conditions of what is counted, not timed. Once is enough.
 COUNTED, INSTALLED = "counted", "installed"
 # How long to watch for other programs before a measurement that takes an hour.

@@ -185,7 +185,7 @@ def _obtain(config: DataConfig, folder: Path) -> None:
         if made_root:
             with suppress(OSError):  # It is not empty if it contains a download that the next attempt resumes.
                 config.root.rmdir()
-        if isinstance(error, OSError) and is_disk_error(error):
+        if is_disk_error(error):
             raise UserError(
                 f"{folder} could not be written ({error.strerror}): make room or make data.root ({config.root}) "
                 "writable and run the command again, or choose another data.root"

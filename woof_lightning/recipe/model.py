@@ -48,7 +48,7 @@ def build_net(
 def _torchvision_net(arch: str, num_classes: int) -> nn.Module:
     """Returns an untrained net in training mode."""
     options = {"aux_logits": False} if arch in ARCHS_WITH_AUXILIARY_HEADS else {}
-    net: nn.Module = torchvision.models.get_model(arch, weights=None, num_classes=num_classes, **options)
+    net: nn.Module = torchvision.models.get_model(arch, num_classes=num_classes, **options)
     return net
 
 

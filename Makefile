@@ -13,6 +13,8 @@ MUTANTS_READY := $(VENV)/.mutants-ready
 
 # One more than there are cores: tests also wait, for processes and for the disk.
 WORKERS ?= $(shell $(PYTHON) -c "import os; print((os.cpu_count() or 1) + 1)")
+# File by file, in the order of tests/conftest.py: what a file's tests share is made once, and no core waits at the end.
+SHARED := -n $(WORKERS) --dist loadfile --no-loadscope-reorder
 
 .PHONY: demo check lint test test-slow properties mutants docs setup lock clean
 
@@ -26,10 +28,10 @@ lint: $(ALL_READY)
 
 # What takes minutes on two cores: the other frameworks, processes, the browser and the wheel are left to `make test`.
 check: lint
-	$(BIN)/pytest -n $(WORKERS) -m "not slow and not peer and not process and not browser and not wheel and not real_data"
+	$(BIN)/pytest $(SHARED) -m "not slow and not peer and not process and not browser and not wheel and not real_data"
 
 test: lint
-	$(BIN)/pytest -n $(WORKERS) -m "not slow" --durations=5
+	$(BIN)/pytest $(SHARED) -m "not slow" --durations=5
 
 test-slow: $(ALL_READY)
 	$(BIN)/pytest -m slow

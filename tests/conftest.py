@@ -33,12 +33,12 @@ class Outcome:
 Woof = Callable[..., Outcome]
 
 
-# Their tests take longest, so that no core should wait for one of them at the end.
-LONGEST = ("test_parity.py", "test_wheel.py", "test_elsewhere.py", "test_faults.py")
+# These files take longest, so that no core should wait for one of them at the end.
+LONGEST = ("test_parity.py", "test_faults.py", "test_elsewhere.py", "test_wheel.py", "test_fit.py")
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Puts the longest tests first, where several processes share them."""
+    """Puts the longest files first, where several processes share them."""
     if "PYTEST_XDIST_WORKER" in os.environ:
         items.sort(key=lambda item: LONGEST.index(item.path.name) if item.path.name in LONGEST else len(LONGEST))
 

@@ -48,6 +48,7 @@ def test_what_changes_no_result_may_differ(key: str, tmp_path: Path) -> None:
         ("trainer.max_epochs", 5, "trainer.max_epochs was 4, now 5"),
         ("trainer.precision", "bf16-mixed", "trainer.precision was 32-true, now bf16-mixed"),
         ("data.batch_size", 3, r"data.batch_size was \(not set\), now 3"),
+        ("data.batch_size", None, r"data.batch_size was \(not set\), now None"),
     ],
 )
 def test_what_changes_a_result_is_named_both_ways(key: str, value: Any, told: str, tmp_path: Path) -> None:

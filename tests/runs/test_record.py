@@ -108,7 +108,7 @@ def described(monkeypatch: pytest.MonkeyPatch, checkout: Path, git: Any) -> str:
     monkeypatch.setattr("subprocess.run", run)
     monkeypatch.setattr("importlib.metadata.version", lambda _: "1.2")
     found = package_version()
-    assert all(command[:3] == ["git", "-C", str(checkout)] and "--dirty" in command for command in asked)
+    assert all(command == ["git", "-C", str(checkout), "describe", "--always", "--dirty"] for command in asked)
     return found
 
 

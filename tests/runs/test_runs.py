@@ -112,7 +112,10 @@ def test_values_of_a_step_share_a_row(tmp_path: Path) -> None:
     file.log({"train/loss": 0.3, "epoch": 1}, 20)
     file.flush()
     file.flush()
-    assert (tmp_path / "metrics.csv").read_text().splitlines()[0] == ",".join(COLUMNS)
+    assert (tmp_path / "metrics.csv").read_text().splitlines()[0] == (
+        "epoch,step,train/loss,train/acc1,train/acc5,lr,momentum,"
+        "train/loss_epoch,train/acc1_epoch,train/acc5_epoch,val/loss,val/acc1,val/acc5"
+    )
     assert read_metrics(tmp_path / "metrics.csv") == [
         {"epoch": 0, "step": 10, "train/loss": 0.1, "val/acc1": 1 / 3},
         {"epoch": 1, "step": 20, "train/loss": 0.3},

@@ -6,6 +6,7 @@ import os
 import re
 import signal
 import time
+from collections.abc import Iterator
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -85,7 +86,9 @@ class Handler:
 
 
 @pytest.fixture
-def death(monkeypatch: pytest.MonkeyPatch) -> tuple[DeathReportedWhileWaiting, Handler, list[Any], list[bool]]:
+def death(
+    monkeypatch: pytest.MonkeyPatch,
+) -> Iterator[tuple[DeathReportedWhileWaiting, Handler, list[Any], list[bool]]]:
     """The handler, PyTorch's, what was asked to look again later, and whether the main thread waits."""
     later: list[Any] = []
     waits = [False]
@@ -100,12 +103,15 @@ def death(monkeypatch: pytest.MonkeyPatch) -> tuple[DeathReportedWhileWaiting, H
             assert self.daemon, "It must not keep the process from ending."
             later[-1] = later[-1][:3]
 
-    monkeypatch.setattr("woof_lightning.data.workers.threading.Timer", Timer)
+    # The handlers of other tests' loaders must not look at this, and nothing else at this clock.
+    before = signal.signal(signal.SIGCHLD, signal.SIG_DFL)
+    monkeypatch.setattr("woof_lightning.data.workers.threading", SimpleNamespace(Timer=Timer))
+    monkeypatch.setattr("woof_lightning.data.workers.time", SimpleNamespace(monotonic=lambda: now_s[0]))
     monkeypatch.setattr("woof_lightning.data.workers.waits_for_a_dead_worker", lambda _: waits[0])
-    monkeypatch.setattr("woof_lightning.data.workers.time.monotonic", lambda: now_s[0])
     now_s[0] = 100.0
     handler = Handler()
-    return DeathReportedWhileWaiting(handler, patience_s=5), handler, later, waits
+    yield DeathReportedWhileWaiting(handler, patience_s=5), handler, later, waits
+    signal.signal(signal.SIGCHLD, before)
 
 
 now_s = [0.0]

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import atexit
 import functools
 import json
 import os
@@ -16,7 +15,9 @@ import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import IO, Any
+from typing import IO
+
+from filelock import FileLock
 
 # Processes compute with one thread, so that sums come out alike.
 ENVIRONMENT = {"OMP_NUM_THREADS": "1"}
@@ -153,14 +154,20 @@ class _Forked:
 
 @functools.cache
 def zygote() -> str:
-    """Returns the path of the zygote's socket; starts the zygote where there is none."""
+    """Returns the path of the zygote's socket; starts the zygote where there is none.
+
+    The processes of pytest-xdist share one, which ends with the process that started them.
+    """
     if ZYGOTE_AT in os.environ:
         return os.environ[ZYGOTE_AT]
-    path = f"{tempfile.mkdtemp()}/socket"
-    process: subprocess.Popen[Any] = subprocess.Popen(
-        [sys.executable, ZYGOTE, path], env=os.environ | ENVIRONMENT, stdout=subprocess.PIPE, text=True
-    )
-    atexit.register(process.kill)
-    assert process.stdout is not None
-    assert process.stdout.readline() == "ready\n", "The zygote did not start."
-    return path
+    owner = os.getppid() if "PYTEST_XDIST_WORKER" in os.environ else os.getpid()
+    folder = Path(tempfile.gettempdir(), f"woof-zygote-{owner}")
+    folder.mkdir(exist_ok=True)
+    path = folder / "socket"
+    with FileLock(folder / "lock"):
+        if not path.exists():
+            command = [sys.executable, str(ZYGOTE), str(path), str(owner)]
+            process = subprocess.Popen(command, env=os.environ | ENVIRONMENT, stdout=subprocess.PIPE, text=True)
+            assert process.stdout is not None
+            assert process.stdout.readline() == "ready\n", "The zygote did not start."
+    return str(path)

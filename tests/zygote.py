@@ -13,6 +13,7 @@ import json
 import os
 import runpy
 import select
+import shutil
 import signal
 import socket
 import sys
@@ -24,16 +25,15 @@ from typing import Any
 IMPORTED = ("torch", "lightning.pytorch.cli", "torchvision.transforms.v2", "torch.utils.tensorboard")
 
 
-def serve(path: str) -> dict[str, Any]:
-    """Answers requests until its parent ends; returns in each forked child, with the request."""
+def serve(path: Path, owner: int) -> dict[str, Any]:
+    """Answers requests until its owner ends; returns in each forked child, with the request."""
     listener = socket.socket(socket.AF_UNIX)
-    listener.bind(path)
+    listener.bind(str(path))
     listener.listen()
     print("ready", flush=True)
     signal.signal(signal.SIGCHLD, signal.SIG_IGN)  # The minders leave no zombies.
-    parent = os.getppid()
     listener.settimeout(1)
-    while os.getppid() == parent:
+    while _is_alive(owner):
         try:
             line, _ = listener.accept()
         except TimeoutError:
@@ -44,7 +44,16 @@ def serve(path: str) -> dict[str, Any]:
             line.settimeout(None)
             return mind(line)
         line.close()
+    shutil.rmtree(path.parent, ignore_errors=True)
     sys.exit()
+
+
+def _is_alive(pid: int) -> bool:
+    try:
+        os.kill(pid, 0)
+    except ProcessLookupError:
+        return False
+    return True
 
 
 def mind(line: socket.socket) -> dict[str, Any]:
@@ -108,7 +117,7 @@ if __name__ == "__main__":
     # What importing adds to the environment, a command of its own would add too.
     added = {name: value for name, value in os.environ.items() if before.get(name) != value}
     gc.freeze()
-    asked = serve(sys.argv[1])
+    asked = serve(Path(sys.argv[1]), int(sys.argv[2]))
     threads = asked["environment"].get("OMP_NUM_THREADS")
     sys.modules["torch"].set_num_threads(int(threads) if threads else os.cpu_count() or 1)
     become(asked["words"], asked["cwd"], asked["environment"] | added)

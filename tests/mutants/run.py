@@ -17,6 +17,7 @@ from queue import SimpleQueue
 
 from tests.mutants.coverage_map import ROOT, CoverageMap
 from tests.mutants.draw import ROOMS, Mutant, drawn
+from tests.mutants.report import read_rows
 from tests.processes import ZYGOTE_AT, Process, zygote
 
 TESTS_OF = {"lit": ("lit", "faults"), "cost": ("cost", "measure", "test_comparing.py", "test_parity.py")}
@@ -38,28 +39,16 @@ COPIED = (
 
 
 @dataclass(frozen=True)
-class Row:
-    """What became of a mutant.
+class Row(Mutant):
+    """A mutant, and what became of it.
 
     Args:
-        room: Its room.
-        file: Its file.
-        line: Its line, at the commit.
-        before: What was replaced.
-        after: What replaced it.
-        key: Its key.
         outcome: `killed`, `timeout` (the tests did not end, which notices it too) or `alive`.
         test: The test that noticed it.
         tests: How many tests were chosen.
         elapsed_s: What it took.
     """
 
-    room: str
-    file: str
-    line: int
-    before: str
-    after: str
-    key: str
     outcome: str
     test: str
     tests: int
@@ -92,8 +81,7 @@ class Lane:
         finally:
             file.write_text(right)
         elapsed_s = round(time.monotonic() - began_s, 1)
-        found = (mutant.room, mutant.file, mutant.line, mutant.before, mutant.after, mutant.key)
-        return Row(*found, outcome, test, len(tests), elapsed_s)
+        return Row(**asdict(mutant), outcome=outcome, test=test, tests=len(tests), elapsed_s=elapsed_s)
 
     def _tested(self, tests: Sequence[str], expected_s: float) -> tuple[str, str]:
         if not tests:
@@ -127,13 +115,10 @@ def chosen(mutant: Mutant, coverage: CoverageMap, most_s: float) -> tuple[list[s
         most_s: What the tests may take together, in seconds. A mutant that only others notice counts as alive.
     """
     places = tuple(f"tests/{name}" for name in TESTS_OF.get(mutant.room, (mutant.room,)))
-    candidates = coverage.of(mutant.file, mutant.line)
     # No coverage tells what a test of processes does.
-    asked = PROCESSES_OF.get(mutant.room, ())
-    candidates += [test for test in coverage.elapsed_s if asked and test.startswith(asked)]
-    ranked = sorted(
-        dict.fromkeys(candidates), key=lambda test: (not test.startswith(places), coverage.elapsed_s.get(test, 1.0))
-    )
+    of_processes = {test for test in coverage.elapsed_s if test.startswith(PROCESSES_OF.get(mutant.room, ()))}
+    candidates = of_processes.union(coverage.of(mutant.file, mutant.line))
+    ranked = sorted(candidates, key=lambda test: (not test.startswith(places), coverage.elapsed_s.get(test, 1.0), test))
     tests, sum_s = [], 0.0
     for test in ranked:
         test_s = coverage.elapsed_s.get(test, 1.0)
@@ -145,10 +130,8 @@ def chosen(mutant: Mutant, coverage: CoverageMap, most_s: float) -> tuple[list[s
 
 def written(file: Path, *, again: bool) -> list[dict[str, str]]:
     """Returns the rows of a file, without those of mutants that are to be run again because nobody noticed them."""
-    if not file.exists():
-        return []
-    with file.open(newline="") as rows:
-        return [row for row in csv.DictReader(rows) if not (again and row["outcome"] == "alive")]
+    rows = read_rows(file) if file.exists() else []
+    return [row for row in rows if not (again and row["outcome"] == "alive")]
 
 
 def main() -> None:

@@ -11,8 +11,8 @@ READY := $(VENV)/.ready
 ALL_READY := $(VENV)/.all-ready
 MUTANTS_READY := $(VENV)/.mutants-ready
 
-# One more than there are cores: tests also wait, for processes and for the disk.
-WORKERS ?= $(shell $(PYTHON) -c "import os; print((os.cpu_count() or 1) + 1)")
+# One for each core: a third process on two cores made the tests a sixth slower.
+WORKERS ?= $(shell $(PYTHON) -c "import os; print(os.cpu_count() or 1)")
 # File by file, in the order of tests/conftest.py: what a file's tests share is made once, and no core waits at the end.
 SHARED := -n $(WORKERS) --dist loadfile --no-loadscope-reorder
 
@@ -28,7 +28,7 @@ lint: $(ALL_READY)
 
 # What takes minutes on two cores: the other frameworks, processes, the browser and the wheel are left to `make test`.
 check: lint
-	$(BIN)/pytest $(SHARED) -m "not slow and not peer and not process and not browser and not wheel and not real_data"
+	$(BIN)/pytest $(SHARED) -m "not slow and not long and not peer and not process and not browser and not wheel and not real_data"
 
 test: lint
 	$(BIN)/pytest $(SHARED) -m "not slow" --durations=5

@@ -110,7 +110,7 @@ def small_fit(drawn_root: Path) -> list[str]:
     return [
         *("--config", str(CONFIGS / "adamw_onecycle.yaml"), "--config", str(CONFIGS / "demo.yaml")),
         *("--data.root", str(drawn_root), "--data.image_size", "32", "--data.num_workers", "0"),
-        *("--model.arch", "shufflenet_v2_x0_5", "--trainer.accelerator", "cpu"),
+        *("--data.batch_size", "8", "--model.arch", "shufflenet_v2_x0_5", "--trainer.accelerator", "cpu"),
         *("--trainer.limit_train_batches", "4", "--trainer.limit_val_batches", "3", "--trainer.log_every_n_steps", "2"),
         *("--trainer.max_epochs", "2"),
     ]

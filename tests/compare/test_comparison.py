@@ -139,6 +139,7 @@ def test_a_name_that_is_too_long_is_reported(woof: Woof, option: tuple[str, ...]
     assert "is not a folder" in done.err or "(File name too long): choose another with --out" in done.err
 
 
+@pytest.mark.long
 def test_two_hundred_tensorboard_runs_take_less_than_twenty_seconds(tmp_path: Path) -> None:
     """Each run has 40 epochs of 71 steps and a report every ten steps."""
     points = [(step, 1.0 / step) for step in range(10, 2841, 10)]
@@ -155,6 +156,7 @@ def test_two_hundred_tensorboard_runs_take_less_than_twenty_seconds(tmp_path: Pa
     assert {row[2] for row in found.tables[0].rows} == {"0.890"}
 
 
+@pytest.mark.long
 def test_two_hundred_runs_take_less_than_twenty_seconds(tmp_path: Path) -> None:
     first = write_run(tmp_path / "runs" / "run0", [0.8 - 0.6 / (1 + epoch) for epoch in range(40)], reports=4)
     header, *rows = (first / "metrics.csv").read_text().splitlines()

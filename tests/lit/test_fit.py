@@ -402,11 +402,11 @@ def test_another_root_is_taken_instead_of_the_run_s_folder(
 def test_an_epoch_that_ends_early_has_its_own_images(
     woof: Woof, small_fit: list[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """The last epoch of a training that max_steps ends; four batches of 32 images are an epoch here."""
+    """The last epoch of a training that max_steps ends; four batches of 8 images are an epoch here."""
     images: list[int] = []
     monkeypatch.setattr(RunRecord, "epoch_ended", lambda _, epoch, elapsed_s, count, training_s: images.append(count))
     fitted(woof, *small_fit, "--trainer.max_steps", "6")
-    assert images == [128, 64]
+    assert images == [32, 16]
 
 
 def test_own_folder_of_two_classes(woof: Woof, small_fit: list[str], small_folder: Path) -> None:

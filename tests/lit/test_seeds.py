@@ -17,7 +17,7 @@ from woof_lightning.lit.classifier import WoofClassifier
 from woof_lightning.lit.datamodule import ImagewoofDataModule
 from woof_lightning.recipe.model import build_net
 
-ARCH, SIZE_PX, BATCH = "shufflenet_v2_x0_5", 32, 32
+ARCH, SIZE_PX, BATCH = "shufflenet_v2_x0_5", 32, 8
 Seen = list[tuple[torch.Tensor, torch.Tensor, torch.Tensor]]
 
 

@@ -242,7 +242,7 @@ def test_nan_ends_with_3_and_keeps_the_last_good_checkpoint(
     assert outcome.code == 3
     assert "the training loss is nan at epoch 1, step 6; the learning rate is 0.00" in outcome.err
     assert "batch 1 of epoch 1:" in outcome.err
-    assert outcome.err.count(".JPEG") == 32
+    assert outcome.err.count(".JPEG") == 8
     assert "Traceback" not in outcome.err
     assert read_checkpoint(RUN.last)["epoch"] == 0
     assert not RUN.result.exists()
@@ -275,7 +275,7 @@ def test_max_time_ends_after_a_whole_epoch_and_the_run_goes_on(
     real = WoofClassifier.training_step
 
     def slow(self: WoofClassifier, batch: Any, batch_idx: int) -> torch.Tensor:
-        time.sleep(0.6)
+        time.sleep(0.3)
         return real(self, batch, batch_idx)
 
     monkeypatch.setattr(WoofClassifier, "training_step", slow)
@@ -284,6 +284,7 @@ def test_max_time_ends_after_a_whole_epoch_and_the_run_goes_on(
     result = json.loads(RUN.result.read_text())
     assert (result["status"], result["epochs"]) == ("stopped early", 1)
     assert read_metrics(RUN.metrics)[-1].keys() >= {"val/acc1"}
+    monkeypatch.setattr(WoofClassifier, "training_step", real)
     assert woof("fit", *small_fit, "--resume").code == 0
     assert json.loads(RUN.result.read_text())["status"] == "finished"
     assert first_difference(RunFolder(Path("runs/unbroken")), RUN) is None

@@ -91,7 +91,7 @@ def test_a_tilde_is_the_home_wherever_a_path_is_taken(
     assert (home / "runs/run/result.json").is_file()
     assert woof("loop", "bare", *small_fit, *small[:-1], "looped").code == 0
     assert (home / "runs/looped/result.json").is_file()
-    found = woof("lr-find", *small_fit, *small[:1], "--runs_dir=~/runs", "--name", "run", "--min_lr", "1e-6")
+    found = woof("lr-find", *small_fit, *small[:1], "--runs_dir=~/runs", "--name", "run", "--num_training", "14")
     assert (home / "runs/run/lr_find/curve.csv").is_file(), found.err
     image = next((drawn_root / "synthetic" / "val").rglob("*.JPEG"))
     (home / "dog.jpg").write_bytes(image.read_bytes())

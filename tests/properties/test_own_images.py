@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import pytest
 from hypothesis import event, given, note
 from hypothesis import strategies as st
 from PIL import Image
@@ -103,6 +104,7 @@ def folders(draw: st.DrawFn) -> dict[str, dict[str, list[File]]]:
     return made
 
 
+@pytest.mark.long
 @drawn
 @given(folder=folders(), batch_size=st.sampled_from([1, 2, 2, 4, 4]))
 def test_a_folder_is_trained_on_or_refused(folder: dict[str, dict[str, list[File]]], batch_size: int) -> None:

@@ -103,6 +103,7 @@ def images(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return root
 
 
+@pytest.mark.long
 @drawn
 @given(chosen=settings_of_a_run())
 def test_a_run_finishes_or_is_refused(chosen: dict[str, Any], images: Path) -> None:

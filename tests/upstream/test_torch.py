@@ -38,6 +38,29 @@ def test_the_post_s_accuracy_cannot_be_computed() -> None:
         correct[:5].view(-1)
 
 
+@pytest.mark.skipif(not torch.ops.mkldnn._is_mkldnn_bf16_supported(), reason="this processor has no bf16")
+def test_bf16_gradients_of_a_stride_over_one_pixel_are_random() -> None:
+    """docs/limits.md: nets whose last stage sees one pixel learn nothing in bf16 on a CPU.
+
+    Not reported before, as far as its issues can be searched.
+    """
+    images, weights = torch.randn(4, 64, 1, 1), torch.randn(512, 64, 3, 3)
+
+    def gradient() -> torch.Tensor:
+        # What the memory holds that the gradient takes next.
+        torch.full_like(weights, torch.rand(1).item())
+        net = torch.nn.Conv2d(64, 512, 3, stride=2, padding=1, bias=False)
+        net.weight.data = weights.clone()
+        with torch.autocast("cpu", torch.bfloat16):
+            loss = net(images).float().square().sum()
+        loss.backward()
+        assert net.weight.grad is not None
+        return net.weight.grad
+
+    first = gradient()
+    assert not all(torch.equal(gradient(), first) for _ in range(10))
+
+
 @pytest.mark.process
 @pytest.mark.skipif(not hasattr(signal, "SIGCHLD"), reason="this system has no SIGCHLD")
 def test_pytorch_tells_a_death_anywhere() -> None:

@@ -61,7 +61,8 @@ def draw_confusion(confusion: Sequence[Sequence[int]], breeds: Sequence[str], ta
     side_inch = min(max(6.0, 0.55 * len(breeds) + 3), MOST_INCHES)
     figure = Figure(figsize=(side_inch, side_inch), layout="constrained")
     axes = figure.add_subplot()
-    shares = [[count / max(1, sum(row)) for count in row] for row in confusion]
+    images = [max(1, sum(row)) for row in confusion]
+    shares = [[count / images[i] for count in row] for i, row in enumerate(confusion)]
     axes.imshow(shares, cmap="cividis", vmin=0, vmax=1)
     shown = range(0, len(columns), -(-len(columns) // MOST_LABELS))
     axes.set_xticks(shown, [label(columns[j]) for j in shown], rotation=45, ha="right", rotation_mode="anchor")

@@ -115,6 +115,7 @@ def test_each_of_them_is_tried() -> None:
     assert {*TRIED, *IN_PYTHON, *ABSTRACT} == set(callbacks.__all__)
 
 
+@pytest.mark.long
 @pytest.mark.parametrize("name", TRIED)
 def test_it_works_or_is_refused(name: str, woof: Woof, small_fit: list[str], caplog: pytest.LogCaptureFixture) -> None:
     arguments, seen = TRIED[name]
@@ -135,7 +136,9 @@ def test_it_works_or_is_refused(name: str, woof: Woof, small_fit: list[str], cap
         assert not RUN.path.exists()
 
 
-@pytest.mark.parametrize("arguments", [{"decay": 0.5}, {"decay": 0.9, "use_buffers": False}])
+@pytest.mark.parametrize(
+    "arguments", [{"decay": 0.5}, pytest.param({"decay": 0.9, "use_buffers": False}, marks=pytest.mark.long)]
+)
 def test_averaged_weights_are_validated_saved_and_resumed(
     arguments: dict[str, Any], woof: Woof, small_fit: list[str]
 ) -> None:

@@ -28,10 +28,15 @@ ALL_VALIDATION = ("--trainer.limit_val_batches", "1.0")
     "rhythm",
     [
         ("--trainer.val_check_interval", "0.25"),
-        ("--trainer.val_check_interval", "3"),
-        ("--trainer.val_check_interval", "3", "--trainer.check_val_every_n_epoch", "null"),
-        ("--trainer.check_val_every_n_epoch", "2"),
-        ("--trainer.max_steps", "7"),
+        *(
+            pytest.param(rhythm, marks=pytest.mark.long)
+            for rhythm in (
+                ("--trainer.val_check_interval", "3"),
+                ("--trainer.val_check_interval", "3", "--trainer.check_val_every_n_epoch", "null"),
+                ("--trainer.check_val_every_n_epoch", "2"),
+                ("--trainer.max_steps", "7"),
+            )
+        ),
     ],
     ids=" ".join,
 )

@@ -43,7 +43,7 @@ if __name__ == "__main__":
 
 @pytest.fixture(scope="module")
 def place(tmp_path_factory: pytest.TempPathFactory, small_fit: list[str]) -> Path:
-    """Where two devices have trained two epochs of four batches of 32, with all validation images."""
+    """Where two devices have trained two epochs of four batches of 8, with all validation images."""
     folder = tmp_path_factory.mktemp("devices")
     (folder / "noting.py").write_text(NOTING)
     options = [*small_fit, "--trainer.devices", 2, "--trainer.limit_val_batches", "1.0", "--seed_everything", 3]
@@ -67,14 +67,14 @@ def test_together_they_read_the_images_of_one_device_in_its_order(place: Path, d
         alone = EpochSampler(len(drawn_index.train), 3)
         alone.set_epoch(epoch)
         expected = [index for _, index in alone]
-        assert len(together) == 4 * 32
-        assert together == expected[: 4 * 32]
+        assert len(together) == 4 * 8
+        assert together == expected[: 4 * 8]
 
 
 @pytest.mark.process
 def test_a_batch_is_divided_among_them(place: Path) -> None:
     for rank in (0, 1):
-        assert noted(place, rank, "step") == [[epoch, batch, 16] for epoch in (0, 1) for batch in range(4)]
+        assert noted(place, rank, "step") == [[epoch, batch, 4] for epoch in (0, 1) for batch in range(4)]
 
 
 @pytest.mark.process

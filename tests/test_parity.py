@@ -158,4 +158,5 @@ def test_the_table_for_a_person(woof: Woof, drawn_root: Path, monkeypatch: pytes
     assert lines[0].split()[0] == "fabric"
     assert lines[0].endswith("equal")
     assert "not offered" in lines[1]
+    assert all("resumed at epoch 1  " in line for line in lines[2:])
     assert [p.name for p in Path().iterdir()] == []

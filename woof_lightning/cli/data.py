@@ -59,7 +59,7 @@ def run(args: Sequence[str]) -> None:
         for breed, name in zip(index.breeds, index.classes, strict=True)
     ]
     rows.append(("all", "", str(len(index.train)), str(len(index.val))))
-    print(text_table(("breed", "class", "train", "val"), rows))
+    print(text_table(("name", "class", "train", "val"), rows))
     print(f"{index.root}: every image can be read, the longest side is {checked.longest_side_px} px")
     index.tell_passed_over()
     print(f"fingerprint {index.fingerprint}")

@@ -165,11 +165,11 @@ def check(args: Sequence[str]) -> None:
             options.precision, options.experiments, ((0, None), (2, 1))
         )
     ]
-    differing, commands = 0, verbs()
+    differing, commands, width = 0, verbs(), max(len(case.name) for case in cases) + 2
     quieten_libraries()  # After the import of Lightning, which sets its own level.
     with TemporaryDirectory(prefix="woof-parity-") as folder:
         for verdict in compare_ways(cases, options.ways, Path(folder), commands):
             differing += verdict.difference is not None and verdict.known is None
-            print(f"{verdict.way:<12}{verdict.case.name:<58}{phrase(verdict)}", flush=True)
+            print(f"{verdict.way:<12}{verdict.case.name:<{width}}{phrase(verdict)}", flush=True)
     if differing:
         raise UserError(f"{differing} trainings differ from {REFERENCE}: expected equal bits; see the table above")

@@ -24,7 +24,7 @@ def run(args: Sequence[str]) -> None:
     parser = small_parser("predict")
     add_checkpoint(parser)
     parser.add_argument("images", metavar="IMAGE", nargs="+", type=path_of, help="an image file, or a folder of images")
-    parser.add_argument("--top", type=int, default=3, help="number of breeds to name (3)")
+    parser.add_argument("--top", type=int, default=3, help="number of answers (3)")
     parser.add_argument("--json", action="store_true", help="print JSON")
     options = parser.parse_args(args)
     if options.top < 1:
@@ -39,5 +39,5 @@ def run(args: Sequence[str]) -> None:
             for guess in answer.top
         ]
         if rows:
-            print(text_table(("image", "breed", "class", "probability"), rows))
+            print(text_table(("image", "name", "class", "probability"), rows))
     raise_together([answer.problem for answer in answers if answer.problem], "images cannot be read")

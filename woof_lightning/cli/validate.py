@@ -54,4 +54,4 @@ def results_of(found: Validation) -> str:
             found.breeds, found.classes, found.confusion, found.class_accuracy(), strict=True
         )
     ]
-    return f"{metrics}\n{text_table(('breed', 'class', 'images', 'top-1'), rows)}"
+    return f"{metrics}\n{text_table(('name', 'class', 'images', 'top-1'), rows)}"

@@ -42,6 +42,17 @@ def small_woof(small_folder: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     return small_folder
 
 
+def test_the_breeds_are_imagenet_s() -> None:
+    """ImageNet's categories are in the order of their identifiers, and torchvision has their names in that order."""
+    from torchvision.models import ResNet18_Weights
+
+    categories = ResNet18_Weights.IMAGENET1K_V1.meta["categories"]
+    breeds = [imagewoof.BREEDS[name] for name in sorted(imagewoof.BREEDS)]
+    places = [categories.index(breed.name) for breed in breeds]
+    assert places == sorted(places)
+    assert (sum(breed.train for breed in breeds), sum(breed.val for breed in breeds)) == (9025, 3929)
+
+
 def packed(folder: Path, target: Path, top: str = TOP) -> Path:
     with tarfile.open(target, "w:gz") as tar:
         tar.add(folder, top)

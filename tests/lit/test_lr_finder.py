@@ -82,6 +82,16 @@ def trainer(folder: Path, **options: Any) -> Trainer:
     return Trainer(default_root_dir=folder, **{**QUIET, "max_epochs": 1, **options})
 
 
+def test_without_a_trainer_nothing_is_written_or_summed_up(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    found = lr_find(Foreign(), num_training=30)
+    assert len(found.curve) > 0
+    assert list(tmp_path.iterdir()) == []
+    assert "params" not in "".join(capfd.readouterr())
+
+
 def test_the_sweep_on_a_foreign_module(tmp_path: Path) -> None:
     model = Foreign()
     weights = {name: value.clone() for name, value in model.state_dict().items()}

@@ -207,3 +207,19 @@ def test_configs_are_taken_as_they_are(woof: Woof, drawn_root: Path) -> None:
             *("--trainer.max_epochs", "1", "--trainer.limit_train_batches", "1", "--trainer.limit_val_batches", "1"),
         )
         assert outcome.code == 0, outcome.err
+
+
+@pytest.mark.parametrize("verb", [("fit",), ("loop", "bare"), ("loop", "lightning")], ids=" ".join)
+def test_a_net_is_compiled_and_laid_out_where_it_should(
+    verb: tuple[str, ...], woof: Woof, small_fit: list[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    compiled: list[torch.nn.Module] = []
+    monkeypatch.setattr(torch.nn.Module, "compile", lambda net: compiled.append(net))
+    few = ("--trainer.max_epochs", 1, "--trainer.limit_train_batches", 1, "--trainer.limit_val_batches", 1)
+    for name, value, count in (("off", "false", 0), ("on", "true", 1)):
+        options = ("--model.compile", value, "--model.channels_last", value, "--name", name)
+        assert woof(*verb, *small_fit, *few, *options).code == 0
+        assert len(compiled) == count
+    (net,) = compiled
+    filters = next(weight for weight in net.parameters() if weight.ndim == 4)
+    assert filters.is_contiguous(memory_format=torch.channels_last)

@@ -12,7 +12,10 @@ from torch.optim.optimizer import register_optimizer_step_post_hook
 
 from tests.conftest import Woof
 from woof_lightning.lit.classifier import WoofClassifier
+from woof_lightning.lit.recorder import Recorder
 from woof_lightning.recipe.metrics import SplitMeans
+from woof_lightning.runs.folder import RunFolder
+from woof_lightning.runs.record import RunRecord
 
 
 @pytest.fixture
@@ -47,3 +50,11 @@ def test_validation_is_not_in_images_per_second_but_in_the_time(verb: str, woof:
     assert result["images_per_s"] == 4 * 8 / 40
     assert result["elapsed_s"] == [340, 680]
     assert result["train_s"] == 680
+
+
+def test_a_checkpoint_without_the_time_of_its_epoch_is_read(tmp_path: Path) -> None:
+    """As checkpoints of epochs were written before those within an epoch."""
+    recorder = Recorder(RunFolder(tmp_path), {})
+    earlier = RunRecord(elapsed_s=[7.0]).state_dict()
+    recorder.load_state_dict(earlier)
+    assert recorder.record.elapsed_s == [7.0]

@@ -147,7 +147,7 @@ def lr_find(
         True
     """
     check_sweep(min_lr, max_lr, num_training, early_stop_threshold)
-    trainer = trainer or Trainer(logger=False, enable_checkpointing=False, enable_model_summary=False)
+    trainer = trainer or Trainer(logger=False)
     check_one_device(trainer)
     if trainer.fast_dev_run:  # type: ignore[attr-defined]
         raise UserError("trainer.fast_dev_run is set: Lightning would skip the sweep; leave it out")

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import multiprocessing
 import os
 import re
 import signal
+import subprocess
 import time
 from collections.abc import Iterator
 from pathlib import Path
@@ -167,6 +169,31 @@ def test_options_of_a_loader() -> None:
     before = signal.getsignal(signal.SIGCHLD)
     worker_options(3)
     assert signal.getsignal(signal.SIGCHLD) is before, "It is not wrapped twice."
+
+
+def wait_as_a_worker(ready: Any) -> None:
+    leave_stopping_to_the_trainer(0)
+    ready.set()
+    time.sleep(60)
+
+
+@pytest.mark.skipif(not hasattr(signal, "sigwaitinfo"), reason="this system does not say who sent a signal")
+def test_of_all_who_ask_a_worker_to_end_only_its_parent_is_obeyed() -> None:
+    context = multiprocessing.get_context("fork")
+    ready = context.Event()
+    worker = context.Process(target=wait_as_a_worker, args=(ready,))
+    worker.start()
+    try:
+        assert ready.wait(10)
+        for name in ("TERM", "INT", "USR1"):
+            subprocess.run(["sh", "-c", f"kill -{name} {worker.pid}"], check=True)
+        worker.join(0.5)
+        assert worker.is_alive()
+        worker.terminate()
+        worker.join(10)
+        assert worker.exitcode == 0
+    finally:
+        worker.kill()
 
 
 @pytest.mark.parametrize(

@@ -11,14 +11,14 @@ from typing import Any
 
 import pytest
 
-from tests.conftest import Woof
+from tests.conftest import CONFIGS, Woof
 from woof_lightning.cost import environments, measurement
 from woof_lightning.cost.draw import fingerprint
 from woof_lightning.cost.features import FEATURES
 from woof_lightning.cost.job import Job
 from woof_lightning.cost.measurement import check_free, undisturbed
 from woof_lightning.cost.plan import ON, STARTED, Case, fixed_cases, quick_cases, real_cases, waterfall_cases
-from woof_lightning.cost.rows import Row, RowsFile, rows_of
+from woof_lightning.cost.rows import UNITS, Row, RowsFile, rows_of
 from woof_lightning.cost.summary import STEP, Bound, RealBound, summary
 from woof_lightning.cost.turns import measure_in_turns
 from woof_lightning.errors import UserError
@@ -37,6 +37,9 @@ STEPS_US = {
     ("bare", "resnet18 128 px"): 1e6,
     ("woof_fit", "resnet18 128 px"): 1.001e6,
 }
+
+
+RESULTS = CONFIGS.parent / "docs" / "results"
 
 
 def made_rows(steps_us: Mapping[tuple[str, str], float] = STEPS_US, others_share: float = 0.01) -> list[Row]:
@@ -190,6 +193,13 @@ def test_a_disturbed_block_is_measured_again() -> None:
 def test_a_block_that_is_always_disturbed_is_kept_at_last() -> None:
     (row,) = undisturbed(lambda: rows_of("all", "fixed", 0, {"others_share": 0.3}), lambda _: None)
     assert row.value == 0.3
+
+
+def test_the_measures_are_those_of_the_committed_rows() -> None:
+    """A measure of another name could not be told from them, and one that a worker gives has to have a unit."""
+    committed = [row for file in RESULTS.glob("cost*/rows.csv") for row in RowsFile(file).read()]
+    assert {row.measure: row.unit for row in committed} == {k: v for k, v in UNITS.items() if k != "peak_gpu_mb"}
+    assert rows_of("bare", ON, 0, {"peak_gpu_mb": 3.0}) == [Row("bare", "peak_gpu_mb", ON, 0, 3.0, "MB")]
 
 
 def test_the_plan_holds_the_issue_s_arms() -> None:

@@ -41,6 +41,13 @@ def test_batches_do_not_depend_on_the_number_of_workers(drawn_index: ImageIndex,
         assert_same(epoch_of(alone, epoch), epoch_of(helped, epoch))
 
 
+def test_without_devices_a_loader_reads_what_the_only_device_does(drawn_index: ImageIndex) -> None:
+    assert_same(
+        epoch_of(train_loader(drawn_index, CONFIG, seed=3), 0),
+        epoch_of(train_loader(drawn_index, CONFIG, seed=3, rank=0, world_size=1), 0),
+    )
+
+
 def test_an_epoch_does_not_depend_on_the_epochs_before(drawn_index: ImageIndex) -> None:
     went_through = train_loader(drawn_index, CONFIG, seed=0)
     for epoch in range(7):

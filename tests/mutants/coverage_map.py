@@ -35,7 +35,7 @@ class CoverageMap:
         Some lines are executed when a file is imported, and some statements have several lines.
         """
         lines = self.tests.get(file, {})
-        if line in lines:
+        if lines.get(line):  # Empty: executed by an import.
             return lines[line]
         within = _function_around(PACKAGE / file, line)
         tests = {test for at in within for test in lines.get(at, ())}

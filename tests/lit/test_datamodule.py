@@ -3,17 +3,22 @@
 from __future__ import annotations
 
 import threading
+from dataclasses import fields
 from pathlib import Path
 from typing import Any
 
 import pytest
 import torch
-from lightning.pytorch import LightningModule
+from lightning.pytorch import LightningModule, Trainer
 from torch.utils.data import DataLoader
 
+from woof_lightning.data.config import DataConfig
+from woof_lightning.lit.classifier import WoofClassifier
 from woof_lightning.lit.datamodule import ImagewoofDataModule
 from woof_lightning.lit.lr_finder import lr_find
 from woof_lightning.lit.recorder import disk_errors_reported_once
+from woof_lightning.lit.trainer import files_of_batch
+from woof_lightning.recipe.config import ModelConfig
 
 
 @pytest.fixture
@@ -31,6 +36,43 @@ def test_without_a_trainer_its_loaders_are_those_of_one_device(data: ImagewoofDa
     assert [len(labels) for _, labels in train] == [32] * 15
     assert [len(labels) for _, labels in val] == [20] * 8
     assert data.state_dict() == {"next_epoch": 0, "batches_done": 0}
+
+
+SETTINGS: dict[str, Any] = {
+    "root": Path("elsewhere"), "variant": "160px", "folder": Path("mine"), "archive": Path("a.tgz"), "download": False,
+    "image_size": 31, "batch_size": 3, "eval_batch_size": 5, "num_workers": 2, "noisy_labels": 25, "pin_memory": True,
+}  # fmt: skip
+OF_THE_NET: dict[str, Any] = {
+    "arch": "resnet34", "num_classes": 3, "optimizer": "sgd", "schedule": "step", "lr": 0.5, "momentum": 0.8,
+    "weight_decay": 0.3, "channels_last": True, "compile": True,
+}  # fmt: skip
+
+
+def test_each_setting_reaches_its_config() -> None:
+    for settings, config, made in (
+        (SETTINGS, DataConfig, ImagewoofDataModule),
+        (OF_THE_NET, ModelConfig, WoofClassifier),
+    ):
+        assert settings.keys() == {field.name for field in fields(config)}
+        for name, value in settings.items():
+            one = {name: value} | ({"schedule": "step"} if name == "momentum" else {})
+            assert made(**one).config == config(**one), name
+            assert getattr(config(**one), name) != getattr(config(), name)
+
+
+def test_the_reports_of_a_cut_epoch_have_their_name_in_a_checkpoint() -> None:
+    model = WoofClassifier(num_classes=2)
+    reports = [{"train/loss": 1.0}]
+    for earlier, kept in (({}, []), ({"epoch_reports": reports}, reports)):
+        model.on_load_checkpoint(dict(earlier))
+        later: dict[str, Any] = {"state_dict": {}}
+        model.on_save_checkpoint(later)
+        assert later["epoch_reports"] == kept
+
+
+def test_without_a_datamodule_no_file_of_a_batch_is_known() -> None:
+    trainer = Trainer(accelerator="cpu", logger=False, enable_checkpointing=False, enable_progress_bar=False)
+    assert files_of_batch(trainer, 0, 0) == ""
 
 
 def failing(error: Exception) -> None:

@@ -82,6 +82,13 @@ def trainer(folder: Path, **options: Any) -> Trainer:
     return Trainer(default_root_dir=folder, **{**QUIET, "max_epochs": 1, **options})
 
 
+def test_the_checkpoint_of_another_sweep_stays(tmp_path: Path) -> None:
+    other = tmp_path / ".lr_find_other.ckpt"
+    other.touch()
+    lr_find(Foreign(), trainer=trainer(tmp_path), num_training=30)
+    assert list(tmp_path.iterdir()) == [other]
+
+
 def test_without_a_trainer_nothing_is_written_or_summed_up(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]
 ) -> None:

@@ -7,6 +7,7 @@ import math
 import shutil
 import signal
 import time
+from contextlib import nullcontext
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -91,6 +92,21 @@ def test_a_signal_ends_any_project_s_training_after_its_step(signum: int, tmp_pa
     assert stopped.value.exit_code == 128 + signum
     assert torch.load(file, weights_only=True)["global_step"] == 3
     assert signal.getsignal(signum) == before
+
+
+class Fail(Callback):
+    def on_before_backward(self, trainer: Trainer, pl_module: LightningModule, loss: torch.Tensor) -> None:
+        raise ArithmeticError
+
+
+@pytest.mark.parametrize("fails", [False, True])
+def test_the_signal_handlers_after_a_training_are_those_before_it(fails: bool, tmp_path: Path) -> None:
+    before = [signal.getsignal(signum) for signum in STOP_SIGNALS]
+    stop = StopOnSignal(tmp_path / "last.ckpt")
+    trainer = plain_trainer(tmp_path, stop, *([Fail()] if fails else []))
+    with pytest.raises(ArithmeticError) if fails else nullcontext():
+        trainer.fit(Plain(), batches([1.0, 2.0]))
+    assert [signal.getsignal(signum) for signum in STOP_SIGNALS] == before
 
 
 def test_after_an_epoch_s_last_step_the_epoch_is_ended_first(tmp_path: Path) -> None:

@@ -60,14 +60,13 @@ class StopOnSignal(Callback):
     def __init__(self, checkpoint: Path) -> None:
         self.checkpoint = checkpoint
         self.received: int | None = None
-        self._before: dict[int, Any] = {}
 
     def on_train_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
-        """Installs the signal handlers. Python allows that in the main thread only."""
+        """Installs the signal handlers. Lightning restores those from before the training, however it ends."""
         self.received = None
         for signum in signals_to_handle(trainer):
             try:
-                self._before[signum] = signal.signal(signum, self._note)
+                signal.signal(signum, self._note)
             except ValueError:  # This is not the main thread, which alone gets signals.
                 return
 
@@ -83,19 +82,6 @@ class StopOnSignal(Callback):
         """Ends after a signal that came at the end of the previous epoch."""
         if self.received is not None:
             raise StoppedBySignal(self.received)
-
-    def teardown(self, trainer: Trainer, pl_module: LightningModule, stage: str) -> None:
-        """Restores the previous signal handlers."""
-        self._give_back()
-
-    def on_exception(self, trainer: Trainer, pl_module: LightningModule, exception: BaseException) -> None:
-        """Restores the previous signal handlers, because Lightning calls no teardown after an exception."""
-        self._give_back()
-
-    def _give_back(self) -> None:
-        for signum, handler in self._before.items():
-            signal.signal(signum, handler)
-        self._before = {}
 
     def _note(self, signum: int, frame: FrameType | None) -> None:
         if signum == signal.SIGINT and self.received is not None:

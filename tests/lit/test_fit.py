@@ -98,6 +98,9 @@ def test_output_is_free_of_advertisement_and_library_warnings(small_fit: list[st
     done = run(["-m", "woof_lightning", "fit", *small_fit], tmp_path, fresh=True)
     assert (done.code, done.err) == (0, "")
     assert len(done.out.splitlines()) == 5, done.out
+    validated = run(["-m", "woof_lightning", "validate", "--ckpt", str(RUN.path), "--num_workers", 0], tmp_path)
+    assert (validated.code, validated.err) == (0, "")
+    assert validated.out.startswith("val/loss")
 
 
 def test_learning_rates_are_those_of_the_steps(woof: Woof, small_fit: list[str]) -> None:

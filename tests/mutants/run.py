@@ -146,10 +146,11 @@ def main() -> None:
     parser.add_argument("--again", action="store_true", help="run those again that nobody noticed")
     args = parser.parse_args()
     coverage = CoverageMap.read(args.coverage)
-    mutants = [mutant for room in args.rooms for mutant in drawn(room, args.count, args.seed)]
-    sample = {mutant.key for mutant in mutants}
-    # An edit of the package since may have taken a mutant out of the sample.
-    kept = [row for row in written(args.out, again=args.again) if row["key"] in sample]
+    samples = {room: drawn(room, args.count, args.seed) for room in ROOMS}
+    mutants = [mutant for room in args.rooms for mutant in samples[room]]
+    # An edit of the package since may have taken a mutant out of its sample.
+    drawn_now = {mutant.key for sample in samples.values() for mutant in sample}
+    kept = [row for row in written(args.out, again=args.again) if row["key"] in drawn_now]
     done = {row["key"] for row in kept}
     left = [mutant for mutant in mutants if mutant.key not in done]
     print(f"{len(left)} of {len(mutants)} mutants to run", flush=True)

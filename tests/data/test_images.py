@@ -138,6 +138,9 @@ def test_images_are_checked_again_only_after_a_change(
     small_folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     cache = tmp_path / "not" / "there yet"
+    check_images(index_folder(small_folder), cache)
+    # The second is remembered where the first has made the folder.
+    next((small_folder / "val").rglob("*.JPEG")).touch()
     assert check_images(index_folder(small_folder), cache).longest_side_px == 128
     monkeypatch.setattr(decoding, "read_image", lambda path: pytest.fail(f"{path} was read again"))
     assert check_images(index_folder(small_folder), cache).longest_side_px == 128

@@ -2,10 +2,35 @@
 
 from __future__ import annotations
 
+import multiprocessing
+import time
 from contextlib import suppress
 from pathlib import Path
+from typing import Any
 
-from woof_lightning.data.temporary import temporary_folder_beside
+import pytest
+
+from woof_lightning.data.temporary import alone_at, temporary_folder_beside
+
+
+def make(folder: Path, begun: Any) -> None:
+    with alone_at(folder):
+        begun.set()
+        time.sleep(0.5)
+        folder.mkdir()
+
+
+@pytest.mark.process
+def test_who_comes_second_waits_until_the_folder_is_there(tmp_path: Path) -> None:
+    context = multiprocessing.get_context("fork")
+    begun, folder = context.Event(), tmp_path / "data" / "set"
+    first = context.Process(target=make, args=(folder, begun))
+    first.start()
+    assert begun.wait(10)
+    with alone_at(folder):
+        assert folder.is_dir()
+    first.join(10)
+    assert first.exitcode == 0
 
 
 def test_a_temporary_folder_lies_beside_and_goes_with_all_that_is_in_it(tmp_path: Path) -> None:

@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import ast
 import csv
 import errno
 import hashlib
@@ -12,11 +13,13 @@ from collections.abc import Iterator
 from dataclasses import replace
 from functools import partial
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from importlib import resources
 from pathlib import Path
 from typing import Any
 
 import pytest
 
+from tests.ways import needs
 from woof_lightning.data import archives, imagewoof
 from woof_lightning.data.archives import MIB, Archive, download
 from woof_lightning.data.config import DataConfig
@@ -40,6 +43,14 @@ def small_woof(small_folder: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
         for sample in index.val:
             writer.writerow([sample.path, index.classes[sample.label], index.classes[sample.label], True])
     return small_folder
+
+
+@needs("fastai")
+def test_addresses_sizes_and_checksums_are_those_of_fastai() -> None:
+    """Who publishes the archives; the checksums are of their first MiB."""
+    official = ast.literal_eval(resources.files("fastai").joinpath("data/download_checks.py").read_text())
+    for archive in archives.ARCHIVES.values():
+        assert official[archive.url] == (archive.size_bytes, archive.first_mib_md5)
 
 
 def test_the_breeds_are_imagenet_s() -> None:

@@ -134,6 +134,13 @@ def test_unreadable_image_is_named_before_training(small_folder: Path, tmp_path:
         check_images(index_folder(small_folder), tmp_path)
 
 
+def test_a_class_of_one_s_own_is_called_as_its_folder(small_folder: Path) -> None:
+    index = index_folder(small_folder)
+    assert (
+        list(index.breeds) == list(index.classes) == sorted(place.name for place in (small_folder / "train").iterdir())
+    )
+
+
 def test_images_are_checked_again_only_after_a_change(
     small_folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 from bisect import bisect_left
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -187,3 +188,13 @@ def test_the_part_before_a_bad_loss(tmp_path: Path) -> None:
 def test_an_empty_curve_can_be_written(tmp_path: Path) -> None:
     LRCurve((), (), ()).write(tmp_path / "curve.csv")
     assert read_lr_curve(tmp_path / "curve.csv") == LRCurve((), (), ())
+
+
+@pytest.mark.parametrize("kind", ["loss", "raw_loss"])
+@pytest.mark.parametrize("bad", [math.nan, math.inf])
+def test_a_curve_is_finite_before_the_first_bad_loss_of_either_kind(kind: str, bad: float) -> None:
+    curve = LRCurve((0.1, 0.2, 0.3, 0.4), (4.0, 3.0, 2.0, 1.0), (4.5, 3.5, 2.5, 1.5))
+    spoilt = replace(curve, **{kind: (4.0, 3.0, bad, 1.0)})
+    assert spoilt.finite().lr == (0.1, 0.2)
+    assert len(spoilt.finite().loss) == len(spoilt.finite().raw_loss) == 2
+    assert curve.finite() == curve

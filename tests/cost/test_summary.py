@@ -59,11 +59,17 @@ def told(*added: Row) -> dict[str, Any]:
 
 def test_only_measures_that_have_a_size_are_given_as_a_share() -> None:
     counts = rows("bare", "off", in_order(0, 0), "calls") + rows("fabric", "off", in_order(5, 5), "calls")
-    steps = rows("bare", "off", in_order(10, 10)) + rows("fabric", "off", in_order(15, 15))
-    by_measure = {e["measure"]: e["over"] for e in told(*counts, *steps)["estimates"] if e["way"] == "fabric"}
+    sizes = [
+        row
+        for measure in (STEP, "peak_rss_mb", "peak_gpu_mb")
+        for way, value in (("bare", 10), ("fabric", 15))
+        for row in rows(way, "off", in_order(value, value), measure)
+    ]
+    by_measure = {e["measure"]: e["over"] for e in told(*counts, *sizes)["estimates"] if e["way"] == "fabric"}
     assert "share" not in by_measure["calls"]
     assert by_measure["calls"]["median"] == 5
-    assert by_measure[STEP]["share"]["median"] == pytest.approx(0.5)
+    for measure in (STEP, "peak_rss_mb", "peak_gpu_mb"):
+        assert by_measure[measure]["share"]["median"] == pytest.approx(0.5)
 
 
 def test_disturbed_is_the_share_of_measurements_over_the_limit() -> None:

@@ -35,11 +35,15 @@ class CoverageMap:
         Some lines are executed when a file is imported, and some statements have several lines.
         """
         lines = self.tests.get(file, {})
-        if lines.get(line):  # Empty: executed by an import.
+        if self.is_executed_by_tests(file, line):
             return lines[line]
         within = _function_around(PACKAGE / file, line)
         tests = {test for at in within for test in lines.get(at, ())}
         return sorted(tests or {test for found in lines.values() for test in found})
+
+    def is_executed_by_tests(self, file: str, line: int) -> bool:
+        """Returns whether a test executes a line. Not so where an import does, before any test."""
+        return bool(self.tests.get(file, {}).get(line))
 
     @classmethod
     def read(cls, file: Path) -> CoverageMap:

@@ -118,6 +118,8 @@ def chosen(mutant: Mutant, coverage: CoverageMap, most_s: float) -> tuple[list[s
     # No coverage tells what a test of processes does.
     of_processes = {test for test in coverage.elapsed_s if test.startswith(PROCESSES_OF.get(mutant.room, ()))}
     candidates = of_processes.union(coverage.of(mutant.file, mutant.line))
+    if not coverage.is_executed_by_tests(mutant.file, mutant.line):  # A constant, perhaps, which any test may read.
+        candidates |= {test for test in coverage.elapsed_s if test.startswith(places)}
     ranked = sorted(candidates, key=lambda test: (not test.startswith(places), coverage.elapsed_s.get(test, 1.0), test))
     tests, sum_s = [], 0.0
     for test in ranked:

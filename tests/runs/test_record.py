@@ -153,3 +153,17 @@ def test_the_machine_is_this_one(monkeypatch: pytest.MonkeyPatch, tmp_path: Path
     assert machine(3)["processor"] == "unknown"
     cpuinfo.write_text("model name\t: Some CPU\ncpu family\t: 6\nmodel\t\t: 85\n")
     assert machine(3)["processor"] == "Some CPU (family 6, model 85)" == processor_in(cpuinfo.read_text())
+
+
+@pytest.mark.process
+@pytest.mark.parametrize(("exit_code", "commit"), [(0, "+1a2b3c"), (1, "")])
+def test_the_version_of_a_checkout_has_its_commit(
+    exit_code: int, commit: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / ".git").mkdir()
+    git = tmp_path / "git"
+    git.write_text(f"#!/bin/sh\necho 1a2b3c\nexit {exit_code}\n")
+    git.chmod(0o700)
+    monkeypatch.setenv("PATH", f"{tmp_path}{os.pathsep}{os.environ['PATH']}")
+    monkeypatch.setattr(record, "__file__", str(tmp_path / "woof_lightning" / "runs" / "record.py"))
+    assert package_version() == metadata.version("woof-lightning") + commit

@@ -64,6 +64,19 @@ def test_every_kind_of_classifier_returns_logits_while_training(arch: str) -> No
     assert net(torch.rand(2, 3, 96, 96)).shape == (2, 7)
 
 
+def test_a_net_is_built_in_fp32_whatever_the_default() -> None:
+    """Lightning builds nets in the precision of the training; the initial weights are the recipe's."""
+    expected = build_net("shufflenet_v2_x0_5", 2).state_dict()
+    torch.set_default_dtype(torch.float64)
+    try:
+        found = build_net("shufflenet_v2_x0_5", 2).state_dict()
+        assert torch.get_default_dtype() == torch.float64
+    finally:
+        torch.set_default_dtype(torch.float32)
+    assert all(torch.equal(found[name], expected[name]) for name in expected)
+    assert found["fc.weight"].dtype == torch.float32
+
+
 def test_unknown_classifier_names_the_nearest() -> None:
     with pytest.raises(UserError, match="did you mean resnet18"):
         build_net("resnet81", 10)

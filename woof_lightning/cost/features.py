@@ -127,6 +127,8 @@ def by_hand(last: str, experiment: ReadyExperiment, folder: RunFolder) -> None:
     if "checkpoint" in on:
         state = {"net": net.state_dict(), "optimizer": optimizer.state_dict()}
         torch.save(state, folder.checkpoints / "last.ckpt")
+    if writer is not None:
+        writer.close()
 
 
 def accuracies() -> dict[str, Any]:

@@ -13,14 +13,20 @@ SKIPPED = {tokenize.COMMENT, tokenize.NL, tokenize.INDENT, tokenize.DEDENT, toke
 
 def logical_lines(text: str) -> int:
     """Returns the number of logical lines of a source text, which are its NEWLINE tokens, without docstrings."""
-    lines, current = 0, list[tokenize.TokenInfo]()
+    return len(logical_line_starts(text))
+
+
+def logical_line_starts(text: str) -> list[int]:
+    """Returns the number of the line in which each logical line of a source text starts, without docstrings."""
+    starts, current = list[int](), list[tokenize.TokenInfo]()
     for token in tokenize.generate_tokens(io.StringIO(text).readline):
         if token.type == tokenize.NEWLINE:
-            lines += not all(part.type == tokenize.STRING for part in current)
+            if not all(part.type == tokenize.STRING for part in current):
+                starts.append(current[0].start[0])
             current = []
         elif token.type not in SKIPPED:
             current.append(token)
-    return lines
+    return starts
 
 
 def framework_names(text: str, packages: Iterable[str], lines: Container[int] | None = None) -> set[str]:

@@ -6,8 +6,9 @@ import ast
 import builtins
 import inspect
 from collections import ChainMap
-from collections.abc import Container, Iterable, Iterator
+from collections.abc import Container, Iterable
 from dataclasses import dataclass, field
+from types import ModuleType
 from typing import Any
 
 from woof_lightning.measure.reflection import Framework, imported, paired, self_assigned
@@ -84,8 +85,10 @@ class NameFinder:
             if isinstance(node, ast.ImportFrom):
                 module, thing = node.module or "", getattr(imported(node.module or ""), alias.name, None)
             else:
-                module, thing = alias.name, imported(alias.name if alias.asname else name)
-            self.scope[name] = Value(thing=thing)
+                whole = imported(alias.name)
+                module, thing = alias.name, whole if alias.asname else imported(name)
+            is_code = isinstance(thing, (type, ModuleType)) or inspect.isroutine(thing)
+            self.scope[name] = Value(thing=thing) if is_code else Value((type(thing),))
             if module.split(".")[0] in self.framework.packages and (alias.asname or isinstance(node, ast.ImportFrom)):
                 self.brought.add(name)
                 if self.lines is None:
@@ -119,11 +122,15 @@ class NameFinder:
                 self._count(name, node)
             case ast.Attribute(owner, name) if self.is_framework_s(owner, name):
                 self._count(name, node)
-            case ast.Call(ast.Name("getattr"), [owner, ast.Constant(str(name)), *_]) if self.is_framework_s(owner, name):
+            case ast.Call(ast.Name("getattr"), [owner, ast.Constant(str(name)), *_]) if self.is_framework_s(
+                owner, name
+            ):
                 self._count(name, node)
-            case ast.Call(called, _, keywords) if self.is_framework_call(called):
+            case ast.Call(called, _, [_, *_] as keywords):
+                listed = self.parameters_of(called)
                 for keyword in keywords:
-                    self._count(keyword.arg or "", keyword)
+                    if keyword.arg in listed:
+                        self._count(keyword.arg, keyword)
             case ast.Dict(keys) if any(self.framework.takes(cls, texts_of(keys)) for cls in self.guesses):
                 for key in keys:
                     self._count(key.value, key)  # type: ignore[union-attr]
@@ -165,34 +172,39 @@ class NameFinder:
         self.scope, self.own = outside, around
 
     def _count(self, name: str, node: Any) -> None:
-        if name and (self.lines is None or node.lineno in self.lines):
+        if self.lines is None or node.lineno in self.lines:
             self.used.add(name)
 
     def _bind(self, target: ast.expr, value: ast.expr | None, annotation: ast.expr | None = None) -> None:
         for one, its_value in paired(target, value):
             if isinstance(one, ast.Name):
-                self.scope[one.id] = self.annotated(annotation) or (None if its_value is None else self.value(its_value))
+                self.scope[one.id] = self.annotated(annotation) or (
+                    None if its_value is None else self.value(its_value)
+                )
 
     def is_framework_s(self, owner: ast.expr, name: str) -> bool:
         """Returns whether an attribute comes from the framework's own code."""
         known = self.value(owner)
-        if known is None:  # Any of the imported classes may be meant. None of their private attributes is.
+        if known is None:  # Any of the imported classes may be meant.
             return not name.startswith("_") and any(self.framework.defines(cls, name) for cls in self.guesses)
         if inspect.ismodule(known.thing):
             return known.thing.__name__.split(".")[0] in self.framework.packages
         return any(self.framework.defines(cls, name) for cls in runtime(known.owners))
 
-    def is_framework_call(self, called: ast.expr) -> bool:
-        """Returns whether a call runs the framework's own code: a function, a method or the making of an object."""
-        if isinstance(called, ast.Attribute) and self.is_framework_s(called.value, called.attr):
-            return True
-        if isinstance(called, ast.Attribute) and called.attr == "__init__":
-            known = self.value(called.value)
-            return known is not None and any(map(self.framework.makes, runtime(known.owners)))
-        thing = getattr(self.value(called), "thing", None)
-        if isinstance(thing, LocalClass):
-            return "__init__" not in thing.members and any(map(self.framework.makes, thing.runtime_bases))
-        return self.framework.makes(thing) if isinstance(thing, type) else self.framework.owns(thing)
+    def parameters_of(self, called: ast.expr) -> set[str]:
+        """Returns the arguments that the framework's own code lists for a function, a method or making an object."""
+        known = self.value(called)
+        thing = getattr(known, "thing", None)
+        if isinstance(called, ast.Attribute):
+            owner = self.value(called.value)
+            methods = [(cls, called.attr) for cls in (self.guesses if owner is None else runtime(owner.owners))]
+        elif isinstance(thing, LocalClass):
+            methods = [] if "__init__" in thing.members else [(cls, "__init__") for cls in thing.runtime_bases]
+        else:
+            methods = [] if known is None else [(cls, "__call__") for cls in runtime(known.classes)]
+        methods += [(thing, "__init__")] if isinstance(thing, type) else []
+        listed = self.framework.parameters(thing) if inspect.isfunction(thing) else set()
+        return listed.union(*(self.framework.parameters_of(*method) for method in methods))
 
     def value(self, node: ast.expr) -> Value | None:
         """Returns what is known of an expression; None if nothing is."""

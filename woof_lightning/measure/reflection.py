@@ -14,6 +14,8 @@ from pathlib import Path
 from types import ModuleType
 from typing import Any
 
+STARRED = (inspect.Parameter.VAR_POSITIONAL, inspect.Parameter.VAR_KEYWORD)
+
 
 class Framework:
     """What a framework's own code defines.
@@ -43,13 +45,23 @@ class Framework:
         hooks = (vars(getattr(sys.modules[base.__module__], "event", object)) for base in self.bases(cls))
         return self.defines(cls, name) or (not name.startswith("_") and any(name in names for names in hooks))
 
-    def makes(self, cls: type) -> bool:
-        """Returns whether the framework's own code gets the arguments that an object of a class is made with."""
-        return self.owns(next((base for base in cls.__mro__ if "__init__" in vars(base)), None))
+    def parameters(self, function: Any) -> set[str]:
+        """Returns the names of a function's arguments if it is the framework's; otherwise none."""
+        if not self.owns(function):
+            return set()
+        return {name for name, one in inspect.signature(function).parameters.items() if one.kind not in STARRED}
+
+    def parameters_of(self, cls: type, method: str) -> set[str]:
+        """Returns the names of the arguments of a method of a class if it is the framework's; otherwise none."""
+        owner = next((base for base in cls.__mro__ if method in vars(base)), None)
+        if method == "__init__" and not self.owns(owner):
+            return set()
+        own = next((base for base in self.bases(cls) if method in vars(base)), None)
+        return self.parameters(getattr(own, method, None)) if own is not None else set()
 
     def takes(self, cls: type, names: set[Any]) -> bool:
         """Returns whether an object of a class can be made with arguments of these names."""
-        return bool(names) and self.makes(cls) and names <= set(inspect.signature(cls.__init__).parameters)  # type: ignore[misc]
+        return bool(names) and names <= self.parameters_of(cls, "__init__")
 
     def keys_read(self, cls: type, method: str) -> set[str]:
         """Returns the keys which the framework reads from what a method returns, as its annotation lists them."""
@@ -66,8 +78,10 @@ class Framework:
             if getter is not None:
                 return None, self.returned(getter)
             found = getattr(found, "__func__", found)
-            if inspect.isfunction(found) or isinstance(found, type):
+            if inspect.isroutine(found) or isinstance(found, type):
                 return found, ()
+            if self.owns(type(found)):
+                return None, (type(found),)
             value = defined(base)[name]
             made = getattr(sys.modules[base.__module__], getattr(getattr(value, "func", None), "id", ""), None)
             return None, classes_of(hints(base).get(name)) or ((made,) if isinstance(made, type) else ())
@@ -126,7 +140,7 @@ def classes_of(hint: Any) -> tuple[type, ...]:
     return tuple(part for part in parts_of(hint) if isinstance(part, type) and part is not type(None))
 
 
-def parts_of(hint: Any, seen: frozenset[Any] = frozenset()) -> Iterator[Any]:
+def parts_of(hint: Any) -> Iterator[Any]:
     """Yields an annotation and what it is made of: members of unions, elements, values of a TypedDict."""
     yield hint
     inner = hints(hint).values() if typing.is_typeddict(hint) else typing.get_args(hint)

@@ -2,12 +2,12 @@
 
 Code counts for each way that runs it, in whichever file it stands. Outside every scope is only what all ways run alike
 and what defines the training rather than its loop: `data/`, `recipe/` but for metrics and checkpoints (for which
-Lightning's ways have parts of their own), `loops/experiment.py`, settings, locks, errors and the command.
+Lightning has parts of its own), `loops/experiment.py`, settings, locks, errors and the command.
 
-The smallest part is a function: a statement that switches a behaviour on, such as an argument of Trainer, stands in the
-function around it, and the behaviour has no lines if nothing else is written for it. A line belongs to the most specific
-part around it, so to one behaviour only. An import belongs to the first behaviour that uses what it brings. The lines of
-`woof_fit` include what no other way does: it stops safely at signals and NaN, and resumes within an epoch.
+The smallest part is a function. A statement that switches a behaviour on, such as an argument of Trainer, stands in the
+function around it, and the behaviour has no lines if nothing else is written for it. A line belongs to the most
+specific part around it, so to one behaviour only. An import belongs to the first behaviour that uses what it brings.
+The lines of `woof_fit` include what no other way does: it stops safely at signals and NaN, and resumes within an epoch.
 """
 
 from __future__ import annotations
@@ -72,6 +72,8 @@ OWN: dict[str, Parts] = {
     "lightning": {
         **FOLDER,
         **START,
+        # Its checkpoints are Lightning's. What the loops write theirs with only writes config.yaml here.
+        **_as(RESUME, "runs/folder.py", "writing_durably write_text_durably _sync_folder TEMPORARY_PREFIX"),
         **_as(CHECKPOINTS, "loops/lightning.py", "LightningClassifier.on_save_checkpoint"),
         **_as(CHECKPOINTS, "loops/run.py", "LoopRun.description"),
         **_as(RESUME, "loops/run.py", "LoopRun._checked LOOP_KEY"),

@@ -87,7 +87,7 @@ class NameFinder:
             else:
                 whole = imported(alias.name)
                 module, thing = alias.name, whole if alias.asname else imported(name)
-            is_code = isinstance(thing, (type, ModuleType)) or inspect.isroutine(thing)
+            is_code = isinstance(thing, (type, ModuleType)) or inspect.isroutine(thing) or thing is Any
             self.scope[name] = Value(thing=thing) if is_code else Value((type(thing),))
             if module.split(".")[0] in self.framework.packages and (alias.asname or isinstance(node, ast.ImportFrom)):
                 self.brought.add(name)
@@ -106,7 +106,7 @@ class NameFinder:
                 self.scope[node.name] = Value(thing=own)
                 for method in (part for part in node.body if isinstance(part, ast.FunctionDef)):
                     scope = self._scope_of(method, own)
-                    own.members |= {name: (*found, scope) for name, *found in self_assigned(method)}
+                    own.members |= {name: (hint, value, scope) for name, hint, value in self_assigned(method)}
                     own.members[method.name] = (None, method, scope)
 
     def _scope_of(self, node: ast.FunctionDef, own: LocalClass | None) -> Scope:
@@ -122,10 +122,9 @@ class NameFinder:
                 self._count(name, node)
             case ast.Attribute(owner, name) if self.is_framework_s(owner, name):
                 self._count(name, node)
-            case ast.Call(ast.Name("getattr"), [owner, ast.Constant(str(name)), *_]) if self.is_framework_s(
-                owner, name
-            ):
-                self._count(name, node)
+            case ast.Call(ast.Name("getattr"), [owner, ast.Constant(str(name)), *_]):
+                if self.is_framework_s(owner, name):
+                    self._count(name, node)
             case ast.Call(called, _, [_, *_] as keywords):
                 listed = self.parameters_of(called)
                 for keyword in keywords:
@@ -242,9 +241,12 @@ class NameFinder:
             return merged(self._member(base, name) for base in cls.bases)
         annotation, value, scope = cls.members.pop(name)  # It may be made of itself.
         around, self.scope = self.scope, scope
-        found = Value(thing=value) if isinstance(value, ast.FunctionDef) else self.annotated(annotation)
-        if found is None and value is not None:
-            found = self.value(value)
+        if isinstance(value, ast.FunctionDef):
+            is_property = any(getattr(one, "id", "").endswith("property") for one in value.decorator_list)
+            found = self.annotated(value.returns) if is_property else Value(thing=value)
+        else:
+            found = self.annotated(annotation)
+            found = self.value(value) if found is None and value is not None else found
         self.scope, cls.members[name] = around, (annotation, value, scope)
         return found
 

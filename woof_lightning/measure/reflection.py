@@ -9,7 +9,7 @@ import sys
 import typing
 import warnings
 from collections.abc import Iterator
-from functools import lru_cache
+from functools import cache
 from pathlib import Path
 from types import ModuleType
 from typing import Any
@@ -92,7 +92,7 @@ class Framework:
         return classes_of(hints(inspect.unwrap(function)).get("return"))
 
 
-@lru_cache(maxsize=None)
+@cache
 def defined(cls: type) -> dict[str, Any]:
     """Returns the attributes that a class itself defines, and those that its methods assign to self with the values."""
     own = (node for node in ast.walk(source_of(cls.__module__)) if isinstance(node, ast.ClassDef))
@@ -120,7 +120,7 @@ def paired(target: Any, value: Any) -> Iterator[tuple[Any, Any]]:
         yield from paired(part, its_value)
 
 
-@lru_cache(maxsize=None)
+@cache
 def source_of(module: str) -> ast.Module:
     """Returns the syntax tree of a module, which is empty if there is no source text."""
     file = Path(getattr(sys.modules.get(module), "__file__", None) or "")
@@ -137,7 +137,7 @@ def hints(thing: Any) -> dict[str, Any]:
 
 def classes_of(hint: Any) -> tuple[type, ...]:
     """Returns the classes in an annotation. A container stands for its elements."""
-    return tuple(part for part in parts_of(hint) if isinstance(part, type) and part is not type(None))
+    return tuple(part for part in parts_of(hint) if isinstance(part, type) and part not in (type(None), Any))
 
 
 def parts_of(hint: Any) -> Iterator[Any]:

@@ -22,6 +22,7 @@ from woof_lightning.cost.written import (
     code_values,
     definitions,
     files_of,
+    lines_of,
     parts_of,
 )
 from woof_lightning.loops.ways import LOOPS, REFERENCE, WAYS, WOOF_FIT
@@ -127,7 +128,6 @@ ONLY_IN_NEED = {
         "MetricsLogger.log_hyperparams",
     ),
     "lit/progress.py": ("EpochProgress.disable", "EpochProgress.enable", "EpochProgress._batch_bar"),
-    "loops/ignite.py": (),
     # Scripts of the measurement.
     "cost/ways.py": ("woof_fit", "trainer_options"),
 }
@@ -157,12 +157,18 @@ def ran_in(woof: Woof, way: str, small_fit: list[str]) -> set[tuple[str, int]]:
 def functions_of(file: str) -> dict[int, str]:
     """The functions of a file, by their first line, which is that of the first decorator."""
     tree = ast.parse((PACKAGE / file).read_text())
-    classes = {node.name for node in ast.walk(tree) if isinstance(node, ast.ClassDef)}
-    found = {lines[0]: name for name, lines in definitions(tree) if name.rpartition(".")[2] not in classes}
-    return {line: name for line, name in found.items() if not name.isupper()}
+    lines = {lines_of(node)[0] for node in ast.walk(tree) if isinstance(node, ast.FunctionDef)}
+    return {its_lines[0]: name for name, its_lines in definitions(tree) if its_lines[0] in lines}
 
 
-@pytest.mark.parametrize("way", each(WAYS))
+# The others take seconds each.
+QUICK = (REFERENCE, WOOF_FIT)
+SLOWER = each(way for way in WAYS if way not in QUICK)
+
+
+@pytest.mark.parametrize(
+    "way", [*each(QUICK), *(pytest.param(*one.values, marks=(*one.marks, pytest.mark.long)) for one in SLOWER)]
+)
 def test_what_a_way_runs_is_what_is_counted(way: str, woof: Woof, small_fit: list[str]) -> None:
     ran = ran_in(woof, way, small_fit)
     own = WRITTEN[way]

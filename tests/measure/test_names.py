@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import sys
 from collections.abc import Iterator
-from pathlib import Path
 
 import pytest
 
@@ -24,7 +23,7 @@ def framework(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
         "def foreign(speed=1): ...\n"
     )
     (place / "fw").mkdir()
-    (place / "fw/__init__.py").write_text("from fw.core import *\nfrom fw.core import Engine, Hook, Part, make, shared\n")
+    (place / "fw/__init__.py").write_text("from fw.core import Engine, Hook, Part, make, shared\n")
     (place / "fw/core.py").write_text(
         "from __future__ import annotations\n"
         "from typing import Any, Optional, TypedDict, Union\n"
@@ -103,7 +102,10 @@ def framework(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
         ("Foreign().step(speed=1)\n", set()),
         ("from elsewhere import foreign\nforeign(speed=1)\nprint(size=1)\n", set()),
         ("class Mine(Part): ...\n\nMine(size=1)\n", {"size"}),
-        ("class Mine(Part):\n    def __init__(self, size): super().__init__(colour=size)\n\nMine(size=1)\n", {"colour"}),
+        (
+            "class Mine(Part):\n    def __init__(self, size): super().__init__(colour=size)\n\nMine(size=1)\n",
+            {"colour"},
+        ),
         ("class Mine(Engine):\n    def run(self): super().run(times=1)\n", {"run", "times"}),
         # A dict of arguments only.
         ("options = {'size': 1, 'colour': 2}\n", {"size", "colour"}),

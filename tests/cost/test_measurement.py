@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import json
+import os
 from argparse import Namespace
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -27,6 +29,7 @@ from woof_lightning.cost.plan import STARTED, Case
 from woof_lightning.cost.rows import HEADER, RowsFile, rows_of
 from woof_lightning.errors import UserError
 from woof_lightning.measure.busy import CPUTimes
+from woof_lightning.measure.machine import machine_id
 
 
 def case(way: str, condition: str = "off") -> Case:
@@ -63,13 +66,12 @@ def asked(monkeypatch: pytest.MonkeyPatch) -> list[str]:
     monkeypatch.setattr(measurement, "measure_in_turns", in_turns)
     monkeypatch.setattr(measurement, "measure_alone", alone)
     monkeypatch.setattr(measurement, "make_environments", environments)
-    monkeypatch.setattr(measurement, "code_of", lambda way: {"logical_lines": float(len(way.label))})
     return found
 
 
 def options(**given: Any) -> Namespace:
     defaults = {"quick": False, "groups": None, "repeats": None, "threads": 1, "accelerator": "cpu"}
-    more = {"resume": False, "overwrite": False, "allow_busy": True, "environments": None}
+    more = {"resume": False, "overwrite": False, "allow_busy": True, "environments": None, "dry_run": False}
     return Namespace(**(defaults | more | given))
 
 
@@ -77,7 +79,6 @@ def test_blocks_are_measured_in_order_and_written_one_by_one(rows_file: RowsFile
     measure(PLAN, rows_file, options())
     assert asked == ["alone step 0 []", "fixed 0", "fixed 1"]
     rows = rows_file.read()
-    assert {row.way for row in rows if row.condition == "counted"} == set(STARTED)
     steps = [(row.way, row.repeat, row.value) for row in rows if row.measure == "step_us"]
     assert steps == [("bare", 0, 2), ("fabric", 0, 2), ("bare", 1, 3), ("fabric", 1, 3)]
 
@@ -184,7 +185,7 @@ def test_conditions_name_the_call_and_add_up(rows_file: RowsFile, monkeypatch: p
         "woof cost --quick --repeats=4 --threads=2 --accelerator=cpu"
     )
     prepare(given, rows_file)
-    first = json.loads((given.out / "conditions.json").read_text())
+    (first,) = json.loads((given.out / "conditions.json").read_text())["machines"].values()
     assert (first["threads"], first["accelerator"]) == (2, "cpu")
     assert {"torch", "lightning", "accelerate"} <= first["versions"].keys()
     assert first["machine"]["processor"]
@@ -192,23 +193,61 @@ def test_conditions_name_the_call_and_add_up(rows_file: RowsFile, monkeypatch: p
     rows_file.append(rows_of("bare", "off", 0, {"step_us": 1.0}))
     again = options(out=given.out, groups=["fixed", "real"], threads=2, resume=True)
     prepare(again, rows_file)
-    calls = json.loads((given.out / "conditions.json").read_text())["calls"]
+    calls = json.loads((given.out / "conditions.json").read_text())["machines"][machine_id()]["calls"]
     assert [call["command"] for call in calls] == [
         "woof cost --quick --repeats=4 --threads=2 --accelerator=cpu",
         "woof cost --groups fixed real --threads=2 --accelerator=cpu --resume",
     ]
     assert rows_file.read()
 
-    with pytest.raises(UserError, match="was measured with other machine, threads: choose another --out"):
+    with pytest.raises(UserError, match="was measured with other threads: choose another --out"):
         prepare(options(out=given.out, threads=1, resume=True), rows_file)
-    monkeypatch.setattr(measurement, "versions", lambda _: {"torch": "0.1"})
-    with pytest.raises(UserError, match="was measured with other versions"):
+    monkeypatch.setattr(measurement, "versions", lambda _: first["versions"] | {"torch": "0.1"})
+    with pytest.raises(UserError, match="was measured with other torch"):
         prepare(again, rows_file)
-    with pytest.raises(UserError, match=r"rows.csv exists: continue it with --resume"):
+    with pytest.raises(UserError, match=r"rows.csv exists: continue it, or add this machine's repeats to it"):
         prepare(given, rows_file)
     prepare(options(out=given.out, overwrite=True), rows_file)
     assert not rows_file.path.exists()
-    assert len(json.loads((given.out / "conditions.json").read_text())["calls"]) == 1
+    (only,) = json.loads((given.out / "conditions.json").read_text())["machines"].values()
+    assert len(only["calls"]) == 1
+
+
+def test_another_machine_adds_its_repeats(
+    rows_file: RowsFile, asked: list[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    given = options(out=rows_file.path.parent, resume=True)
+    prepare(given, rows_file)
+    measure(PLAN, rows_file, given)
+    first = rows_file.read()
+    for module in ("measurement", "rows"):
+        monkeypatch.setattr(f"woof_lightning.cost.{module}.machine_id", lambda: "another")
+    # Another commit of this project may add repeats; another torch may not.
+    here = measurement.versions(())
+    monkeypatch.setattr(measurement, "versions", lambda _: here | {"woof_lightning": "9"})
+    check_same_blocks(Measurement({"fixed": [case("ignite", "on")]}, [], 1), rows_file)
+    prepare(given, rows_file)
+    asked.clear()
+    measure(PLAN, rows_file, given)
+    assert asked == ["alone step 0 []", "fixed 0", "fixed 1"]
+    added = rows_file.read()[len(first) :]
+    assert {row.machine for row in first} == {machine_id()}
+    assert {row.machine for row in added} == {"another"}
+    assert [replace(row, machine="", value=0) for row in added] == [replace(row, machine="", value=0) for row in first]
+    machines = json.loads((given.out / "conditions.json").read_text())["machines"]
+    assert list(machines) == [machine_id(), "another"]
+    assert machines["another"]["versions"]["woof_lightning"] == "9"
+
+
+@pytest.mark.process
+def test_counting_leaves_the_measuring_process_alone(rows_file: RowsFile, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.delenv("PYTORCH_NVML_BASED_CUDA_CHECK", raising=False)
+    before = dict(os.environ)
+    measure(Measurement({}, [Case("fabric", "counted", Job(way="fabric", measure="code"))], 1), rows_file, options())
+    values = {row.measure: row.value for row in rows_file.read()}
+    assert values["logical_lines"] > 20
+    assert values["changes PYTORCH_NVML_BASED_CUDA_CHECK"] == 1
+    assert dict(os.environ) == before
 
 
 def test_the_machine_is_watched_unless_busy_is_allowed(rows_file: RowsFile, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -238,5 +277,5 @@ def test_rows_come_back_as_they_were_written(rows_file: RowsFile) -> None:
     assert rows_file.read() == [*first, *second]
     lines = rows_file.path.read_text().splitlines()
     assert lines[0].split(",") == list(HEADER)
-    assert lines[1] == "bare,step_us,off,0,123.456,us"
+    assert lines[1] == f"bare,step_us,off,{machine_id()},0,123.456,us"
     assert [row.unit for row in rows_file.read()] == ["us", "MB", "calls"]

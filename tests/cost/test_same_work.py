@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import pytest
 import torch
@@ -12,8 +13,7 @@ from tensorboard.backend.event_processing.event_accumulator import EventAccumula
 
 from tests.ways import each
 from woof_lightning.cost.features import FEATURES, SIDES, features_up_to, way_named
-from woof_lightning.cost.plan import NEVER
-from woof_lightning.cost.ready import BATCHES_IN_MEMORY, CLASSES, ReadyExperiment, Work
+from woof_lightning.cost.ready import BATCHES_IN_MEMORY, CLASSES, NEVER, ReadyExperiment, Work
 from woof_lightning.cost.ways import MEASURED
 from woof_lightning.data.randomness import own_randomness
 from woof_lightning.recipe.optim import build_optimizer, build_schedule
@@ -138,7 +138,7 @@ def test_features_add_up() -> None:
     assert [features_up_to(name) for name in names] == [frozenset(names[: n + 1]) for n in range(len(names))]
 
 
-@pytest.mark.parametrize("name", ["lightning_off", "lightning_barebones", "lightning_barebones_no_search"])
+@pytest.mark.parametrize("name", ["lightning_lean", "lightning_barebones", "lightning_barebones_no_search"])
 def test_off_leaves_nothing(name: str, trained: Callable[..., Any], capfd: pytest.CaptureFixture[str]) -> None:
     _, run = trained(name, log_every_n_steps=NEVER)
     assert [path for path in run.path.rglob("*") if path.is_file()] == []
@@ -193,13 +193,54 @@ def test_a_loop_leaves_its_result(name: str, trained: Train) -> None:
     assert run.last.is_file()
 
 
-def test_early_zero_grad_frees_before_the_forward_pass() -> None:
-    from woof_lightning.cost.ways import EarlyZeroGrad
+def test_work_may_have_several_epochs_and_validation_batches() -> None:
+    experiment = work(epochs=3, val_batches=5).experiment()
+    assert (experiment.trainer.max_epochs, experiment.train_batches, experiment.total_steps) == (3, STEPS, 3 * STEPS)
+    train, val = experiment.loaders()
+    assert (experiment.val_batches, len(list(val)), len(list(train))) == (5, 5, STEPS)
+    assert len(experiment.index.val) == 5 * 4
 
-    early = EarlyZeroGrad(**vars(work().experiment()))
-    net, _, _ = early.build()
-    images = torch.rand(2, 3, 8, 8)
-    net(images).sum().backward()
-    assert all(parameter.grad is not None for parameter in net.parameters())
-    net(images)
-    assert all(parameter.grad is None for parameter in net.parameters())
+
+def test_a_convnet_has_the_channels_that_its_name_says() -> None:
+    experiment = Work(arch="conv6", image_size=16, batch_size=2, steps=2, log_every_n_steps=1).experiment()
+    net: Any = experiment.net()
+    convolutions = [layer for layer in net if isinstance(layer, torch.nn.Conv2d)]
+    assert [layer.out_channels for layer in convolutions] == [6, 12, 24]
+    assert convolutions[1].weight.is_contiguous(memory_format=torch.channels_last)
+    assert net(torch.rand(2, 3, 16, 16)).shape == (2, CLASSES)
+    assert torch.equal(convolutions[0].weight, cast(Any, experiment.net())[0].weight)
+
+
+def test_a_net_tells_its_forward_passes() -> None:
+    seen: list[Any] = []
+    experiment = replace(work().experiment(), before_forward=lambda net, *_: seen.append(net))
+    net = experiment.net()
+    net(torch.rand(2, 3, 8, 8))
+    net(torch.rand(2, 3, 8, 8))
+    assert seen == [net, net], "Once a pass, not once a layer."
+
+
+def test_the_lean_way_reports_as_bare_does_and_saves_both_checkpoints(trained: Train) -> None:
+    logged = {}
+    for name in ("bare", "lightning_lean"):
+        _, run = trained(name)
+        (events,) = run.path.glob("events*")
+        found = EventAccumulator(str(events))
+        found.Reload()
+        logged[name] = {
+            tag: [(event.step, event.value) for event in found.Scalars(tag)]
+            for tag in found.Tags()["scalars"]
+            if tag.startswith("train/") and "epoch" not in tag
+        }
+        assert run.best.is_file()
+        assert run.last.is_file()
+    assert logged["bare"] == logged["lightning_lean"] != {}
+
+
+def test_one_log_logs_one_value_of_training(trained: Train) -> None:
+    _, run = trained("lightning_one_log")
+    (events,) = run.path.glob("events*")
+    found = EventAccumulator(str(events))
+    found.Reload()
+    assert {tag for tag in found.Tags()["scalars"] if "val" not in tag} == {"train_loss", "epoch"}
+    assert [event.step for event in found.Scalars("train_loss")] == [9]

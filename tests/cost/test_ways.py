@@ -6,6 +6,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+import torch
 from torch.optim.optimizer import register_optimizer_step_post_hook
 
 from tests.ways import each
@@ -39,7 +40,8 @@ def test_every_way_takes_each_step(name: str, tmp_path: Path) -> None:
     ("name", "a_step"),
     [
         ("fabric", 1),
-        ("lightning_off", 1),
+        ("lightning_lean", 1),
+        ("lightning_one_log", 1),
         ("lightning_barebones", 1),
         ("lightning", 1),
         ("woof_fit", 0),
@@ -70,6 +72,20 @@ def test_each_step_searches_for_a_driver_where_the_cost_page_says_so(
     finally:
         handle.remove()
     assert np.diff(after_each_step).tolist() == [a_step] * (STEPS - 1)
+
+
+@pytest.mark.process
+@pytest.mark.parametrize(("name", "changes"), [("bare", False), ("fabric", True)])
+def test_what_a_way_s_imports_change_is_in_its_row_and_nowhere_else(
+    name: str, changes: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv(NVML_CHECK, "1")
+    monkeypatch.setenv("PYTHONUNBUFFERED", "1")
+    values, _ = worker_of(Case(name, "off", Job(way=name, warmup=2, steps=5, slices=1))).finish()
+    assert values.get(f"changes {NVML_CHECK}", 0) == changes
+    # A machine without a driver searches, where torch is built for CUDA.
+    searches = 1 if changes and torch.version.cuda is not None and torch.cuda.device_count() == 0 else 0
+    assert values["driver_searches"] == searches
 
 
 @pytest.mark.process

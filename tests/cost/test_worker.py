@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import sys
 from dataclasses import asdict, replace
 from pathlib import Path
@@ -15,6 +16,7 @@ from woof_lightning.cost import worker
 from woof_lightning.cost.job import Job
 from woof_lightning.cost.ways import MEASURED, MeasuredWay
 from woof_lightning.loops.ways import WAYS
+from woof_lightning.measure.environment import environment_id
 
 
 @pytest.fixture
@@ -48,10 +50,12 @@ def test_a_step_s_time_is_that_of_the_timed_ones(seen: list[Any], tmp_path: Path
     values = worker.measured(job, tmp_path)
     assert values["step_us"] == pytest.approx(3e6)
     assert values["peak_rss_mb"] > 50
-    assert values.keys() == {"step_us", "peak_rss_mb"}
+    assert values.keys() == {"step_us", "peak_rss_mb", "driver_searches"}
+    assert values["driver_searches"] == 0
     ((experiment, folder, threads),) = seen
     # No loop ends its epoch within a slice.
-    assert experiment.train_batches == 2 + 3 * 6 + 2
+    assert experiment.train_batches == 2 + 3 * 6 + 4
+    assert (experiment.trainer.max_epochs, experiment.val_batches) == (1, 1)
     assert (experiment.data.image_size, experiment.data.batch_size) == (9, 3)
     assert experiment.trainer.log_every_n_steps == 7
     assert (experiment.arch, experiment.trainer.accelerator, experiment.trainer.precision) == ("tiny", "cpu", "32-true")
@@ -82,20 +86,22 @@ def test_a_gpu_has_its_own_clock_and_memory(
         def elapsed_time(self, end: Event) -> float:
             return end.at_ms - self.at_ms
 
-    waits: list[int] = []
+    waits: list[float] = []
     monkeypatch.setattr("torch.cuda.is_available", lambda: True)
     monkeypatch.setattr("torch.cuda.Event", Event)
     monkeypatch.setattr("torch.cuda.max_memory_allocated", lambda: 7_500_000)
-    monkeypatch.setattr("torch.cuda.synchronize", lambda: waits.append(1))
+    monkeypatch.setattr("torch.cuda.synchronize", lambda: waits.append(now_s[0]))
     job = Job(way="fake", warmup=1, steps=2, slices=1, lead=0, accelerator="cuda")
     values = worker.measured(job, tmp_path / "a")
     assert values["step_us"] == pytest.approx(1.5e6)
+    assert values["host_us"] == pytest.approx(3e6)
     assert values["peak_gpu_mb"] == 7.5
-    assert waits == []
+    # The device is idle when another process has its turn, and not waited for within a slice.
+    assert len(waits) == 2
+    waits.clear()
     before = len(optimizer_hooks())
     worker.measured(replace(job, sync=True), tmp_path / "b")
-    assert len(waits) == 5, "At each step."
-    optimizer_hooks().popitem()
+    assert len(set(waits)) == seen[1][0].train_batches, "At each step."
     assert len(optimizer_hooks()) == before
     assert seen[0][0].trainer.accelerator == "cuda"
 
@@ -117,6 +123,28 @@ def test_a_start_is_timed_from_the_parent_s_clock(seen: list[Any], tmp_path: Pat
     }
     ((experiment, _, _),) = seen
     assert experiment.train_batches == 1
+
+
+def test_a_whole_training_is_split_at_its_first_step(
+    seen: list[Any], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(torch, "save", torch.save)  # Undone after the test: a worker's process ends instead.
+    job = Job(way="fake", measure="whole", steps=5, epochs=3, val_batches=4, started_s=20.0)
+    values = worker.measured(job, tmp_path)
+    assert values == {"first_step_s": 30 + 103, "rest_s": 4 * 3 + 1000, "files": 0}
+    ((experiment, _, _),) = seen
+    assert (experiment.train_batches, experiment.trainer.max_epochs, experiment.val_batches) == (5, 3, 4)
+    assert experiment.total_steps == 15
+
+
+@pytest.mark.parametrize("way", ["bare", "woof_fit"])
+def test_the_parts_of_a_training_are_those_of_its_way(way: str, tmp_path: Path) -> None:
+    job = Job(way=way, measure="parts", steps=6, epochs=3, val_batches=4, lead=1)
+    values = worker.measured(job, tmp_path)
+    assert values.keys() == {"train_step_us", "val_batch_us", "epoch_us", "checkpoint_us", "files_per_epoch"}
+    assert all(value > 0 for value in values.values())
+    # last.ckpt after each epoch, and best.ckpt where the score has improved.
+    assert 1 <= values["files_per_epoch"] <= 2
 
 
 def test_an_import_is_timed_and_its_modules_counted(
@@ -145,14 +173,17 @@ def test_a_job_comes_and_goes_as_json(
     def measured(job: Job, folder: Path) -> dict[str, float]:
         assert folder.is_dir()
         given.append((job, folder))
+        monkeypatch.setenv("PLANTED", "by an import")
         return {"step_us": 1.5}
 
     monkeypatch.setattr(worker, "measured", measured)
     monkeypatch.setattr(worker, "pin", bound.append)
     job = Job(way="fake", cores=(3,), entry=("a", "b"), turns=turns)
     (tmp_path / "job.json").write_text(json.dumps(asdict(job)))
+    before = dict(os.environ)
     worker.main(tmp_path / "job.json", tmp_path / "result.json")
-    assert json.loads((tmp_path / "result.json").read_text()) == {"step_us": 1.5}
+    result = json.loads((tmp_path / "result.json").read_text())
+    assert result == {"step_us": 1.5, "environment_id": environment_id(before), "changes PLANTED": 1}
     ((got, folder),) = given
     assert {name: tuple(v) if isinstance(v, list) else v for name, v in asdict(got).items()} == asdict(job)
     assert not folder.exists()

@@ -8,6 +8,7 @@ import sys
 import time
 from pathlib import Path
 
+from woof_lightning.measure.environment import environment_id
 from woof_lightning.measure.worker import turn_of
 
 
@@ -15,7 +16,7 @@ def main(job_file: Path, result_file: Path) -> None:
     """Takes its turns, notes each in the job's file `log`, and returns what it saw."""
     job = json.loads(job_file.read_text())
     started_s = time.perf_counter() - job["started_s"]
-    print("o" * job.get("prints", 0))
+    print("o" * job.get("prints", 0), flush=True)
     if "fails" in job:
         sys.exit(job["fails"])
     while job.get("works_s", 0) > time.process_time():
@@ -32,6 +33,7 @@ def main(job_file: Path, result_file: Path) -> None:
         turn()
     time.sleep(job.get("waits_s", 0))
     seen = {"started_s": started_s, "tty": float(os.isatty(1)), "one_core": float(cores == job.get("cores"))}
+    seen["environment_id"] = float(environment_id(os.environ))
     result_file.write_text(json.dumps(seen))
 
 

@@ -9,7 +9,7 @@ from typing import Any
 
 from woof_lightning.cli.options import both_given, path_of, small_parser
 from woof_lightning.cost.measurement import check_same_blocks, measure, planned, prepare, publish, summarised
-from woof_lightning.cost.plan import GROUPS
+from woof_lightning.cost.plan import GROUPS, GROUPS_ON_CUDA
 from woof_lightning.cost.rows import RowsFile
 from woof_lightning.cost.summary import FEWEST_REPEATS, STEP
 from woof_lightning.errors import raise_together
@@ -51,8 +51,11 @@ def parse(args: Sequence[str]) -> Namespace:
     parser.add_argument("--repeats", type=int, help=f"fresh processes per case ({FEWEST_REPEATS})")
     parser.add_argument("--threads", type=int, default=1, help="threads of torch, each on its own core (1)")
     parser.add_argument("--accelerator", choices=("cpu", "cuda"), default="cpu")
+    parser.add_argument("--dry_run", action="store_true", help="try a measurement on cuda with the CPU standing in")
     parser.add_argument("--environments", type=path_of, help="folder for the environments of the group start, kept")
-    parser.add_argument("--resume", action="store_true", help="continue the measurement in --out")
+    parser.add_argument(
+        "--resume", action="store_true", help="continue the measurement in --out, or add this machine's"
+    )
     parser.add_argument("--overwrite", action="store_true", help="replace the measurement in --out")
     parser.add_argument(
         "--summarise", action="store_true", help="measure nothing, make summary and figures from the rows"
@@ -62,8 +65,15 @@ def parse(args: Sequence[str]) -> Namespace:
     problems = both_given(options, "quick", "groups") + both_given(options, "resume", "overwrite")
     if options.repeats is not None and options.repeats < 1:
         problems.append(f"--repeats is {options.repeats}: expected at least 1")
-    if options.accelerator == "cuda" and not cuda_is_there():
-        problems.append("--accelerator is cuda, but this machine has none that torch can use: expected cpu")
+    if options.accelerator == "cuda" and not options.dry_run and not cuda_is_there():
+        problems.append(
+            "--accelerator is cuda, but this machine has none that torch can use: expected cpu, or --dry_run"
+        )
+    if options.dry_run and options.accelerator != "cuda":
+        problems.append("--dry_run is for --accelerator cuda: leave one of them out")
+    on_cuda = set(options.groups or ()) - set(GROUPS_ON_CUDA)
+    if options.accelerator == "cuda" and on_cuda:
+        problems.append(f"--groups is {', '.join(sorted(on_cuda))}: on cuda expected {' or '.join(GROUPS_ON_CUDA)}")
     raise_together(problems)
     return options
 
@@ -80,11 +90,21 @@ def table_of(found: dict[str, Any]) -> str:
                 line += f" over {over['way']} {over['condition']}: {over['verdict']}"
             lines.append(line)
     for bound in found["bounds"]:
-        value = bound["value"]
+        lines.append(f"{bound['verdict']}: {bound['promise']}: {with_interval(bound['value'])}")
+    for training in found["trainings"]:
+        value = training["parts"]["all"]
+        lines.append(f"{training['way']:<30}the post's training over bare, without its start: {with_interval(value)} s")
+    for check in found["predictions"]:
         lines.append(
-            f"{bound['verdict']}: {bound['promise']}: {value['median']:.3g} ({value['low']:.3g} to {value['high']:.3g})"
+            f"{check['way']:<30}a small training: {check['measured_s']['median']:.3g} s, predicted over measured "
+            f"{with_interval(check['ratio'])}"
         )
     return "\n".join([*lines, *(f"note: {note}" for note in found["notes"])])
+
+
+def with_interval(value: dict[str, Any]) -> str:
+    """Returns an estimate as text."""
+    return f"{value['median']:.3g} ({value['low']:.3g} to {value['high']:.3g})"
 
 
 def cuda_is_there() -> bool:

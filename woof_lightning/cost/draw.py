@@ -11,8 +11,8 @@ from typing import TYPE_CHECKING, Any
 from woof_lightning.compare.draw import COLOURS, save_png
 from woof_lightning.compare.tables import three_digits
 from woof_lightning.cost.features import FEATURES, SIDES
-from woof_lightning.cost.plan import OFF, ON, REAL_BATCH_SIZE, REAL_CONDITIONS, WATERFALL
-from woof_lightning.cost.summary import LIGHTNING_NAMES, STEP
+from woof_lightning.cost.plan import LEAN, NETS, OFF, ON, ONE_LOG, WATERFALL
+from woof_lightning.cost.summary import STEP
 from woof_lightning.loops.ways import LABELS, REFERENCE, WOOF_FIT
 
 if TYPE_CHECKING:
@@ -56,8 +56,8 @@ def fingerprint(found: dict[str, Any]) -> str:
 
 
 def draw_fixed(axes: Axes, estimates: dict[tuple[str, str], Any]) -> None:
-    """Draws what each way adds to a step of the bare loop."""
-    rows = [key for key in estimates if key[1] in (OFF, ON) and key != (REFERENCE, OFF)]
+    """Draws what each way adds to a step of the bare loop with the same reports."""
+    rows = [key for key in estimates if key[1] in (OFF, ON) and key[0] != REFERENCE]
     rows.sort(key=lambda key: estimates[key]["over"]["median"])
     for place, (way, condition) in enumerate(rows):
         over = estimates[way, condition]["over"]
@@ -71,13 +71,12 @@ def draw_fixed(axes: Axes, estimates: dict[tuple[str, str], Any]) -> None:
             va="center",
             fontsize=9,
         )
-    labels = [f"{LABELS[way]}{', with logs' * (way == REFERENCE)}" for way, condition in rows]
-    axes.set_yticks(range(len(rows)), labels)
-    axes.set_xlabel("µs per training step over the bare PyTorch loop (bar: median, line: 95 % interval)")
+    axes.set_yticks(range(len(rows)), [LABELS[way] for way, _ in rows])
+    axes.set_xlabel(
+        "µs per training step over the bare PyTorch loop with the same reports (bar: median, line: 95 % interval)"
+    )
     axes.set_title("What a loop costs per step, on a net too small to matter")
-    for colour, text in zip(
-        TWO, ("no bar, no logs", "with bar, logs and checkpoints, as its users have it"), strict=True
-    ):
+    for colour, text in zip(TWO, ("no bar, no reports", "as its users have it, with reports"), strict=True):
         axes.barh(0, 0, color=colour, label=text)
     axes.legend(loc="lower right")
     axes.margins(x=0.15)
@@ -113,18 +112,18 @@ def draw_waterfall(axes: Axes, estimates: dict[tuple[str, str], Any]) -> None:
 def draw_share(axes: Axes, estimates: dict[tuple[str, str], Any]) -> None:
     """Draws the fixed cost as a share of the step, over the time of the step itself."""
     steps_ms = [10 ** (power / 10) for power in range(-5, 36)]
-    ways = [(way, ON) for way in ("fabric", "hand_rolled", WOOF_FIT, "fastai", *LIGHTNING_NAMES)]
+    ways = [(way, ON) for way in ("fabric", WOOF_FIT, LEAN, ONE_LOG, "fastai", "lightning")]
     for (way, condition), colour in zip([key for key in ways if key in estimates], COLOURS, strict=False):
         cost_ms = estimates[way, condition]["over"]["median"] / 1e3
         if cost_ms > 0:
             axes.plot(steps_ms, [100 * cost_ms / step_ms for step_ms in steps_ms], color=colour, label=LABELS[way])
     axes.axhline(100 * ONE_PERCENT, color="0.4", linestyle="--")
     axes.annotate("1 %", (steps_ms[0], 1), xytext=(2, 3), textcoords="offset points", color="0.3")
-    for condition in REAL_CONDITIONS:
+    for condition in [name for name in NETS if name.startswith("resnet")]:
         if (REFERENCE, condition) in estimates:
             step_ms = estimates[REFERENCE, condition]["median"] / 1e3
             axes.axvline(step_ms, color="0.7", linestyle=":")
-            text = f"{condition}, batch {REAL_BATCH_SIZE}, one core"
+            text = f"{condition}, batch {NETS[condition].batch_size}, one core"
             axes.annotate(
                 text, (step_ms, 100), xytext=(-3, 0), textcoords="offset points",
                 rotation=90, ha="right", va="top", fontsize=8, color="0.3",

@@ -10,7 +10,7 @@ import torch
 import torch.nn.functional as F
 
 from woof_lightning.cost.ready import ReadyExperiment
-from woof_lightning.cost.ways import MEASURED, MeasuredWay, default_bar, fit, trainer_options
+from woof_lightning.cost.ways import MEASURED, MeasuredWay, default_bar, fit
 from woof_lightning.data.loading import Batch
 from woof_lightning.data.transforms import normalise
 from woof_lightning.errors import UserError
@@ -42,6 +42,8 @@ def with_lightning(last: str, experiment: ReadyExperiment, folder: RunFolder) ->
     """Trains with Lightning's Trainer and the features up to `last`."""
     from lightning.pytorch import Trainer
     from lightning.pytorch.callbacks import Callback, LearningRateMonitor
+
+    from woof_lightning.cost.lightnings import trainer_options
 
     on = features_up_to(last)
     callbacks: list[Callback] = [LearningRateMonitor("step")] if "callbacks" in on else []

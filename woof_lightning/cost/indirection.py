@@ -15,11 +15,12 @@ from torch.optim.optimizer import register_optimizer_step_post_hook
 
 from woof_lightning.cost.job import Job
 from woof_lightning.cost.ready import ReadyExperiment
-from woof_lightning.cost.ways import PACKAGE, MeasuredWay
+from woof_lightning.cost.ways import MeasuredWay
 from woof_lightning.measure.clock import StepClock, ticking
 from woof_lightning.runs.folder import RunFolder
 
 TORCH = str(Path(torch.__file__).parent)
+PACKAGE = Path(__file__).parents[1]
 OWN = str(PACKAGE)
 # The files of the measurement itself, which do not count.
 HARNESS = tuple(str(PACKAGE / name) for name in ("measure/clock.py", "cost/indirection.py", "cost/worker.py"))

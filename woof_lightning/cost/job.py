@@ -11,10 +11,13 @@ class Job:
 
     Args:
         way: A name in `ways.MEASURED` or `features.FEATURE_WAYS`.
-        measure: step (time of training steps), start (time to the end of the first step) or indirection.
+        measure: step (time of training steps), parts (of a whole training), whole (a whole training), start (time to
+            the end of the first step), indirection (calls and frames) or code (lines and names).
         arch: tiny, or a torchvision classifier.
         image_size: Side of the images, in px.
         batch_size: Images per batch.
+        epochs: Number of epochs, for parts and whole. Their slices are epochs of `steps` steps.
+        val_batches: Number of validation batches per epoch.
         warmup: Number of steps before the first slice.
         steps: Number of timed steps per slice.
         slices: Number of slices.
@@ -35,6 +38,8 @@ class Job:
     arch: str = "tiny"
     image_size: int = 8
     batch_size: int = 2
+    epochs: int = 1
+    val_batches: int = 1
     warmup: int = 200
     steps: int = 100
     slices: int = 10

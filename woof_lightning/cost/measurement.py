@@ -8,7 +8,7 @@ import shlex
 import time
 from argparse import Namespace
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import datetime, timezone
 from pathlib import Path
 from tempfile import TemporaryDirectory
@@ -16,20 +16,34 @@ from typing import Any
 
 from woof_lightning.cost.draw import draw_figures
 from woof_lightning.cost.environments import make_environments
-from woof_lightning.cost.plan import GROUPS, START, STARTED, Case, indirection_cases, on_cuda, quick_cases
+from woof_lightning.cost.plan import (
+    ALONE,
+    GROUPS,
+    GROUPS_ON_CUDA,
+    NETS_ON_CUDA,
+    START,
+    STARTED,
+    Case,
+    code_cases,
+    indirection_cases,
+    on_cuda,
+    quick_cases,
+    real_cases,
+)
 from woof_lightning.cost.rows import ALL, Row, RowsFile, rows_of
 from woof_lightning.cost.summary import FEWEST_REPEATS, summary
 from woof_lightning.cost.turns import Report, measure_alone, measure_in_turns, pinned
-from woof_lightning.cost.ways import MEASURED, code_of
 from woof_lightning.errors import UserError
 from woof_lightning.measure.busy import MOST_OTHERS_SHARE, CPUTimes, cpu_times
+from woof_lightning.measure.environment import clean_environment
+from woof_lightning.measure.machine import machine_id
 from woof_lightning.runs.folder import write_text_durably
 from woof_lightning.runs.record import machine, versions
 
 QUICK_REPEATS = 3
 FRAMEWORKS = ("fastai", "pytorch-ignite", "accelerate", "pytorch-nn-tools")
-# Conditions of what is counted, not timed. Once is enough.
-COUNTED, INSTALLED = "counted", "installed"
+# The condition of what pip installs. As of what is counted, once per machine is enough.
+INSTALLED = "installed"
 # How long to watch for other programs before a measurement that takes an hour.
 WATCH_S = 3.0
 # How often a disturbed block is measured at most. The last try is kept and counts as disturbed.
@@ -42,7 +56,7 @@ class Measurement:
 
     Args:
         groups: The cases of the timed groups, by the group's name.
-        counted: The cases whose calls are counted.
+        counted: The cases whose calls, lines and names are counted.
         repeats: Number of blocks per group.
     """
 
@@ -55,13 +69,20 @@ def planned(options: Namespace) -> Measurement:
     """Returns the measurement that the options of the command ask for."""
     groups = {"fixed": quick_cases()} if options.quick else {name: GROUPS[name]() for name in options.groups or GROUPS}
     if options.accelerator == "cuda":
-        # The start-up is measured without a device.
-        groups = {name: cases if name == START else on_cuda(cases) for name, cases in groups.items()}
+        groups = groups_on_cuda(options)
     return Measurement(
         {name: pinned(cases, options.threads) for name, cases in groups.items()},
-        pinned(indirection_cases(), 1),
+        pinned([*code_cases(), *indirection_cases()], 1),
         options.repeats or (QUICK_REPEATS if options.quick else FEWEST_REPEATS),
     )
+
+
+def groups_on_cuda(options: Namespace) -> dict[str, list[Case]]:
+    """Returns the groups that are measured on a CUDA device: the fixed cost, and ResNet-18 with the recipe's batch."""
+    names = options.groups or GROUPS_ON_CUDA
+    nets = {name: replace(net, batch_size=2, steps=1, slices=2) for name, net in NETS_ON_CUDA.items()}
+    cases = {"fixed": quick_cases(), "real": real_cases(nets if options.dry_run else NETS_ON_CUDA)}
+    return {name: on_cuda(cases[name], "cpu" if options.dry_run else "cuda") for name in names}
 
 
 def prepare(options: Namespace, rows_file: RowsFile) -> None:
@@ -74,18 +95,26 @@ def prepare(options: Namespace, rows_file: RowsFile) -> None:
     Raises:
         UserError: If the folder holds another measurement, or the machine is busy.
     """
-    conditions_file, conditions = options.out / "conditions.json", conditions_of(options)
+    conditions_file, here = options.out / "conditions.json", conditions_of(options)
+    machines: dict[str, Any] = {}
     if rows_file.path.exists() and not options.overwrite:
         if not options.resume:
             raise UserError(
-                f"{rows_file.path} exists: continue it with --resume, replace it with --overwrite, or choose another "
-                "--out"
+                f"{rows_file.path} exists: continue it, or add this machine's repeats to it, with --resume; replace it "
+                "with --overwrite; or choose another --out"
             )
-        before = json.loads(conditions_file.read_text())
-        differing = [key for key in ("versions", "machine", "threads", "accelerator") if before[key] != conditions[key]]
-        if differing:
-            raise UserError(f"{options.out} was measured with other {', '.join(differing)}: choose another --out")
-        conditions = before | {"calls": [*before["calls"], *conditions["calls"]]}
+        machines = json.loads(conditions_file.read_text())["machines"]
+        for there in machines.values():
+            differing = [key for key in ("threads", "accelerator") if there[key] != here[key]]
+            differing += [
+                name for name, version in there["versions"].items()
+                if name != "woof_lightning" and here["versions"].get(name) != version
+            ]  # fmt: skip
+            if differing:
+                raise UserError(f"{options.out} was measured with other {', '.join(differing)}: choose another --out")
+        if machine_id() in machines:
+            here["calls"] = [*machines[machine_id()]["calls"], *here["calls"]]
+    conditions = {"machines": machines | {machine_id(): here}}
     if not options.allow_busy:
         check_free()
     if options.overwrite:
@@ -104,8 +133,7 @@ def check_same_blocks(measurement: Measurement, rows_file: RowsFile) -> None:
     Raises:
         UserError: If a block lacks a case.
     """
-    rows = rows_file.read()
-    there = {(row.way, row.condition, row.repeat) for row in rows}
+    there = {(row.way, row.condition, row.repeat) for row in rows_file.read() if row.machine == machine_id()}
     for name, cases in measurement.groups.items():
         for repeat in range(measurement.repeats):
             lacking = [case for case in cases if (case.way, case.condition, repeat) not in there]
@@ -122,13 +150,16 @@ def conditions_of(options: Namespace) -> dict[str, Any]:
     words += ["--groups", *options.groups] if options.groups else []
     words += [f"--repeats={options.repeats}"] if options.repeats else []
     words += [f"--threads={options.threads}", f"--accelerator={options.accelerator}"]
+    words += ["--dry_run"] if options.dry_run else []
     words += ["--resume"] if options.resume else []
+    now = datetime.now(timezone.utc).strftime("%Y-%m-%d")
     return {
-        "calls": [{"date": datetime.now(timezone.utc).strftime("%Y-%m-%d"), "command": shlex.join(words)}],
+        "calls": [{"date": now, "command": shlex.join(words), "woof_lightning": versions(())["woof_lightning"]}],
         "accelerator": options.accelerator,
         "threads": options.threads,
         "machine": machine(options.threads),
         "versions": versions(FRAMEWORKS),
+        "environment": sorted(clean_environment()),
     }
 
 
@@ -156,13 +187,15 @@ def check_free(readings: Callable[[], CPUTimes | None] = cpu_times, watch_s: flo
 
 
 def measure(measurement: Measurement, rows_file: RowsFile, options: Namespace) -> None:
-    """Measures what the rows do not contain yet, and appends each block to them."""
+    """Measures what the rows of this machine do not contain yet, and appends each block to them."""
     report = functools.partial(print, flush=True)
-    done = {(row.condition, row.repeat) for row in rows_file.read()}
-    if (COUNTED, 0) not in done:
-        rows_file.append([row for way in STARTED for row in rows_of(way, COUNTED, 0, code_of(MEASURED[way].way))])
-    if (measurement.counted[0].condition, 0) not in done:
-        rows_file.append(measure_alone(measurement.counted, 0, report))
+    done = {(row.condition, row.repeat) for row in rows_file.read() if row.machine == machine_id()}
+    for condition in dict.fromkeys(case.condition for case in measurement.counted):
+        if (condition, 0) not in done:
+            # In processes of their own: counting imports frameworks, which change the environment of their process.
+            rows_file.append(
+                measure_alone([case for case in measurement.counted if case.condition == condition], 0, report)
+            )
     with TemporaryDirectory(prefix="woof-environments-") as temporary:
         pythons = {}
         if START in measurement.groups:
@@ -179,7 +212,7 @@ def measure(measurement: Measurement, rows_file: RowsFile, options: Namespace) -
                 report(f"{name}: repeat {repeat + 1} of {measurement.repeats}")
                 block = (
                     functools.partial(measure_alone, cases, repeat, report, pythons)
-                    if name == START
+                    if name in ALONE
                     else functools.partial(measure_in_turns, cases, name, repeat, report)
                 )
                 rows_file.append(block() if options.allow_busy else undisturbed(block, report))

@@ -2,29 +2,68 @@
 
 from __future__ import annotations
 
-import sys
 from collections.abc import Callable
 from dataclasses import dataclass, replace
 
 from woof_lightning.cost.features import FEATURE_WAYS
 from woof_lightning.cost.job import Job
+from woof_lightning.cost.ready import NEVER
 from woof_lightning.loops.ways import LOOPS, REFERENCE, WAYS, WOOF_FIT
 
 AGAIN = "bare_again"
-NEVER = sys.maxsize
+BAREBONES, BAREBONES_NO_SEARCH = "lightning_barebones", "lightning_barebones_no_search"
+ONE_LOG, LEAN = "lightning_one_log", "lightning_lean"
 # Every way but the reference.
 OTHERS = tuple(name for name in WAYS if name != REFERENCE)
 # The ways whose bar and logs can be switched off.
 BY_HAND = tuple(name for name in LOOPS if name not in (REFERENCE, "lightning"))
 # Conditions. Off: no bar, no log and no checkpoint, if they can be switched off. On: as users run it.
-OFF, ON, WATERFALL, START, IN_A_STEP = "off", "on", "waterfall", "start", "step"
-REAL_CONDITIONS = {"resnet18 64 px": 64, "resnet18 128 px": 128}
-# Images per batch of real work. Fewer than the recipe's 128, so that the loop's share of the step is larger.
-REAL_BATCH_SIZE = 16
+OFF, ON, WATERFALL, START, IN_A_STEP, COUNTED = "off", "on", "waterfall", "start", "step", "counted"
+PARTS, WHOLE = "parts", "whole"
 # Steps between reports, as in the configs.
 LOG_EVERY = 10
 # The ways whose start-up is measured, each in its own environment.
 STARTED = tuple(WAYS)
+# Those whose calls and code are counted, and whose whole training is measured: with the variants of Lightning.
+WITH_VARIANTS = (*WAYS, ONE_LOG, LEAN)
+# A small whole training: its parts are measured in one that is longer, and predict another one.
+EPOCH_STEPS, EPOCH_VAL_BATCHES, PARTS_EPOCHS, WHOLE_EPOCHS = 60, 60, 9, 4
+
+
+@dataclass(frozen=True)
+class Net:
+    """A net whose steps are timed beside those of the smallest one.
+
+    Args:
+        arch: convN, or a torchvision classifier.
+        image_size: Side of the images, in px.
+        batch_size: Images per batch.
+        steps: Number of timed steps per slice.
+        slices: Number of slices. All slices together contain a whole number of reports.
+    """
+
+    arch: str
+    image_size: int
+    batch_size: int
+    steps: int
+    slices: int = 10
+
+
+# By condition. Their steps take about 1, 4, 15, 90 and 600 ms on a core of 2023.
+NETS = {
+    "conv4 8 px": Net("conv4", 8, 2, 50),
+    "conv16 32 px": Net("conv16", 32, 16, 20),
+    "conv32 48 px": Net("conv32", 48, 24, 10),
+    "conv48 64 px": Net("conv48", 64, 40, 3),
+    # Fewer images than the recipe's 128, so that the loop's share of the step is larger.
+    "resnet18 128 px": Net("resnet18", 128, 16, 1),
+}
+# A small batch, whose kernels a device finishes sooner than the host starts them, and the recipe's own.
+NETS_ON_CUDA = {
+    "resnet18 128 px, 16 images": Net("resnet18", 128, 16, 20),
+    "resnet18 128 px, 128 images": Net("resnet18", 128, 128, 10),
+}
+REAL_WAYS = (REFERENCE, AGAIN, "fabric", "lightning", WOOF_FIT)
 
 
 @dataclass(frozen=True)
@@ -52,15 +91,15 @@ def tiny(way: str, condition: str) -> Case:
 
 def fixed_cases() -> list[Case]:
     """Returns every way on a net so small that only the cost of the loop remains."""
-    off = (REFERENCE, AGAIN, *BY_HAND, "lightning_off", "lightning_barebones", "lightning_barebones_no_search")
-    on = (REFERENCE, *OTHERS)
+    off = (REFERENCE, AGAIN, *BY_HAND, LEAN, BAREBONES, BAREBONES_NO_SEARCH)
+    on = (REFERENCE, *OTHERS, ONE_LOG, LEAN)
     return [*(tiny(way, OFF) for way in off), *(tiny(way, ON) for way in on)]
 
 
 def quick_cases() -> list[Case]:
     """Returns the cases of --quick: the ways as users run them, the bare loop twice, and the barebones Trainer."""
-    off = (REFERENCE, AGAIN, "lightning_barebones")
-    on = OTHERS
+    off = (REFERENCE, AGAIN, BAREBONES_NO_SEARCH)
+    on = (REFERENCE, *OTHERS, ONE_LOG, LEAN)
     return [*(tiny(way, OFF) for way in off), *(tiny(way, ON) for way in on)]
 
 
@@ -69,26 +108,53 @@ def waterfall_cases() -> list[Case]:
     return [tiny(way, WATERFALL) for way in FEATURE_WAYS]
 
 
-def real_cases() -> list[Case]:
-    """Returns ResNet-18 at two image sizes, each loop with the features that its users switch on."""
+def real_cases(nets: dict[str, Net] = NETS) -> list[Case]:
+    """Returns nets whose steps take from 1 ms to more than 100 ms, each way as its users run it.
+
+    Args:
+        nets: The nets, by condition.
+    """
     cases = []
-    for condition, size_px in REAL_CONDITIONS.items():
-        for way in (REFERENCE, AGAIN, "bare_early_zero_grad", "hand_rolled", WOOF_FIT, "lightning"):
-            plain = way.startswith(REFERENCE)
+    for condition, net in nets.items():
+        for way in REAL_WAYS:
             job = Job(
                 way=way,
-                arch="resnet18",
-                image_size=size_px,
-                batch_size=REAL_BATCH_SIZE,
-                warmup=2,
-                steps=1,
-                # Ten consecutive steps contain one report, as in a training.
-                slices=LOG_EVERY,
-                lead=0,
-                log_every_n_steps=NEVER if plain else LOG_EVERY,
+                arch=net.arch,
+                image_size=net.image_size,
+                batch_size=net.batch_size,
+                warmup=2 if net.steps == 1 else LOG_EVERY,
+                steps=net.steps,
+                slices=net.slices,
+                lead=0 if net.steps == 1 else 1,
+                log_every_n_steps=LOG_EVERY,
             )
-            cases.append(Case(way, condition, job, terminal=not plain))
+            cases.append(Case(way, condition, job, terminal=True))
     return cases
+
+
+def parts_cases() -> list[Case]:
+    """Returns a small whole training in every way, whose parts are timed."""
+    return [Case(way, PARTS, whole_job(way, "parts", PARTS_EPOCHS), terminal=True) for way in WITH_VARIANTS]
+
+
+def whole_cases() -> list[Case]:
+    """Returns another small whole training in every way, which the parts predict."""
+    return [Case(way, WHOLE, whole_job(way, "whole", WHOLE_EPOCHS), terminal=True) for way in WITH_VARIANTS]
+
+
+def whole_job(way: str, measure: str, epochs: int) -> Job:
+    """Returns the job of a small whole training on the smallest net."""
+    return Job(
+        way=way,
+        measure=measure,
+        steps=EPOCH_STEPS,
+        # The turns come in the middle of the epochs.
+        slices=epochs - 1,
+        lead=LOG_EVERY,
+        epochs=epochs,
+        val_batches=EPOCH_VAL_BATCHES,
+        log_every_n_steps=LOG_EVERY,
+    )
 
 
 def start_cases() -> list[Case]:
@@ -99,21 +165,37 @@ def start_cases() -> list[Case]:
 
 def indirection_cases() -> list[Case]:
     """Returns the cases that count the calls of a training step."""
-    jobs = (Job(way=way, measure="indirection", warmup=20, steps=100, slices=1, lead=0) for way in STARTED)
+    jobs = (Job(way=way, measure="indirection", warmup=20, steps=100, slices=1, lead=0) for way in WITH_VARIANTS)
     return [Case(job.way, IN_A_STEP, job, terminal=True) for job in jobs]
+
+
+def code_cases() -> list[Case]:
+    """Returns the cases that count what a person writes."""
+    return [Case(way, COUNTED, Job(way=way, measure="code")) for way in WAYS]
 
 
 # The timed groups of a full run. A repeat of a group is a block, in which all cases of the group are interleaved.
 GROUPS: dict[str, Callable[[], list[Case]]] = {
     "fixed": fixed_cases,
+    "parts": parts_cases,
+    "whole": whole_cases,
     "real": real_cases,
     "waterfall": waterfall_cases,
     "start": start_cases,
 }
+# What is measured on a CUDA device. The other groups time the processor's part of a training.
+GROUPS_ON_CUDA = ("fixed", "real")
+# Those whose cases run one by one, each from its start to its end.
+ALONE = ("whole", "start")
 
 
-def on_cuda(cases: list[Case]) -> list[Case]:
-    """Returns the same cases on a CUDA device, without and with waiting for it at each step."""
-    moved = [replace(case, job=replace(case.job, accelerator="cuda")) for case in cases]
+def on_cuda(cases: list[Case], accelerator: str = "cuda") -> list[Case]:
+    """Returns the same cases on a CUDA device, without and with waiting for it at each step.
+
+    Args:
+        cases: The cases.
+        accelerator: cuda; cpu lets the processor stand in, to try a measurement where there is no device.
+    """
+    moved = [replace(case, job=replace(case.job, accelerator=accelerator)) for case in cases]
     waiting = [replace(case, condition=f"{case.condition}, sync", job=replace(case.job, sync=True)) for case in moved]
     return [*moved, *waiting]

@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import sys
+from collections.abc import Callable
 from dataclasses import dataclass
+from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
@@ -19,8 +22,10 @@ from woof_lightning.recipe.config import ModelConfig
 from woof_lightning.recipe.model import build_net
 
 CLASSES = 10
+# Steps between reports, for no report.
+NEVER = sys.maxsize
 TINY = "tiny"
-VAL_BATCHES = 1
+CONV = "conv"
 # Several batches in turn, because a single one would stay in the processor's cache.
 BATCHES_IN_MEMORY = 4
 
@@ -30,11 +35,13 @@ class Work:
     """The size and settings of the training that a loop does.
 
     Args:
-        arch: tiny, or a torchvision classifier.
+        arch: tiny, convN (such as conv32), or a torchvision classifier.
         image_size: Side of the images, in px.
         batch_size: Images per batch.
-        steps: Number of training steps, all in one epoch.
+        steps: Number of training steps per epoch.
         log_every_n_steps: Number of steps between reports.
+        epochs: Number of epochs.
+        val_batches: Number of validation batches per epoch.
         precision: 32-true or bf16-mixed.
         accelerator: cpu or cuda.
     """
@@ -44,13 +51,15 @@ class Work:
     batch_size: int
     steps: int
     log_every_n_steps: int
+    epochs: int = 1
+    val_batches: int = 1
     precision: str = "32-true"
     accelerator: str = "cpu"
 
     def experiment(self) -> ReadyExperiment:
         """Returns the work as an experiment for any loop."""
         channels_last = self.arch != TINY
-        samples = tuple(Sample(f"{number}.jpg", number % CLASSES, 1) for number in range(self.steps * self.batch_size))
+        samples = images(self.steps * self.batch_size)
         classes = tuple(f"class {number}" for number in range(CLASSES))
         return ReadyExperiment(
             # Its arch is not used: ReadyExperiment.net builds the net.
@@ -59,16 +68,21 @@ class Work:
                 batch_size=self.batch_size, eval_batch_size=self.batch_size, image_size=self.image_size, num_workers=0
             ),
             trainer=TrainerConfig(
-                max_epochs=1,
+                max_epochs=self.epochs,
                 precision=self.precision,
                 accelerator=self.accelerator,
-                limit_val_batches=VAL_BATCHES,
+                limit_val_batches=self.val_batches,
                 log_every_n_steps=self.log_every_n_steps,
             ),
             seed=0,
-            index=ImageIndex(Path(), classes, classes, samples, samples[: self.batch_size]),
+            index=ImageIndex(Path(), classes, classes, samples, images(self.val_batches * self.batch_size)),
             arch=self.arch,
         )
+
+
+def images(count: int) -> tuple[Sample, ...]:
+    """Returns the index entries of some images that do not exist."""
+    return tuple(Sample(f"{number}.jpg", number % CLASSES, 1) for number in range(count))
 
 
 @dataclass(frozen=True)
@@ -76,17 +90,25 @@ class ReadyExperiment(Experiment):
     """An experiment whose batches are in memory.
 
     Args:
-        arch: tiny, or a torchvision classifier.
+        arch: tiny, convN (such as conv32), or a torchvision classifier.
+        before_forward: Called with the net before each of its forward passes.
     """
 
     arch: str = TINY
+    before_forward: Callable[..., None] | None = None
 
     def net(self) -> nn.Module:
-        """Returns a TinyNet or a torchvision classifier."""
-        if self.arch == TINY:
-            with own_randomness("weights", 0):
-                return TinyNet()
-        return build_net(self.arch, CLASSES, channels_last=self.model.channels_last)
+        """Returns a TinyNet, a ConvNet or a torchvision classifier."""
+        with own_randomness("weights", 0):
+            if self.arch == TINY:
+                net: nn.Module = TinyNet()
+            elif self.arch.startswith(CONV):
+                net = conv_net(int(self.arch.removeprefix(CONV))).to(memory_format=torch.channels_last)
+            else:
+                net = build_net(self.arch, CLASSES, channels_last=self.model.channels_last)
+        if self.before_forward is not None:
+            net.register_forward_pre_hook(self.before_forward)
+        return net
 
     def loaders(self) -> tuple[DataLoader[Batch], DataLoader[Batch]]:
         """Returns loaders of training and validation batches."""
@@ -142,3 +164,16 @@ class TinyNet(nn.Module):
         """Maps images ([B, 3, H, W], float32) to logits ([B, C])."""
         logits: Tensor = self.head(images.mean(dim=(2, 3)))
         return logits
+
+
+def conv_net(channels: int) -> nn.Sequential:
+    """Returns three convolutions with BatchNorm, each of stride 2, and a linear layer on the mean.
+
+    Args:
+        channels: Number of channels of the first convolution. The next ones have twice as many each.
+    """
+    widths = (3, channels, 2 * channels, 4 * channels)
+    layers: list[nn.Module] = []
+    for before, after in pairwise(widths):
+        layers += [nn.Conv2d(before, after, 3, stride=2, padding=1, bias=False), nn.BatchNorm2d(after), nn.ReLU()]
+    return nn.Sequential(*layers, nn.AdaptiveAvgPool2d(1), nn.Flatten(), nn.Linear(widths[-1], CLASSES))

@@ -7,11 +7,23 @@ from collections.abc import Mapping, Sequence
 from dataclasses import astuple, dataclass
 from pathlib import Path
 
+from woof_lightning.measure.machine import machine_id
+
 # The name in place of a way's for values of a whole block.
 ALL = "all"
 # The unit of each measure.
 UNITS = {
     "step_us": "us",
+    "host_us": "us",
+    "driver_searches": "searches",
+    "train_step_us": "us",
+    "val_batch_us": "us",
+    "epoch_us": "us",
+    "checkpoint_us": "us",
+    "files_per_epoch": "files",
+    "rest_s": "s",
+    "files": "files",
+    "environment_id": "id",
     "peak_rss_mb": "MB",
     "peak_gpu_mb": "MB",
     "first_step_s": "s",
@@ -29,8 +41,15 @@ UNITS = {
     "traceback_frames": "frames",
     "traceback_user_frames": "frames",
     "logical_lines": "lines",
+    "lines_loop": "lines",
+    "lines_bar": "lines",
+    "lines_logs": "lines",
+    "lines_checkpoints": "lines",
+    "lines_resume": "lines",
     "framework_names": "names",
 }
+# A variable of the environment that a way's own imports or its training changed: the measure is this and its name.
+CHANGES = "changes "
 
 
 @dataclass(frozen=True)
@@ -41,6 +60,7 @@ class Row:
         way: The way's name, or ALL.
         measure: A key of UNITS.
         condition: The condition, or for ALL the group.
+        machine: The machine, as `machine_id` names it.
         repeat: The number of the repeat, counted from 0.
         value: The value.
         unit: Its unit.
@@ -49,6 +69,7 @@ class Row:
     way: str
     measure: str
     condition: str
+    machine: str
     repeat: int
     value: float
     unit: str
@@ -73,7 +94,9 @@ class RowsFile:
             return []
         with self.path.open(newline="") as file:
             return [
-                Row(r["way"], r["measure"], r["condition"], int(r["repeat"]), float(r["value"]), r["unit"])
+                Row(
+                    r["way"], r["measure"], r["condition"], r["machine"], int(r["repeat"]), float(r["value"]), r["unit"]
+                )
                 for r in csv.DictReader(file)
             ]
 
@@ -83,9 +106,15 @@ class RowsFile:
         with self.path.open("a", newline="") as file:
             writer = csv.writer(file, lineterminator="\n")
             writer.writerows([HEADER] if new else [])
-            writer.writerows([*astuple(row)[:4], f"{row.value:.6g}", row.unit] for row in rows)
+            writer.writerows([*astuple(row)[:5], f"{row.value:.6g}", row.unit] for row in rows)
 
 
-def rows_of(way: str, condition: str, repeat: int, values: Mapping[str, float]) -> list[Row]:
-    """Returns values, given by measure, as rows."""
-    return [Row(way, name, condition, repeat, value, UNITS[name]) for name, value in values.items()]
+def rows_of(
+    way: str, condition: str, repeat: int, values: Mapping[str, float], *, machine: str | None = None
+) -> list[Row]:
+    """Returns values, given by measure, as rows; of this machine, unless another one is named."""
+    where = machine or machine_id()
+    return [
+        Row(way, name, condition, where, repeat, value, "variables" if name.startswith(CHANGES) else UNITS[name])
+        for name, value in values.items()
+    ]

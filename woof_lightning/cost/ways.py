@@ -3,20 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass
-from pathlib import Path
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
-from torch import nn
-from torch.optim import Optimizer
-
 from woof_lightning.cost.ready import ReadyExperiment
-from woof_lightning.loops.experiment import Experiment
 from woof_lightning.loops.find import find_loop
 from woof_lightning.loops.run import LoopRun
 from woof_lightning.loops.ways import LOOPS, REFERENCE, WAYS, WOOF_FIT, Way
-from woof_lightning.measure.code import framework_names, logical_lines
-from woof_lightning.recipe.optim import Schedule
 from woof_lightning.runs.folder import RunFolder
 
 # Each function imports its framework itself: the start-up is measured, and other frameworks must not be part of it.
@@ -24,7 +17,6 @@ if TYPE_CHECKING:
     from lightning.pytorch import LightningModule
     from lightning.pytorch.callbacks import Callback
 
-PACKAGE = Path(__file__).parents[1]
 Train = Callable[[ReadyExperiment, RunFolder], None]
 
 
@@ -35,10 +27,12 @@ class MeasuredWay:
     Args:
         train: Trains an experiment and writes into a run's folder.
         way: Its files and its framework.
+        beyond_api: What it does that its framework's public interface does not offer.
     """
 
     train: Train
     way: Way
+    beyond_api: str = ""
 
 
 def looped(name: str) -> Train:
@@ -52,25 +46,9 @@ def looped(name: str) -> Train:
     return train
 
 
-def early_zero_grad(experiment: ReadyExperiment, folder: RunFolder) -> None:
-    """Trains with the bare loop, but frees old gradients before the forward pass instead of after it."""
-    from woof_lightning.loops import bare
-
-    bare.train(EarlyZeroGrad(**vars(experiment)), LoopRun(folder, "bare", experiment, {}))
-
-
-class EarlyZeroGrad(ReadyExperiment):
-    """An experiment whose net sets gradients to None before its forward pass, in addition to what the loop does."""
-
-    def build(self) -> tuple[nn.Module, Optimizer, Schedule]:
-        """Returns the net, its optimizer and its schedule."""
-        net, optimizer, schedule = super().build()
-        net.register_forward_pre_hook(lambda *_: optimizer.zero_grad())
-        return net, optimizer, schedule
-
-
 def woof_fit(experiment: ReadyExperiment, folder: RunFolder) -> None:
     """Trains as `woof fit` does, with the same module, callbacks, loggers and checkpoints."""
+    from woof_lightning.cost.lightnings import trainer_options
     from woof_lightning.lit.callbacks.checkpoints import DurableCheckpointIO
     from woof_lightning.lit.trainer import TRAINER_DEFAULTS, WoofTrainer, run_callbacks, run_loggers
 
@@ -86,24 +64,24 @@ def woof_fit(experiment: ReadyExperiment, folder: RunFolder) -> None:
     fit(trainer, woof_module(experiment), experiment)
 
 
-def lightning_off(experiment: ReadyExperiment, folder: RunFolder) -> None:
-    """Trains the module of `woof fit` with all features of Lightning's Trainer off."""
-    from lightning.pytorch import Trainer
+def lightning_variant(name: str) -> Train:
+    """Returns a function that trains in a way of `woof_lightning.cost.lightnings`."""
 
-    trainer = Trainer(
-        default_root_dir=folder.path,
-        logger=False,
-        enable_checkpointing=False,
-        enable_progress_bar=False,
-        enable_model_summary=False,
-        **trainer_options(experiment),
-    )
-    fit(trainer, woof_module(experiment), experiment)
+    def train(experiment: ReadyExperiment, folder: RunFolder) -> None:
+        from woof_lightning.cost import lightnings
+        from woof_lightning.lit.quiet import quieten_libraries
+
+        quieten_libraries()
+        getattr(lightnings, name)(experiment, folder)
+
+    return train
 
 
 def lightning_barebones(experiment: ReadyExperiment, folder: RunFolder) -> None:
     """Trains the module of `woof fit` with `Trainer(barebones=True)`, which validates once and does nothing else."""
     from lightning.pytorch import Trainer
+
+    from woof_lightning.cost.lightnings import trainer_options
 
     trainer = Trainer(barebones=True, default_root_dir=folder.path, **trainer_options(experiment))
     fit(trainer, woof_module(experiment), experiment)
@@ -122,17 +100,6 @@ def default_bar() -> Callback:
     from lightning.pytorch.callbacks import TQDMProgressBar
 
     return TQDMProgressBar()
-
-
-def trainer_options(experiment: Experiment) -> dict[str, Any]:
-    """Returns the settings that all ways with Lightning's Trainer share."""
-    return {
-        "max_epochs": experiment.trainer.max_epochs,
-        "accelerator": experiment.device.type,
-        "devices": 1,
-        "precision": experiment.trainer.precision,
-        "use_distributed_sampler": False,
-    }
 
 
 def woof_module(experiment: ReadyExperiment) -> LightningModule:
@@ -164,28 +131,17 @@ def fit(trainer: Any, module: LightningModule, experiment: ReadyExperiment) -> N
     trainer.fit(module, datamodule=data)
 
 
+NO_SEARCH = "no search for a driver: it unsets an environment variable that Lightning sets"
+VARIANT = replace(WAYS["lightning"], files=("cost/lightnings.py",))
 MEASURED: dict[str, MeasuredWay] = {
     **{name: MeasuredWay(looped(name), WAYS[name]) for name in LOOPS},
-    WOOF_FIT: MeasuredWay(woof_fit, WAYS[WOOF_FIT]),
+    WOOF_FIT: MeasuredWay(
+        woof_fit, WAYS[WOOF_FIT], f"{NO_SEARCH}; ModelCheckpoint's key is kept, not made anew at each hook"
+    ),
     "bare_again": MeasuredWay(looped(REFERENCE), WAYS[REFERENCE]),
-    "bare_early_zero_grad": MeasuredWay(early_zero_grad, WAYS[REFERENCE]),
+    "lightning_one_log": MeasuredWay(lightning_variant("lightning_one_log"), VARIANT),
+    "lightning_lean": MeasuredWay(lightning_variant("lightning_lean"), VARIANT),
     # These use the module of `woof fit`, so its files are theirs.
-    "lightning_off": MeasuredWay(lightning_off, WAYS[WOOF_FIT]),
     "lightning_barebones": MeasuredWay(lightning_barebones, WAYS[WOOF_FIT]),
-    "lightning_barebones_no_search": MeasuredWay(lightning_barebones_no_search, WAYS[WOOF_FIT]),
+    "lightning_barebones_no_search": MeasuredWay(lightning_barebones_no_search, WAYS[WOOF_FIT], NO_SEARCH),
 }
-
-
-def code_of(way: Way) -> dict[str, float]:
-    """Returns counts of a way's code.
-
-    Args:
-        way: The way. Its files are read from the package.
-
-    Returns:
-        logical_lines: Logical lines in its files, without docstrings and comments.
-        framework_names: Distinct names of the framework that its files use.
-    """
-    texts = [(PACKAGE / file).read_text() for file in way.files]
-    names = set().union(*(framework_names(text, way.packages) for text in texts))
-    return {"logical_lines": float(sum(map(logical_lines, texts))), "framework_names": float(len(names))}

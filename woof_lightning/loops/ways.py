@@ -61,10 +61,8 @@ LOOPS = tuple(name for name in WAYS if name != WOOF_FIT)
 # The label of every name in tables and figures. The names that are not in WAYS are variants that `woof cost` measures.
 LABELS = {name: way.label for name, way in WAYS.items()} | {
     "bare_again": "the bare loop again (noise)",
-    "bare_early_zero_grad": "the bare loop, gradients freed earlier",
-    "lightning_off": "Lightning's Trainer, all off",
-    "lightning_barebones": "Lightning's Trainer, barebones",
-    "lightning_barebones_no_search": "barebones, no driver search",
-    # The name of `lightning` in rows that were measured before loops/lightning.py existed.
-    "lightning_usual": "Lightning, as in tutorials",
+    "lightning_one_log": "Lightning, one self.log",
+    "lightning_lean": "Lightning, lean",
+    "lightning_barebones": "Lightning, barebones",
+    "lightning_barebones_no_search": "Lightning, barebones, no driver search",
 }

@@ -24,7 +24,7 @@ class StepClock:
         steps: Number of timed steps per slice.
         slices: Number of slices.
         lead: Number of steps at the beginning of each slice that are not timed.
-        cuda: Whether to use the clock of the CUDA device, with events in its queue, instead of the processor's.
+        cuda: Whether to use the clock of the CUDA device, with events in its queue, beside the processor's.
         turn: Called before each slice and after the last one. It may wait.
         at_start: Called just before the clock is read at the start of the first slice.
         at_end: Called just after the clock is read at the end of the last slice.
@@ -39,7 +39,8 @@ class StepClock:
     at_start: Callable[[], None] | None = None
     at_end: Callable[[], None] | None = None
     count: int = 0
-    marks: list[Any] = field(default_factory=list)
+    marks: list[float] = field(default_factory=list)
+    events: list[Any] = field(default_factory=list)
 
     @property
     def total_steps(self) -> int:
@@ -66,28 +67,40 @@ class StepClock:
 
     @property
     def step_us(self) -> float:
-        """Mean time of a timed step, in microseconds.
+        """Mean time of a timed step, in microseconds; on a CUDA device by the device's clock.
 
         Raises:
             RuntimeError: If the training ended before the last slice did.
         """
-        if len(self.marks) != 2 * self.slices:
-            raise RuntimeError(f"the training ended after {self.count} steps, in or before the timed slices")
-        return sum(map(self._between_us, self.marks[::2], self.marks[1::2])) / (self.slices * self.steps)
+        if not self.cuda:
+            return self.host_us
+        starts, ends = self._pairs(self.events)
+        ends[-1].synchronize()
+        total_ms = sum(float(start.elapsed_time(end)) for start, end in zip(starts, ends, strict=True))
+        return 1e3 * total_ms / (self.slices * self.steps)
 
-    def _between_us(self, start: Any, end: Any) -> float:
-        if self.cuda:
-            end.synchronize()
-            return float(start.elapsed_time(end)) * 1e3
-        return float(end - start) * 1e6
+    @property
+    def host_us(self) -> float:
+        """Mean time of a timed step by the processor's clock, in microseconds. A device may still work after it.
+
+        Raises:
+            RuntimeError: If the training ended before the last slice did.
+        """
+        starts, ends = self._pairs(self.marks)
+        total_s: float = sum(end - start for start, end in zip(starts, ends, strict=True))
+        return 1e6 * total_s / (self.slices * self.steps)
+
+    def _pairs(self, found: list[Any]) -> tuple[list[Any], list[Any]]:
+        if len(found) != 2 * self.slices:
+            raise RuntimeError(f"the training ended after {self.count} steps, in or before the timed slices")
+        return found[::2], found[1::2]
 
     def _mark(self) -> None:
         if self.cuda:
             event: Any = torch.cuda.Event(enable_timing=True)  # type: ignore[no-untyped-call]
             event.record()
-            self.marks.append(event)
-        else:
-            self.marks.append(time.perf_counter())
+            self.events.append(event)
+        self.marks.append(time.perf_counter())
 
 
 @contextmanager

@@ -16,6 +16,7 @@ from tempfile import TemporaryDirectory
 from typing import IO, Any
 
 from woof_lightning.errors import UserError
+from woof_lightning.measure.environment import clean_environment
 
 WAIT_AT_MOST_S = 600
 
@@ -35,6 +36,8 @@ def terminal_ends() -> tuple[int, int]:
 
 class WorkerProcess:
     """A fresh process that does one job: `python -m MODULE JOB.json RESULT.json`.
+
+    It gets the variables of `clean_environment` and PYTHONPATH, and nothing else of this process's environment.
 
     Args:
         module: The module to run.
@@ -71,7 +74,7 @@ class WorkerProcess:
             stdin=subprocess.DEVNULL,
             stdout=writing,
             stderr=writing,
-            env=os.environ | {"PYTHONPATH": os.pathsep.join([str(Path(__file__).parents[2]), *_python_path()])},
+            env=clean_environment() | {"PYTHONPATH": _python_path()},
             pass_fds=passed,
         )
         for end in (writing, *passed):
@@ -150,8 +153,9 @@ def ended_on_failure(workers: list[WorkerProcess]) -> Iterator[None]:
         raise
 
 
-def _python_path() -> list[str]:
-    return [path for path in os.environ.get("PYTHONPATH", "").split(os.pathsep) if path]
+def _python_path() -> str:
+    given = [path for path in os.environ.get("PYTHONPATH", "").split(os.pathsep) if path]
+    return os.pathsep.join([str(Path(__file__).parents[2]), *given])
 
 
 def _drain(stream: IO[bytes], output: bytearray) -> None:

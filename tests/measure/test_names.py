@@ -49,10 +49,14 @@ def framework(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
         "def make(kind=1) -> Part: ...\n"
         "def shared(): ...\n"
     )
+    (place / "own.py").write_text(
+        "from fw import Part\n\nclass Same(Part): ...\n\n"
+        "class Other(Part):\n    def __init__(self, size): super().__init__(size=size)\n"
+    )
     with pytest.MonkeyPatch.context() as patch:
         patch.syspath_prepend(place)
         yield
-    for name in ("fw", "fw.core", "elsewhere"):
+    for name in ("fw", "fw.core", "elsewhere", "own"):
         sys.modules.pop(name, None)
 
 
@@ -107,6 +111,7 @@ def framework(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
             {"colour"},
         ),
         ("class Mine(Engine):\n    def run(self): super().run(times=1)\n", {"run", "times"}),
+        ("from own import Other, Same\nOther(size=1)\nSame(colour=1).step()\n", {"colour", "step"}),
         # A dict of arguments only.
         ("options = {'size': 1, 'colour': 2}\n", {"size", "colour"}),
         ("options = {'size': 1, 'taste': 2}\n", set()),

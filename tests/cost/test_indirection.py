@@ -5,7 +5,6 @@ from __future__ import annotations
 import importlib
 import sys
 from collections.abc import Callable, Iterator
-from dataclasses import replace
 from functools import partial
 from pathlib import Path
 from types import SimpleNamespace
@@ -18,8 +17,7 @@ from woof_lightning.cost import indirection as counts
 from woof_lightning.cost.indirection import indirection
 from woof_lightning.cost.job import Job
 from woof_lightning.cost.ready import Work
-from woof_lightning.cost.ways import MEASURED, PACKAGE, code_of
-from woof_lightning.loops.ways import WAYS
+from woof_lightning.cost.ways import MEASURED
 from woof_lightning.measure.code import framework_names
 from woof_lightning.runs.folder import RunFolder
 
@@ -181,23 +179,3 @@ def test_names_of_a_framework_are_those_it_brings() -> None:
         "engine = Engine(print)\nengine.run([1])\nengine.on(Events.STARTED)\nother.cat()\n"
     )
     assert framework_names(text, ("ignite",)) == {"Engine", "Events", "STARTED", "run", "on"}
-
-
-@needs("ignite")
-def test_the_code_of_a_way_is_that_of_all_its_files(tmp_path: Path) -> None:
-    one, two = tmp_path / "one.py", tmp_path / "two.py"
-    one.write_text("from ignite.engine import Engine, Events\n\nEngine(print).on(Events.STARTED)\n")
-    two.write_text("from ignite.engine import Engine\n\nengine = Engine(print)\nengine.run([1])\n")
-    counted = code_of(replace(WAYS["ignite"], files=(str(one), str(two))))
-    # Lines add up; names that both files use count once.
-    assert counted == {"logical_lines": 5, "framework_names": 5}
-
-
-@pytest.mark.parametrize("name", each(["bare", "ignite", "fastai", "lightning", "woof_fit"]))
-def test_code_is_counted_from_the_real_files(name: str) -> None:
-    files = [PACKAGE / file for file in MEASURED[name].way.files]
-    counted = code_of(MEASURED[name].way)
-    # Between the lines that start a statement at the margin or in a block, and all lines.
-    lines = [line for file in files for line in file.read_text().splitlines() if line.strip()]
-    assert 0.4 * len(lines) < counted["logical_lines"] < len(lines)
-    assert (counted["framework_names"] > 0) == (name != "bare")

@@ -59,12 +59,17 @@ def asked(monkeypatch: pytest.MonkeyPatch) -> list[str]:
         found.append(f"alone {cases[0].condition} {repeat} {sorted(pythons or {})}")
         return rows_of(cases[0].way, cases[0].condition, repeat, {"calls": 1.0})
 
+    def together(cases: Any, _: Any) -> Any:
+        found.append(f"together {cases[0].condition}")
+        return rows_of(cases[0].way, cases[0].condition, 0, {"calls": 1.0})
+
     def environments(folder: Path, ways: Any, _: Any) -> Any:
         found.append(f"environments {folder.name if folder.name == 'kept' else 'temporary'}")
         return {way: Environment(Path(way), 2, 3.5) for way in ways}
 
     monkeypatch.setattr(measurement, "measure_in_turns", in_turns)
     monkeypatch.setattr(measurement, "measure_alone", alone)
+    monkeypatch.setattr(measurement, "count_together", together)
     monkeypatch.setattr(measurement, "make_environments", environments)
     return found
 
@@ -77,7 +82,7 @@ def options(**given: Any) -> Namespace:
 
 def test_blocks_are_measured_in_order_and_written_one_by_one(rows_file: RowsFile, asked: list[str]) -> None:
     measure(PLAN, rows_file, options())
-    assert asked == ["alone step 0 []", "fixed 0", "fixed 1"]
+    assert asked == ["together step", "fixed 0", "fixed 1"]
     rows = rows_file.read()
     steps = [(row.way, row.repeat, row.value) for row in rows if row.measure == "step_us"]
     assert steps == [("bare", 0, 2), ("fabric", 0, 2), ("bare", 1, 3), ("fabric", 1, 3)]
@@ -100,7 +105,7 @@ def test_starts_are_measured_in_their_environments_after_one_that_does_not_count
 ) -> None:
     measure(START, rows_file, options(environments=Path("kept")))
     every = sorted(STARTED)
-    assert asked == ["alone step 0 []", "environments kept", f"alone start 0 {every}", f"alone start 0 {every}"]
+    assert asked == ["together step", "environments kept", f"alone start 0 {every}", f"alone start 0 {every}"]
     rows = rows_file.read()
     assert [row.condition for row in rows].count("start") == 1
     installed = {(row.way, row.measure): row.value for row in rows if row.condition == "installed"}
@@ -223,13 +228,13 @@ def test_another_machine_adds_its_repeats(
     for module in ("measurement", "rows"):
         monkeypatch.setattr(f"woof_lightning.cost.{module}.machine_id", lambda: "another")
     # Another commit of this project may add repeats; another torch may not.
-    here = measurement.versions(())
+    here = json.loads((given.out / "conditions.json").read_text())["machines"][machine_id()]["versions"]
     monkeypatch.setattr(measurement, "versions", lambda _: here | {"woof_lightning": "9"})
     check_same_blocks(Measurement({"fixed": [case("ignite", "on")]}, [], 1), rows_file)
     prepare(given, rows_file)
     asked.clear()
     measure(PLAN, rows_file, given)
-    assert asked == ["alone step 0 []", "fixed 0", "fixed 1"]
+    assert asked == ["together step", "fixed 0", "fixed 1"]
     added = rows_file.read()[len(first) :]
     assert {row.machine for row in first} == {machine_id()}
     assert {row.machine for row in added} == {"another"}

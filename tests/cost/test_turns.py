@@ -12,7 +12,7 @@ from woof_lightning.cost import turns
 from woof_lightning.cost.job import Job
 from woof_lightning.cost.plan import Case
 from woof_lightning.cost.rows import Row
-from woof_lightning.cost.turns import batched, measure_alone, measure_in_turns, pinned
+from woof_lightning.cost.turns import batched, count_together, measure_alone, measure_in_turns, pinned
 from woof_lightning.errors import UserError
 from woof_lightning.measure.busy import CPUTimes
 
@@ -175,6 +175,15 @@ def test_one_by_one_each_has_the_machine_to_itself(machine: Machine) -> None:
         way: float(place) for place, way in enumerate(WAYS)
     }
     assert [row.value for row in rows if row.measure == "others_share"] == pytest.approx([0.1] * len(WAYS))
+
+
+def test_what_is_counted_runs_as_many_at_once_as_there_are_cores(
+    machine: Machine, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("os.cpu_count", lambda: 3)
+    rows = count_together(cases(), lambda _: None)
+    assert [event for event, _ in machine.events] == ["start"] * 3 + ["end"] * 3 + ["start"] * 2 + ["end"] * 2
+    assert {(row.way, row.repeat, row.value) for row in rows} == {(way, 0, place) for place, way in enumerate(WAYS)}
 
 
 def test_one_by_one_the_order_is_the_repeat_s(monkeypatch: pytest.MonkeyPatch) -> None:

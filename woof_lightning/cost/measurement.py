@@ -32,7 +32,7 @@ from woof_lightning.cost.plan import (
 )
 from woof_lightning.cost.rows import ALL, Row, RowsFile, rows_of
 from woof_lightning.cost.summary import FEWEST_REPEATS, summary
-from woof_lightning.cost.turns import Report, measure_alone, measure_in_turns, pinned
+from woof_lightning.cost.turns import Report, count_together, measure_alone, measure_in_turns, pinned
 from woof_lightning.errors import UserError
 from woof_lightning.measure.busy import MOST_OTHERS_SHARE, CPUTimes, cpu_times
 from woof_lightning.measure.environment import clean_environment
@@ -193,9 +193,8 @@ def measure(measurement: Measurement, rows_file: RowsFile, options: Namespace) -
     for condition in dict.fromkeys(case.condition for case in measurement.counted):
         if (condition, 0) not in done:
             # In processes of their own: counting imports frameworks, which change the environment of their process.
-            rows_file.append(
-                measure_alone([case for case in measurement.counted if case.condition == condition], 0, report)
-            )
+            cases = [case for case in measurement.counted if case.condition == condition]
+            rows_file.append(count_together(cases, report))
     with TemporaryDirectory(prefix="woof-environments-") as temporary:
         pythons = {}
         if START in measurement.groups:

@@ -80,6 +80,26 @@ def measure_alone(
     return rows
 
 
+def count_together(cases: Sequence[Case], report: Report) -> list[Row]:
+    """Counts in fresh processes, as many at once as there are cores: nothing is timed.
+
+    Args:
+        cases: The cases.
+        report: Called with a line of text for each case.
+    """
+    rows = []
+    for some in batched(cases, os.cpu_count() or 1):
+        workers: list[WorkerProcess] = []
+        with ended_on_failure(workers):
+            for case in some:
+                workers.append(worker_of(case))
+            for case, worker in zip(some, workers, strict=True):
+                values = worker.finish()[0]
+                report(line_of(case, values))
+                rows += rows_of(case.way, case.condition, 0, values)
+    return rows
+
+
 def worker_of(case: Case, *, python: Path | None = None, in_turns: bool = False) -> WorkerProcess:
     """Starts the process that measures a case. The options are those of WorkerProcess."""
     return WorkerProcess(

@@ -2,84 +2,100 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
+from docs.generate.cost_summary import Estimate, by_key, interval, read_summary
+from docs.generate.training_tables import TRAINING_TABLES
 from woof_lightning.compare.tables import markdown_table, three_digits
 from woof_lightning.cost.features import FEATURES
-from woof_lightning.cost.summary import LIGHTNING_NAMES
+from woof_lightning.cost.plan import LEAN, NETS, ONE_LOG
+from woof_lightning.cost.training import EPOCHS, STEPS
 from woof_lightning.cost.ways import MEASURED
+from woof_lightning.cost.written import BEHAVIOURS
 from woof_lightning.loops.ways import LABELS, REFERENCE, WOOF_FIT
 
-Estimate = dict[str, Any]
-FULL_TRAINING_STEPS = 2840  # 40 epochs of 71 batches.
+FULL_TRAINING_STEPS = EPOCHS * STEPS
+ANSWERED = ("fabric", WOOF_FIT, LEAN, ONE_LOG, "lightning")
+NOT_MEASURED = "not measured"
 
 
 def conditions_text(folder: Path) -> str:
     """Where, when and how the rows were measured, in one paragraph."""
     found = read_summary(folder)
-    conditions = found["conditions"]
-    versions = ", ".join(f"{name} {version}" for name, version in conditions["versions"].items())
+    machines = found["conditions"]["machines"]
+    places = "; ".join(machine_text(name, machine) for name, machine in machines.items())
+    versions = next(iter(machines.values()))["versions"]
+    of_libraries = ", ".join(f"{name} {version}" for name, version in versions.items() if name != "woof_lightning")
     disturbed = "unknown" if found["disturbed_share"] is None else f"{found['disturbed_share']:.2%}"
-    calls = ", ".join(f"`{call['command']}` ({call['date']})" for call in conditions["calls"])
     notes = "; ".join([*found["refusals"], *found["notes"]])
     return (
-        f"Measured with {calls} on {conditions['machine']['processor']}, "
-        f"{conditions['threads']} of {conditions['machine']['cores']} cores; {versions}. "
-        f"Measurements in which others used more than 5 % of a core: {disturbed}. "
+        f"Measured on {len(machines)} machine {'start' if len(machines) == 1 else 'starts'}: {places}. "
+        f"Versions: {of_libraries}. Measurements in which others used more than 5 % of a core: {disturbed}. "
         f"{notes[:1].upper()}{notes[1:]}.\n"
+    )
+
+
+def machine_text(name: str, machine: dict[str, Any]) -> str:
+    """A machine, and the calls on it."""
+    calls = ", ".join(
+        f"`{call['command']}` ({call['date']}, {call['woof_lightning'].partition('+')[2]})" for call in machine["calls"]
+    )
+    return (
+        f"`{name}` ({machine['machine']['processor']}, {machine['threads']} of {machine['machine']['cores']} cores): "
+        f"{calls}"
     )
 
 
 def overview_table(folder: Path) -> str:
     """Every loop as its users run it, a row each: time, start-up, indirection, code."""
-    found = {(e["way"], e["condition"], e["measure"]): e for e in read_summary(folder)["estimates"]}
+    found = by_key(folder)
     ways = [way for way, condition, measure in found if condition == "on" and measure == "step_us" and way != REFERENCE]
+    trainings = {training["way"]: training for training in read_summary(folder)["trainings"]}
     rows = []
     for way in sorted(ways, key=lambda way: found[way, "on", "step_us"]["over"]["median"]):
         step = found[way, "on", "step_us"]["over"]
         start = found.get((way, "start", "first_step_s"))
-        counts = [
-            found[way, condition, name]["median"]
-            for condition, name in (("step", "calls"), ("counted", "logical_lines"), ("counted", "framework_names"))
-        ]
+        code = found.get((way, "counted", "logical_lines"))
         rows.append(
             [
                 LABELS[way],
                 f"{three_digits(step['median'], signed=True)} ({interval(step)})",
-                f"{step['median'] * FULL_TRAINING_STEPS / 1e6:.2g}",
-                f"{start['over']['median']:+.2g} ({start['over']['low']:.2g} to {start['over']['high']:.2g})"
-                if start
-                else "not measured",
-                *(f"{count:.0f}" for count in counts),
+                seconds(trainings[way]["parts"]["all"]) if way in trainings else NOT_MEASURED,
+                seconds(start["over"]) if start else NOT_MEASURED,
+                f"{found[way, 'step', 'calls']['median']:.0f}",
+                f"{code['median']:.0f}" if code else "",
             ]
         )
     header = (
         "way",
         "µs a step over bare",
-        "s in 2,840 steps",
+        "the post's training over bare, s",
         "start-up over bare, s",
         "calls a step",
-        "lines",
-        "names",
+        "lines written",
     )
     return markdown_table(header, rows)
 
 
+def seconds(over: Estimate) -> str:
+    """A difference in s, with its interval."""
+    return f"{over['median']:+.2g} ({over['low']:.2g} to {over['high']:.2g})"
+
+
 def answers_table(folder: Path) -> str:
-    """What Lightning costs over the bare loop: as `woof fit` runs it, and as its documentation has it."""
-    found = {(e["way"], e["condition"], e["measure"]): e for e in read_summary(folder)["estimates"]}
-    documented = next(name for name in LIGHTNING_NAMES if any(name == way for way, _, _ in found))
-    ways, real = (WOOF_FIT, documented), "resnet18 128 px"
+    """What a framework costs over the bare loop: Fabric, and Lightning in three shapes."""
+    found = by_key(folder)
+    trainings = {training["way"]: training for training in read_summary(folder)["trainings"]}
+    real = list(NETS)[-1]
 
     def over(condition: str, measure: str, factor: float = 1.0, share: bool = False) -> list[str]:
         cells = []
-        for way in ways:
+        for way in ANSWERED:
             estimate = found.get((way, condition, measure))
             if estimate is None:
-                cells.append("not measured")
+                cells.append(NOT_MEASURED)
                 continue
             over_bare = estimate["over"]["share"] if share else estimate["over"]
             scaled = {name: factor * over_bare[name] for name in ("median", "low", "high")}
@@ -87,35 +103,36 @@ def answers_table(folder: Path) -> str:
         return cells
 
     def count(condition: str, measure: str) -> list[str]:
-        values = [found.get((way, condition, measure)) for way in (REFERENCE, *ways)]
-        bare, *ours = ("not measured" if value is None else f"{value['median']:.0f}" for value in values)
-        return [f"{our} (bare: {bare})" for our in ours]
+        values = [found.get((way, condition, measure)) for way in (REFERENCE, *ANSWERED)]
+        bare, *ours = (NOT_MEASURED if value is None else f"{value['median']:.0f}" for value in values)
+        return [f"{our} (bare: {bare})" if our != NOT_MEASURED else our for our in ours]
 
+    whole = [seconds(trainings[way]["parts"]["all"]) if way in trainings else NOT_MEASURED for way in ANSWERED]
     rows = [
         ["a step, µs", *over("on", "step_us")],
-        ["2,840 steps, s", *over("on", "step_us", FULL_TRAINING_STEPS / 1e6)],
+        ["the post's training without its start, s", *whole],
         ["less than 1 % where a step takes more than, ms", *over("on", "step_us", 0.1)],
         ["a step of ResNet-18 at 128 px, %", *over(real, "step_us", 100, share=True)],
         ["memory, the smallest net, MB", *over("on", "peak_rss_mb")],
-        ["memory, ResNet-18 at 128 px, MB", *over(real, "peak_rss_mb")],
         ["start to the end of the first step, s", *over("start", "first_step_s")],
         ["installed beside torch, MB", *count("installed", "installed_mb")],
-        ["installed beside torch, packages", *count("installed", "packages")],
         ["Python calls a step", *count("step", "calls")],
         ["frames in a traceback", *count("step", "traceback_frames")],
-        ["logical lines of code", *count("counted", "logical_lines")],
+        ["lines that a person writes", *count("counted", "logical_lines")],
         ["names of the framework", *count("counted", "framework_names")],
     ]
-    return markdown_table(("over the bare loop", *(LABELS[way] for way in ways)), rows)
+    return markdown_table(("over the bare loop", *(LABELS[way] for way in ANSWERED)), rows)
 
 
 def ways_table(folder: Path) -> str:
-    """The names of the ways in the rows, what tables and figures call them, and the file that trains."""
-    named = {e["way"]: None for e in read_summary(folder)["estimates"]}
-    # A way that is no longer measured is in the rows alone.
-    files = {name: f"`{measured.way.files[0]}`" for name, measured in MEASURED.items()}
-    rows = [[LABELS[way], f"`{way}`", files.get(way, "")] for way in LABELS if way in named]
-    return markdown_table(("way", "in rows.csv", "file in woof_lightning/"), rows)
+    """The names of the ways in the rows, what tables and figures call them, their file, and what they go beyond."""
+    named = {e["way"] for e in read_summary(folder)["estimates"]}
+    rows = [
+        [LABELS[way], f"`{way}`", f"`{MEASURED[way].way.files[0]}`", MEASURED[way].beyond_api]
+        for way in LABELS
+        if way in named
+    ]
+    return markdown_table(("way", "in rows.csv", "file in woof_lightning/", "beyond its public interface"), rows)
 
 
 def features_list(_: Path) -> str:
@@ -124,25 +141,36 @@ def features_list(_: Path) -> str:
 
 
 def fixed_table(folder: Path) -> str:
-    """What a training step costs on the smallest net, over the bare loop."""
+    """What a training step costs on the smallest net, over the bare loop with the same reports."""
+    searches = {
+        (e["way"], e["condition"]): e["median"]
+        for e in read_summary(folder)["estimates"]
+        if e["measure"] == "driver_searches"
+    }
     rows = []
-    for estimate in sorted(
-        _of(folder, "step_us", "off", "on"), key=lambda e: e["over"]["median"] if e["over"] else -9e9
-    ):
-        over = estimate["over"]
-        rows.append(
-            [
-                LABELS[estimate["way"]],
-                estimate["condition"],
-                three_digits(estimate["median"]),
-                three_digits(over["median"], signed=True) if over else "",
-                interval(over),
-                over["verdict"] if over else "the reference",
-                str(estimate["repeats"]),
-            ]
-        )
-    header = ("way", "bar, logs", "µs a step", "over bare", "95 % interval", "", "n")
+    for condition in ("off", "on"):
+        estimates = sorted(_of(folder, "step_us", condition), key=lambda e: (e["way"] != REFERENCE, over_of(e)))
+        for estimate in estimates:
+            over = estimate["over"] if estimate["way"] != REFERENCE else None
+            rows.append(
+                [
+                    LABELS[estimate["way"]],
+                    condition,
+                    three_digits(estimate["median"]),
+                    three_digits(over["median"], signed=True) if over else "",
+                    interval(over),
+                    over["verdict"] if over else "the reference",
+                    f"{searches[estimate['way'], condition]:.3g}",
+                    str(estimate["repeats"]),
+                ]
+            )
+    header = ("way", "reports", "µs a step", "over bare", "95 % interval", "", "searches a step", "n")
     return markdown_table(header, rows)
+
+
+def over_of(estimate: Estimate) -> float:
+    """The median difference from the reference."""
+    return float(estimate["over"]["median"]) if estimate["over"] else 0.0
 
 
 def waterfall_table(folder: Path) -> str:
@@ -173,35 +201,44 @@ def waterfall_table(folder: Path) -> str:
 
 
 def real_table(folder: Path) -> str:
-    """Step time of ResNet-18 over the bare loop's."""
+    """Step time of nets of several sizes over the bare loop's, beside the cost on the smallest net."""
+    fixed = {e["way"]: e["over"] for e in _of(folder, "step_us", "on")}
     rows = []
-    for estimate in _of(folder, "step_us"):
-        if estimate["condition"].startswith("resnet18"):
-            over = estimate["over"]
+    for condition in NETS:
+        for estimate in sorted(_of(folder, "step_us", condition), key=lambda e: list(LABELS).index(e["way"])):
+            way, over = estimate["way"], estimate["over"]
             share = over["share"] if over else None
+            expected = fixed.get(way) if way != REFERENCE else None
             rows.append(
                 [
-                    estimate["condition"],
-                    LABELS[estimate["way"]],
-                    f"{estimate['median'] / 1e3:.3g}",
-                    f"{100 * share['median']:+.2g} %" if share else "",
-                    f"{100 * share['low']:+.2g} to {100 * share['high']:+.2g} %" if share else "",
-                    over["verdict"] if over else "the reference",
-                    str(estimate["repeats"]),
+                    condition,
+                    LABELS[way],
+                    three_digits(estimate["median"] / 1e3),
+                    f"{three_digits(over['median'], signed=True)} ({interval(over)})" if over else "",
+                    three_digits(expected["median"], signed=True) if expected and over else "",
+                    agreement(over, expected) if expected and over else "",
+                    f"{100 * share['median']:+.2g} ({100 * share['low']:+.2g} to {100 * share['high']:+.2g})"
+                    if share
+                    else "",
                 ]
             )
-    header = ("net", "way", "ms a step", "over bare", "95 % interval", "", "n")
-    return _table_or_not(header, sorted(rows, key=by_net_and_way))
+    header = ("net", "way", "ms a step", "over bare, µs", "on the smallest net, µs", "", "over bare, %")
+    return _table_or_not(header, rows)
+
+
+def agreement(over: Estimate, expected: Estimate) -> str:
+    """Whether two intervals overlap."""
+    if over["low"] > expected["high"]:
+        return "more"
+    return "less" if over["high"] < expected["low"] else "agrees"
 
 
 def memory_table(folder: Path) -> str:
     """Peak resident memory over the bare loop's; of the smallest net the loops with logs."""
     rows = []
-    for estimate in _of(folder, "peak_rss_mb"):
-        condition, over = estimate["condition"], estimate["over"]
-        if condition == "waterfall" or (condition == "off" and estimate["way"] != REFERENCE):
-            continue
-        net = condition if condition.startswith("resnet18") else f"the smallest, logs {condition}"
+    for estimate in _of(folder, "peak_rss_mb", "on", list(NETS)[-1]):
+        condition, over = estimate["condition"], estimate["over"] if estimate["way"] != REFERENCE else None
+        net = condition if condition.startswith("resnet18") else f"the smallest, reports {condition}"
         cells = [f"{estimate['median']:.0f}", three_digits(over["median"], signed=True) if over else "", interval(over)]
         rows.append([net, LABELS[estimate["way"]], *cells])
     return _table_or_not(("net", "way", "peak MB", "over bare", "95 % interval"), sorted(rows, key=by_net_and_way))
@@ -252,8 +289,16 @@ def indirection_table(folder: Path) -> str:
 
 
 def code_table(folder: Path) -> str:
-    """What a person writes."""
-    return _counts(folder, "counted", {"logical_lines": "logical lines", "framework_names": "names of the framework"})
+    """What a person writes for each behaviour, and the names of the framework in all that."""
+    found = by_key(folder)
+    ways = [way for way in LABELS if (way, "counted", "logical_lines") in found]
+    names = {"logical_lines": "all lines", "framework_names": "names of the framework"}
+    rows = []
+    for way in ways:
+        cells = [found.get((way, "counted", f"lines_{behaviour}")) for behaviour in BEHAVIOURS]
+        behaviours = ["does not have it" if cell is None else f"{cell['median']:.0f}" for cell in cells]
+        rows.append([LABELS[way], *behaviours, *(f"{found[way, 'counted', name]['median']:.0f}" for name in names)])
+    return markdown_table(("way", *BEHAVIOURS, *names.values()), rows)
 
 
 def bounds_table(folder: Path) -> str:
@@ -261,7 +306,7 @@ def bounds_table(folder: Path) -> str:
     rows = [
         [
             bound["promise"],
-            f"{bound['limit']:.3g}",
+            "" if bound["limit"] is None else f"{bound['limit']:.3g}",
             f"{bound['value']['median']:.3g}",
             interval(bound["value"]),
             bound["verdict"],
@@ -285,11 +330,12 @@ def one_percent_table(folder: Path) -> str:
                 f"{cost_s:.2g}",
             ]
         )
-    header = ("way", "bar, logs", "under 1 % from, ms a step", "95 % interval", "s in 2,840 steps")
+    header = ("way", "reports", "under 1 % from, ms a step", "95 % interval", "s in 2,840 steps")
     return markdown_table(header, rows)
 
 
 COST_TABLES = {
+    **TRAINING_TABLES,
     "cost-conditions": conditions_text,
     "cost-overview": overview_table,
     "cost-answers": answers_table,
@@ -305,11 +351,6 @@ COST_TABLES = {
     "cost-bounds": bounds_table,
     "cost-one-percent": one_percent_table,
 }
-
-
-def interval(estimate: Estimate | None) -> str:
-    """An estimate's interval, three digits."""
-    return f"{three_digits(estimate['low'])} to {three_digits(estimate['high'])}" if estimate else ""
 
 
 def _table_or_not(header: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
@@ -329,9 +370,3 @@ def _counts(folder: Path, condition: str, names: dict[str, str]) -> str:
 def _of(folder: Path, measure: str, *conditions: str) -> list[Estimate]:
     estimates: list[Estimate] = read_summary(folder)["estimates"]
     return [e for e in estimates if e["measure"] == measure and (not conditions or e["condition"] in conditions)]
-
-
-def read_summary(folder: Path) -> dict[str, Any]:
-    """What `woof cost` derived from its rows."""
-    found: dict[str, Any] = json.loads((folder / "summary.json").read_text())
-    return found

@@ -13,14 +13,14 @@ from pathlib import Path
 from statistics import fmean, median
 from typing import Any
 
-from docs.generate.cost_tables import FULL_TRAINING_STEPS, read_summary
+from docs.generate.cost_summary import Estimate, read_summary
+from docs.generate.cost_tables import FULL_TRAINING_STEPS
 from docs.generate.post_tables import POST_TOP1, validations
 from docs.generate.result_tables import read_rows
 from woof_lightning.compare.read import TOP1, TOP5
 from woof_lightning.compare.tables import three_digits
 from woof_lightning.runs.metrics import read_metrics
 
-Estimate = dict[str, Any]
 Pick = Callable[[Iterable[float]], float]
 # Measures that are another one in another unit: its name and the factor.
 SCALED = {"step_ms": ("step_us", 1e-3), "training_s": ("step_us", FULL_TRAINING_STEPS / 1e6)}

@@ -19,6 +19,7 @@ data = pytest.importorskip("fastai.data.core", reason=NEEDS_PEERS)
 learners = pytest.importorskip("fastai.learner", reason=NEEDS_PEERS)
 optimizers = pytest.importorskip("fastai.optimizer", reason=NEEDS_PEERS)
 pytest.importorskip("fastai.callback.progress", reason=NEEDS_PEERS)  # Gives Learner no_bar().
+pytest.importorskip("fastai.callback.schedule", reason=NEEDS_PEERS)  # Gives Learner lr_find().
 pytestmark = pytest.mark.peer
 
 
@@ -76,3 +77,14 @@ def test_fastai_warns_when_it_is_imported() -> None:
     done = in_a_process(code)
     assert done.code == 0, done.err
     assert "torch.jit.script" in done.err
+
+
+def test_fastai_s_finder_moves_the_random_state(tmp_path: Path) -> None:
+    """https://github.com/fastai/fastai/issues/3013: the training after it shuffles and drops out otherwise."""
+    learner = fastai_learner(tmp_path)
+    before = torch.get_rng_state()
+    weights = learner.model.weight.detach().clone()
+    with learner.no_bar(), learner.no_logging():
+        learner.lr_find(num_it=20, show_plot=False)
+    assert torch.equal(learner.model.weight, weights), "The net itself is restored."
+    assert not torch.equal(torch.get_rng_state(), before)

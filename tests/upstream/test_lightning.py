@@ -1,19 +1,21 @@
-"""Faults of Lightning that this project works around: each test fails on the day its fault is fixed."""
+"""Faults and leaks of Lightning (docs/abstraction-cost.md): each test fails on the day its fault is fixed."""
 
 from __future__ import annotations
 
+import gc
 import math
 import re
 import signal
 import sys
 import warnings
+import weakref
 from pathlib import Path
 from typing import Any
 
 import pytest
 import torch
 from lightning.pytorch import LightningModule, Trainer
-from lightning.pytorch.callbacks import Callback, ModelCheckpoint
+from lightning.pytorch.callbacks import Callback, ModelCheckpoint, TQDMProgressBar
 from lightning.pytorch.cli import LightningCLI
 from lightning.pytorch.loggers import CSVLogger, TensorBoardLogger
 from torch.utils.data import DataLoader
@@ -236,3 +238,86 @@ def test_lightning_warns_of_what_needs_no_warning(
     seen = [str(warning.message) for warning in recwarn]
     expected = set(NOT_FOR_USERS) - {"sync_dist=True", "does not have many workers"}
     assert [text for text in expected if not any(re.search(text, message) for message in seen)] == []
+
+
+def test_a_bar_resumed_within_an_epoch_does_not_know_its_length(tmp_path: Path) -> None:
+    """https://github.com/Lightning-AI/pytorch-lightning/issues/20603."""
+
+    class SaveWithinTheEpoch(Callback):
+        def on_train_batch_end(
+            self, trainer: Trainer, pl_module: LightningModule, outputs: Any, batch: Any, batch_idx: int
+        ) -> None:
+            if batch_idx == 0:
+                trainer.save_checkpoint(tmp_path / "within.ckpt")
+
+    class Watched(TQDMProgressBar):
+        def __init__(self) -> None:
+            super().__init__()
+            self.lengths: list[Any] = []
+
+        def on_train_batch_end(self, *args: Any) -> None:
+            super().on_train_batch_end(*args)
+            self.lengths.append(self.train_progress_bar.total)
+
+    options = {**QUIET, "enable_checkpointing": False, "enable_progress_bar": True}
+    first, resumed = Watched(), Watched()
+    Trainer(max_epochs=1, callbacks=[first, SaveWithinTheEpoch()], **options).fit(Tiny())
+    Trainer(max_epochs=2, callbacks=[resumed], **options).fit(Tiny(), ckpt_path=tmp_path / "within.ckpt")
+    assert (first.lengths, resumed.lengths) == ([2, 2], [None, 2, 2])
+
+
+def test_a_checkpoint_within_an_epoch_has_the_score_of_the_validation_before(tmp_path: Path) -> None:
+    """https://github.com/Lightning-AI/pytorch-lightning/issues/20185 and 17417; 21106 fixed the first of a run only."""
+
+    class Scored(Tiny):
+        def train_dataloader(self) -> DataLoader[Any]:
+            return DataLoader(torch.zeros(4, 1))  # type: ignore[arg-type]
+
+        def training_step(self, batch: torch.Tensor, batch_idx: int) -> torch.Tensor:
+            loss: torch.Tensor = self.layer(batch).sum()
+            return loss
+
+        def val_dataloader(self) -> DataLoader[Any]:
+            return self.train_dataloader()
+
+        def validation_step(self, batch: torch.Tensor, batch_idx: int) -> None:
+            self.log("score", float(self.global_step))
+
+    callback = ModelCheckpoint(
+        tmp_path, "{step}-{score:.0f}", monitor="score", mode="max", save_top_k=-1, every_n_train_steps=2
+    )
+    Trainer(max_epochs=2, val_check_interval=2, num_sanity_val_steps=0, callbacks=[callback], **QUIET).fit(Scored())
+    names = sorted(path.stem for path in tmp_path.iterdir())
+    assert names == ["step=2-score=2", "step=4-score=4", "step=6-score=4", "step=8-score=8"]
+
+
+def test_a_fitted_module_outlives_its_trainer() -> None:
+    """https://github.com/Lightning-AI/pytorch-lightning/issues/18640: reference cycles keep both."""
+    torch.optim.SGD(Tiny().parameters()).step()  # PyTorch itself keeps the optimizer of a process's first step.
+    model, trainer = Tiny(), Trainer(max_epochs=1, enable_checkpointing=False, **QUIET)
+    trainer.fit(model)
+    module = weakref.ref(model)
+    gc.disable()
+    try:
+        del model, trainer
+        assert module() is not None
+    finally:
+        gc.enable()
+
+
+def test_a_value_logged_on_each_step_is_logged_on_every_fiftieth(tmp_path: Path) -> None:
+    """https://github.com/Lightning-AI/pytorch-lightning/issues/4488, 8098 and 11605, all closed as intended."""
+
+    class Logging(Tiny):
+        def train_dataloader(self) -> DataLoader[Any]:
+            return DataLoader(torch.zeros(110, 1))  # type: ignore[arg-type]
+
+        def training_step(self, batch: torch.Tensor, batch_idx: int) -> torch.Tensor:
+            loss: torch.Tensor = self.layer(batch).sum()
+            self.log("loss", loss, on_step=True)
+            return loss
+
+    logger = CSVLogger(tmp_path, name="", version="")
+    Trainer(max_epochs=1, enable_checkpointing=False, **{**QUIET, "logger": logger}).fit(Logging())
+    rows = (tmp_path / "metrics.csv").read_text().splitlines()[1:]
+    assert [row.split(",")[-1] for row in rows] == ["49", "99"]

@@ -5,9 +5,11 @@ from __future__ import annotations
 import signal
 from contextlib import suppress
 from pathlib import Path
+from typing import Any
 
 import pytest
 import torch
+from torch.optim.lr_scheduler import LRScheduler, OneCycleLR
 
 from tests.upstream.helpers import in_a_process
 
@@ -76,3 +78,33 @@ def test_pytorch_tells_a_death_anywhere() -> None:
     )
     done = in_a_process(code)
     assert "reported while busy" in done.out, done.err
+
+
+def test_a_schedule_made_after_its_optimizer_was_loaded_loses_the_rate() -> None:
+    """https://github.com/pytorch/pytorch/issues/119168, closed with a warning in the documentation, and 156846."""
+
+    def parts(optimizer_state: Any = None, schedule_state: Any = None) -> tuple[torch.optim.Optimizer, LRScheduler]:
+        optimizer = torch.optim.SGD(torch.nn.Linear(1, 1).parameters(), 0.1)
+        if optimizer_state:
+            optimizer.load_state_dict(optimizer_state)
+        schedule = OneCycleLR(optimizer, 0.1, total_steps=10)
+        if schedule_state:
+            schedule.load_state_dict(schedule_state)
+        return optimizer, schedule
+
+    optimizer, schedule = parts()
+    for _ in range(3):
+        optimizer.step()
+        schedule.step()
+    resumed, resumed_schedule = parts(optimizer.state_dict(), schedule.state_dict())
+    assert resumed_schedule.get_last_lr() == schedule.get_last_lr()
+    assert resumed.param_groups[0]["lr"] == pytest.approx(0.1 / 25) != schedule.get_last_lr()[0]
+
+
+def test_a_save_that_fails_spoils_the_file_before_it(tmp_path: Path) -> None:
+    """https://github.com/pytorch/pytorch/issues/48243."""
+    torch.save({"weights": torch.zeros(4)}, tmp_path / "x.ckpt")
+    with pytest.raises(Exception, match="pickle"):
+        torch.save({"weights": torch.zeros(4), "unpicklable": lambda: None}, tmp_path / "x.ckpt")
+    with pytest.raises(RuntimeError):
+        torch.load(tmp_path / "x.ckpt")

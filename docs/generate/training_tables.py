@@ -1,0 +1,130 @@
+"""Tables of docs/abstraction-cost.md about choices, whole trainings, machines and environments."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from docs.generate.cost_summary import by_key, interval, read_summary
+from woof_lightning.compare.tables import markdown_table, three_digits
+from woof_lightning.cost.plan import LEAN, ONE_LOG
+from woof_lightning.cost.rows import CHANGES
+from woof_lightning.loops.ways import LABELS, REFERENCE, WOOF_FIT
+
+# The step times of the first table, in ms, with an example of each.
+EXAMPLES_MS = {0.5: "a tiny net", 20.0: "a small convolutional net on a core", 600.0: "ResNet-18, 16 images of 128 px"}
+COMPARED = ("fabric", WOOF_FIT, LEAN, ONE_LOG, "lightning")
+# From the most that a framework does to the least. The first one below the limit is taken.
+PREFERRED = ("lightning", WOOF_FIT, "fabric")
+MOST_SHARE = 0.05
+
+
+def choice_table(folder: Path) -> str:
+    """Which way to take for a step of some length, and what each adds to it."""
+    found = by_key(folder)
+    costs_ms = {way: found[way, "on", "step_us"]["over"]["median"] / 1e3 for way in COMPARED}
+    rows = []
+    for step_ms, example in EXAMPLES_MS.items():
+        shares = {way: cost_ms / step_ms for way, cost_ms in costs_ms.items()}
+        taken = next((way for way in PREFERRED if shares[way] < MOST_SHARE), REFERENCE)
+        cells = [f"+{three_digits(100 * shares[way])} %" for way in COMPARED]
+        rows.append([f"{three_digits(step_ms)} ms ({example})", f"**{LABELS[taken]}**", *cells])
+    return markdown_table(("a step of the bare loop", "take", *(LABELS[way] for way in COMPARED)), rows)
+
+
+def trainings_table(folder: Path) -> str:
+    """What the post's training costs over the bare loop, part by part."""
+    parts = ("steps", "validation", "epochs", "checkpoints", "all")
+    rows = []
+    for training in sorted(read_summary(folder)["trainings"], key=lambda one: one["parts"]["all"]["median"]):
+        start = training["start"]
+        cells = [f"{training['parts'][part]['median']:+.2g}" for part in parts[:-1]]
+        whole = training["parts"]["all"]
+        rows.append(
+            [
+                LABELS[training["way"]],
+                *cells,
+                f"{whole['median']:+.2g} ({whole['low']:.2g} to {whole['high']:.2g})",
+                f"{start['median']:+.2g}" if start else "not measured",
+            ]
+        )
+    header = ("way", "2,840 steps", "9,840 validation batches", "40 epochs' ends", "saved files", "together", "start")
+    return markdown_table(header, rows) if rows else "Not measured.\n"
+
+
+def parts_table(folder: Path) -> str:
+    """What each part of a small whole training takes."""
+    found = by_key(folder)
+    measures = {
+        "train_step_us": ("a step, µs", 1.0),
+        "val_batch_us": ("a validation batch, µs", 1.0),
+        "epoch_us": ("an epoch's end, ms", 1e-3),
+        "checkpoint_us": ("a saved file, ms", 1e-3),
+        "files_per_epoch": ("files an epoch", 1.0),
+    }
+    ways = [way for way in LABELS if (way, "parts", "epoch_us") in found]
+    rows = [
+        [
+            LABELS[way],
+            *(three_digits(factor * found[way, "parts", name]["median"]) for name, (_, factor) in measures.items()),
+        ]
+        for way in ways
+    ]
+    return markdown_table(("way", *(text for text, _ in measures.values())), rows) if rows else "Not measured.\n"
+
+
+def predictions_table(folder: Path) -> str:
+    """Small whole trainings, as their parts predict them and as they were measured."""
+    rows = [
+        [
+            LABELS[one["way"]],
+            three_digits(one["predicted_s"]["median"]),
+            f"{three_digits(one['measured_s']['median'])} ({interval(one['measured_s'])})",
+            f"{three_digits(one['ratio']['median'])} ({interval(one['ratio'])})",
+        ]
+        for one in read_summary(folder)["predictions"]
+    ]
+    header = ("way", "predicted, s", "measured, s", "predicted over measured")
+    return markdown_table(header, rows) if rows else "Not measured.\n"
+
+
+def machines_table(folder: Path) -> str:
+    """What a step costs over the bare loop, on each machine alone."""
+    machines = {
+        name: {(e["way"], e["condition"]): e["over"] for e in estimates}
+        for name, estimates in read_summary(folder)["machines"].items()
+    }
+    rows = []
+    for way, condition in [key for key in next(iter(machines.values())) if key[1] in ("off", "on")]:
+        if (way, condition) == (REFERENCE, "off"):
+            continue
+        overs = [machine.get((way, condition)) for machine in machines.values()]
+        cells = [
+            f"{three_digits(over['median'], signed=True)} ({interval(over)})" if over else "not measured"
+            for over in overs
+        ]
+        rows.append([LABELS[way], condition, *cells])
+    return markdown_table(("way, µs over bare", "reports", *machines), sorted(rows, key=lambda row: (row[1], row[0])))
+
+
+def variables_table(folder: Path) -> str:
+    """The environment variables that imports and trainings change, with the ways in whose rows they are."""
+    changing: dict[str, list[str]] = {}
+    for way, condition, measure in by_key(folder):
+        if measure.startswith(CHANGES) and condition == "on":
+            changing.setdefault(measure.removeprefix(CHANGES), []).append(LABELS[way])
+    every = {way for way, condition, _ in by_key(folder) if condition == "on" and way in LABELS}
+    rows = [
+        [f"`{name}`", "every way" if len(ways) == len(every) else "; ".join(ways)]
+        for name, ways in sorted(changing.items())
+    ]
+    return markdown_table(("variable", "changed in"), rows)
+
+
+TRAINING_TABLES = {
+    "cost-choice": choice_table,
+    "cost-trainings": trainings_table,
+    "cost-parts": parts_table,
+    "cost-predictions": predictions_table,
+    "cost-machines": machines_table,
+    "cost-variables": variables_table,
+}

@@ -6,8 +6,9 @@ from pathlib import Path
 
 from docs.generate.cost_summary import by_key, interval, read_summary
 from woof_lightning.compare.tables import markdown_table, three_digits
+from woof_lightning.cost.measured import Rows, median, over
 from woof_lightning.cost.plan import LEAN, ONE_LOG
-from woof_lightning.cost.rows import CHANGES
+from woof_lightning.cost.rows import CHANGES, RowsFile
 from woof_lightning.loops.ways import LABELS, REFERENCE, WOOF_FIT
 
 # The step times of the first table, in ms, with an example of each.
@@ -120,7 +121,29 @@ def variables_table(folder: Path) -> str:
     return markdown_table(("variable", "changed in"), rows)
 
 
+def inherited_table(folder: Path) -> str:
+    """What the ways cost over bare, with the variable that measuring processes once inherited, and without."""
+    found = Rows(RowsFile(folder / "rows.csv").read())
+    rows = []
+    for way in [way for way in LABELS if (way, "clean", "step_us") in found]:
+        cells = []
+        for condition in ("clean", "inherited"):
+            key, bare = (way, condition, "step_us"), (REFERENCE, condition, "step_us")
+            searches = median(found, (way, condition, "driver_searches")).median
+            cost = over(found, key, bare)
+            cells += [
+                "the reference" if way == REFERENCE else f"{three_digits(cost.median, signed=True)} "
+                f"({three_digits(cost.low)} to {three_digits(cost.high)})",
+                f"{searches:.3g}",
+            ]
+        rows.append([LABELS[way], *cells])
+    repeats = len(found.sample((REFERENCE, "clean", "step_us"))[0])
+    header = ("way", "µs over bare, clean", "searches a step", "µs over bare, inherited", "searches a step")
+    return markdown_table(header, rows) + f"\n{repeats} repeats on `{found.machines[0]}`.\n"
+
+
 TRAINING_TABLES = {
+    "cost-inherited": inherited_table,
     "cost-choice": choice_table,
     "cost-trainings": trainings_table,
     "cost-parts": parts_table,

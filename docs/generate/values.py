@@ -86,6 +86,12 @@ def share_of_step_text(folder: Path, way: str, condition: str, real_condition: s
     return f"{100 * fixed / estimate(folder, 'step_us', 'bare', real_condition)['median']:.2g}"
 
 
+def training_text(folder: Path, way: str, part: str = "all") -> str:
+    """What the post's training costs over the bare loop, s: all of it, or a part."""
+    (found,) = [one for one in read_summary(folder)["trainings"] if one["way"] == way]
+    return f"{found['parts'][part]['median']:.2g}"
+
+
 def feature_text(folder: Path, side: str, feature: str) -> str:
     """What a feature of the waterfall adds to a step, µs."""
     return over_text(folder, "step_us", f"{side}:{feature}", "waterfall")
@@ -261,6 +267,7 @@ VALUES: dict[str, Callable[..., str]] = {
     "over_percent_high": partial(over_percent_text, part="high"),
     "more": more_text,
     "share_of_step": share_of_step_text,
+    "training": training_text,
     "feature": feature_text,
     "top1": top1_text,
     "top5": top5_text,

@@ -12,6 +12,8 @@ from typing import Any
 import pytest
 
 from tests.conftest import CONFIGS, Woof
+from tests.cost.test_summary import in_order, rows
+from tests.cost.test_training import BARE, FABRIC, parts
 from woof_lightning.cost import environments, measurement
 from woof_lightning.cost.bounds import Bound
 from woof_lightning.cost.draw import fingerprint
@@ -251,6 +253,16 @@ def test_rows_are_summarised_and_drawn(woof: Woof) -> None:
     drawn = Path("out/fixed.png").read_bytes()
     assert drawn.startswith(b"\x89PNG")
     assert fingerprint(found).encode() in drawn
+
+
+def test_whole_trainings_are_on_the_terminal_too(woof: Woof) -> None:
+    whole = rows("fabric", "whole", in_order(0.1, 0.1), "rest_s")
+    write_measurement(Path("out"), [*made_rows(), *parts("bare", BARE), *parts("fabric", FABRIC), *whole])
+    done = woof("cost", "--summarise", "--out", "out")
+    assert done.code == 0, done.err
+    lines = {line.split("  ")[0]: line for line in done.out.splitlines() if "training" in line}
+    assert "the post's training over bare, without its start: 0.579" in done.out
+    assert "a small training: 0.1 s, predicted over measured" in lines["fabric"]
 
 
 def test_nothing_is_published_from_a_busy_machine(woof: Woof) -> None:

@@ -117,6 +117,12 @@ def test_starts_are_measured_in_their_environments_after_one_that_does_not_count
     assert [row.condition for row in rows_file.read()].count("installed") == 2 * len(STARTED)
 
 
+def test_whole_trainings_run_in_this_environment_even_beside_starts(rows_file: RowsFile, asked: list[str]) -> None:
+    both = Measurement({**START.groups, "whole": [case("bare", "whole")]}, [], repeats=1)
+    measure(both, rows_file, options(environments=Path("kept")))
+    assert asked[-1] == "alone whole 0 []"
+
+
 def test_a_disturbed_block_is_measured_again_unless_busy_is_allowed(
     rows_file: RowsFile, asked: list[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -25,6 +25,7 @@ from woof_lightning.cost.plan import (
     STARTED,
     Case,
     code_cases,
+    fixed_on_cuda_cases,
     indirection_cases,
     on_cuda,
     quick_cases,
@@ -72,7 +73,7 @@ def planned(options: Namespace) -> Measurement:
         groups = groups_on_cuda(options)
     return Measurement(
         {name: pinned(cases, options.threads) for name, cases in groups.items()},
-        pinned([*code_cases(), *indirection_cases()], 1),
+        [] if options.accelerator == "cuda" else pinned([*code_cases(), *indirection_cases()], 1),
         options.repeats or (QUICK_REPEATS if options.quick else FEWEST_REPEATS),
     )
 
@@ -81,7 +82,7 @@ def groups_on_cuda(options: Namespace) -> dict[str, list[Case]]:
     """Returns the groups that are measured on a CUDA device: the fixed cost, and ResNet-18 with the recipe's batch."""
     names = options.groups or GROUPS_ON_CUDA
     nets = {name: replace(net, batch_size=2, steps=1, slices=2) for name, net in NETS_ON_CUDA.items()}
-    cases = {"fixed": quick_cases(), "real": real_cases(nets if options.dry_run else NETS_ON_CUDA)}
+    cases = {"fixed": fixed_on_cuda_cases(), "real": real_cases(nets if options.dry_run else NETS_ON_CUDA)}
     return {name: on_cuda(cases[name], "cpu" if options.dry_run else "cuda") for name in names}
 
 
@@ -210,7 +211,7 @@ def measure(measurement: Measurement, rows_file: RowsFile, options: Namespace) -
                     continue
                 report(f"{name}: repeat {repeat + 1} of {measurement.repeats}")
                 block = (
-                    functools.partial(measure_alone, cases, repeat, report, pythons)
+                    functools.partial(measure_alone, cases, repeat, report, pythons if name == START else None)
                     if name in ALONE
                     else functools.partial(measure_in_turns, cases, name, repeat, report)
                 )

@@ -64,6 +64,8 @@ NETS_ON_CUDA = {
     "resnet18 128 px, 128 images": Net("resnet18", 128, 128, 10),
 }
 REAL_WAYS = (REFERENCE, AGAIN, "fabric", "lightning", WOOF_FIT)
+# So many that the processes of a block fit into the memory of one machine, and a measurement into minutes.
+CUDA_WAYS = (REFERENCE, AGAIN, "fabric", "accelerate", "lightning", ONE_LOG, LEAN, WOOF_FIT)
 
 
 @dataclass(frozen=True)
@@ -101,6 +103,11 @@ def quick_cases() -> list[Case]:
     off = (REFERENCE, AGAIN, BAREBONES_NO_SEARCH)
     on = (REFERENCE, *OTHERS, ONE_LOG, LEAN)
     return [*(tiny(way, OFF) for way in off), *(tiny(way, ON) for way in on)]
+
+
+def fixed_on_cuda_cases() -> list[Case]:
+    """Returns ways with reports on the smallest net, the bare loop twice."""
+    return [tiny(way, ON) for way in CUDA_WAYS]
 
 
 def waterfall_cases() -> list[Case]:
@@ -190,12 +197,16 @@ ALONE = ("whole", "start")
 
 
 def on_cuda(cases: list[Case], accelerator: str = "cuda") -> list[Case]:
-    """Returns the same cases on a CUDA device, without and with waiting for it at each step.
+    """Returns the cases of CUDA_WAYS on a CUDA device, without and with waiting for it at each step.
 
     Args:
         cases: The cases.
         accelerator: cuda; cpu lets the processor stand in, to try a measurement where there is no device.
     """
-    moved = [replace(case, job=replace(case.job, accelerator=accelerator)) for case in cases]
+    moved = [
+        replace(case, job=replace(case.job, accelerator=accelerator))
+        for case in cases
+        if case.way in CUDA_WAYS
+    ]
     waiting = [replace(case, condition=f"{case.condition}, sync", job=replace(case.job, sync=True)) for case in moved]
     return [*moved, *waiting]

@@ -116,9 +116,9 @@ def told_apart(found: Rows) -> Iterator[str]:
     """Yields where the same loop, measured twice, came out as different, at 95 % for all these comparisons together."""
     pairs = [
         (machine, condition)
-        for machine in found.machines
-        for condition in (OFF, *NETS)
-        if len(found.values.get((AGAIN, condition, STEP), {}).get(machine, {})) >= FEWEST_TO_TELL
+        for (_, condition, _), machines in found.items(AGAIN, STEP)
+        for machine, repeats in machines.items()
+        if len(repeats) >= FEWEST_TO_TELL
     ]
     for machine, condition in pairs:
         again = over(

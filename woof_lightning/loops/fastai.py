@@ -62,7 +62,7 @@ class Recipe(Callback):  # type: ignore[misc]
 
     def __init__(self, experiment: Experiment, run: LoopRun, schedule: Schedule) -> None:
         super().__init__()
-        self.experiment, self.run, self.schedule = experiment, run, schedule
+        self.experiment, self.loop_run, self.schedule = experiment, run, schedule
         # A resumed Learner counts its steps from 0 again.
         self.step = run.first_step
 
@@ -71,16 +71,16 @@ class Recipe(Callback):  # type: ignore[misc]
         optimizer: Any = self.learn.opt.opt
         for group, lr in zip(optimizer.param_groups, self.schedule.scheduler.get_last_lr(), strict=True):
             group["lr"] = lr
-        self.run.restore(self.learn.model, optimizer, self.schedule)
+        self.loop_run.restore(self.learn.model, optimizer, self.schedule)
 
     def before_epoch(self) -> None:
         """Sets the epoch of the sampler."""
-        self.run.epoch_started()
+        self.loop_run.epoch_started()
         self.learn.dls.train.sampler.set_epoch(self.learn.epoch)
 
     def before_validate(self) -> None:
         """Resets the means of the validation."""
-        self.run.validation_started()
+        self.loop_run.validation_started()
         self.means = SplitMeans()
 
     def before_batch(self) -> None:
@@ -93,7 +93,7 @@ class Recipe(Callback):  # type: ignore[misc]
         optimizer: Any = self.learn.opt.opt
         if self.step % self.experiment.report_every_n_steps == 0:
             report = training_report(self.learn.loss_grad, self.learn.pred, self.learn.yb[0])
-            self.run.report(self.learn.epoch, self.step, report | optimizer_report(optimizer))
+            self.loop_run.report(self.learn.epoch, self.step, report | optimizer_report(optimizer))
         if self.schedule.interval == "step":
             self.schedule.scheduler.step()
 
@@ -104,10 +104,10 @@ class Recipe(Callback):  # type: ignore[misc]
 
     def after_epoch(self) -> None:
         """Steps the schedule, logs and saves the epoch."""
-        if self.learn.epoch < self.run.first_epoch:
+        if self.learn.epoch < self.loop_run.first_epoch:
             return  # After a resume, Learner skips the earlier epochs but still calls after_epoch for each.
         if self.schedule.interval == "epoch":
             self.schedule.scheduler.step()
-        self.run.epoch_ended(
+        self.loop_run.epoch_ended(
             self.learn.epoch, self.step, self.means, self.learn.model, self.learn.opt.opt, self.schedule
         )

@@ -132,7 +132,9 @@ def inherited_table(folder: Path) -> str:
             searches = median(found, (way, condition, "driver_searches")).median
             cost = over(found, key, bare)
             cells += [
-                "the reference" if way == REFERENCE else f"{three_digits(cost.median, signed=True)} "
+                "the reference"
+                if way == REFERENCE
+                else f"{three_digits(cost.median, signed=True)} "
                 f"({three_digits(cost.low)} to {three_digits(cost.high)})",
                 f"{searches:.3g}",
             ]

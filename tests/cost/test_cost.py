@@ -256,7 +256,7 @@ def test_rows_are_summarised_and_drawn(woof: Woof) -> None:
 
 
 def test_whole_trainings_are_on_the_terminal_too(woof: Woof) -> None:
-    whole = rows("fabric", "whole", in_order(0.1, 0.1), "rest_s")
+    whole = [*rows("fabric", "whole", in_order(0.1, 0.1), "rest_s"), *parts("fabric", FABRIC, condition="whole")]
     write_measurement(Path("out"), [*made_rows(), *parts("bare", BARE), *parts("fabric", FABRIC), *whole])
     done = woof("cost", "--summarise", "--out", "out")
     assert done.code == 0, done.err

@@ -128,10 +128,19 @@ def test_a_start_is_timed_from_the_parent_s_clock(seen: list[Any], tmp_path: Pat
 def test_a_whole_training_is_split_at_its_first_step(
     seen: list[Any], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(torch, "save", torch.save)  # Undone after the test: a worker's process ends instead.
+    asked: list[Any] = []
+
+    def parts(job: Job, _: Any, run: Any) -> dict[str, float]:
+        asked.append((job, run.path))
+        return {"epoch_us": 7.0}
+
+    monkeypatch.setattr(worker, "parts", parts)
     job = Job(way="fake", measure="whole", steps=5, epochs=3, val_batches=4, started_s=20.0)
     values = worker.measured(job, tmp_path)
-    assert values == {"first_step_s": 30 + 103, "rest_s": 4 * 3 + 1000, "files": 0}
+    assert values == {"first_step_s": 30 + 103, "rest_s": 4 * 3 + 1000, "epoch_us": 7}
+    # The parts are those of another training, in a folder of its own.
+    assert asked == [(replace(job, epochs=worker.PARTS_EPOCHS), tmp_path / "parts")]
+    assert worker.PARTS_EPOCHS != 3
     ((experiment, _, _),) = seen
     assert (experiment.train_batches, experiment.trainer.max_epochs, experiment.val_batches) == (5, 3, 4)
     assert experiment.total_steps == 15

@@ -20,6 +20,8 @@ def test_a_variable_planted_in_the_parent_does_not_arrive(monkeypatch: pytest.Mo
     monkeypatch.setenv("PYTORCH_NVML_BASED_CUDA_CHECK", "1")
     monkeypatch.setenv("OMP_NUM_THREADS", "7")
     assert worker().finish()[0]["environment_id"] == clean
+    # Unless it is asked for.
+    assert worker(variables={"OMP_NUM_THREADS": "7"}).finish()[0]["environment_id"] != clean
     # What may pass arrives, and the number tells it.
     monkeypatch.setenv("TZ", "Antarctica/Troll")
     assert worker().finish()[0]["environment_id"] != clean

@@ -16,9 +16,18 @@ from woof_lightning.measure.worker import peak_rss_mb, turn_of
 pytestmark = pytest.mark.process
 
 
-def worker(name: str = "one", *, in_turns: bool = False, terminal: bool = False, **job: Any) -> WorkerProcess:
+def worker(
+    name: str = "one",
+    *,
+    in_turns: bool = False,
+    terminal: bool = False,
+    variables: dict[str, str] | None = None,
+    **job: Any,
+) -> WorkerProcess:
     job |= {"name": name}
-    return WorkerProcess("tests.measure.noting", job, name=name, in_turns=in_turns, terminal=terminal)
+    return WorkerProcess(
+        "tests.measure.noting", job, name=name, in_turns=in_turns, terminal=terminal, variables=variables
+    )
 
 
 def alive(worker: WorkerProcess) -> bool:

@@ -77,12 +77,14 @@ class Case:
         condition: The condition's name.
         job: The job of its worker.
         terminal: Whether the worker gets a terminal, so that it draws bars.
+        variables: Environment variables that its worker gets in addition to the listed ones, to measure what they do.
     """
 
     way: str
     condition: str
     job: Job
     terminal: bool = False
+    variables: tuple[tuple[str, str], ...] = ()
 
 
 def tiny(way: str, condition: str) -> Case:
@@ -203,10 +205,6 @@ def on_cuda(cases: list[Case], accelerator: str = "cuda") -> list[Case]:
         cases: The cases.
         accelerator: cuda; cpu lets the processor stand in, to try a measurement where there is no device.
     """
-    moved = [
-        replace(case, job=replace(case.job, accelerator=accelerator))
-        for case in cases
-        if case.way in CUDA_WAYS
-    ]
+    moved = [replace(case, job=replace(case.job, accelerator=accelerator)) for case in cases if case.way in CUDA_WAYS]
     waiting = [replace(case, condition=f"{case.condition}, sync", job=replace(case.job, sync=True)) for case in moved]
     return [*moved, *waiting]

@@ -22,7 +22,6 @@ UNITS = {
     "checkpoint_us": "us",
     "files_per_epoch": "files",
     "rest_s": "s",
-    "files": "files",
     "environment_id": "id",
     "peak_rss_mb": "MB",
     "peak_gpu_mb": "MB",

@@ -65,11 +65,14 @@ def whole_trainings(found: Rows) -> list[dict[str, Any]]:
 
 
 def checked(found: Rows) -> list[dict[str, Any]]:
-    """Returns for each way how long its small whole training takes after the first step: predicted, and measured."""
+    """Returns for each way how long its small whole training takes after the first step: predicted, and measured.
+
+    The prediction is the sum of the parts of another training in the same process.
+    """
     predictions = []
     for way in WITH_VARIANTS:
         measured: Key = (way, WHOLE, "rest_s")
-        keys = [*((way, PARTS, measure) for measure in MEASURES), measured]
+        keys = [*((way, WHOLE, measure) for measure in MEASURES), measured]
         if not all(key in found for key in keys):
             continue
         samples = found.paired(*keys)

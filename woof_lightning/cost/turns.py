@@ -107,6 +107,7 @@ def worker_of(case: Case, *, python: Path | None = None, in_turns: bool = False)
         asdict(case.job),
         name=case.way,
         terminal=case.terminal,
+        variables=dict(case.variables),
         python=python,
         in_turns=in_turns,
     )

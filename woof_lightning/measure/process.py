@@ -45,6 +45,7 @@ class WorkerProcess:
             `turns` (file descriptors, see `turn_of`) are added.
         name: What is measured, for messages.
         terminal: Whether the process gets a terminal. Its output is discarded.
+        variables: Environment variables to add.
         python: The interpreter; by default that of this process.
         in_turns: Whether the worker waits for its turn before each slice.
     """
@@ -56,6 +57,7 @@ class WorkerProcess:
         *,
         name: str,
         terminal: bool = False,
+        variables: Mapping[str, str] | None = None,
         python: Path | None = None,
         in_turns: bool = False,
     ) -> None:
@@ -74,7 +76,7 @@ class WorkerProcess:
             stdin=subprocess.DEVNULL,
             stdout=writing,
             stderr=writing,
-            env=clean_environment() | {"PYTHONPATH": _python_path()},
+            env=clean_environment() | {"PYTHONPATH": _python_path(), **(variables or {})},
             pass_fds=passed,
         )
         for end in (writing, *passed):

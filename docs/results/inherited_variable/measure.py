@@ -8,43 +8,35 @@ from __future__ import annotations
 import functools
 import json
 import sys
-from collections.abc import Mapping
 from dataclasses import replace
 from pathlib import Path
-from typing import Any
 
-from woof_lightning.cost import turns
 from woof_lightning.cost.measurement import FRAMEWORKS, check_free
-from woof_lightning.cost.plan import ON, Case, tiny
+from woof_lightning.cost.plan import ON, tiny
 from woof_lightning.cost.rows import RowsFile
 from woof_lightning.cost.turns import measure_in_turns, pinned
-from woof_lightning.measure import process
-from woof_lightning.measure.environment import clean_environment
 from woof_lightning.measure.machine import machine_id
 from woof_lightning.runs.record import machine, versions
 
 HERE = Path(__file__).parent
 CLEAN, INHERITED = "clean", "inherited"
-VARIABLE = {"PYTORCH_NVML_BASED_CUDA_CHECK": "1"}
+VARIABLE = ("PYTORCH_NVML_BASED_CUDA_CHECK", "1")
 WAYS = ("bare", "hand_rolled", "fabric", "accelerate", "ignite", "fastai", "lightning", "woof_fit")
 
 
 def main(repeats: int) -> None:
     """Measures in blocks in which every way is there twice, and writes rows.csv and conditions.json."""
-    cases = pinned([replace(tiny(way, ON), condition=name) for way in WAYS for name in (CLEAN, INHERITED)], 1)
-    start_worker = turns.worker_of
-
-    def worker_of(case: Case, **options: Any) -> Any:
-        added: Mapping[str, str] = VARIABLE if case.condition == INHERITED else {}
-        process.clean_environment = lambda: clean_environment() | added
-        return start_worker(case, **options)
-
-    turns.worker_of = worker_of
+    variables = {CLEAN: (), INHERITED: (VARIABLE,)}
+    cases = [
+        replace(tiny(way, ON), condition=condition, variables=added)
+        for way in WAYS
+        for condition, added in variables.items()
+    ]
     check_free()
     conditions = {"machine": machine(1), "machine_id": machine_id(), "versions": versions(FRAMEWORKS)}
     (HERE / "conditions.json").write_text(json.dumps(conditions, indent=2) + "\n")
     for repeat in range(repeats):
-        rows = measure_in_turns(cases, "inherited_variable", repeat, functools.partial(print, flush=True))
+        rows = measure_in_turns(pinned(cases, 1), "inherited_variable", repeat, functools.partial(print, flush=True))
         RowsFile(HERE / "rows.csv").append(rows)
 
 

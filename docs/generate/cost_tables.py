@@ -15,6 +15,7 @@ from woof_lightning.cost.training import EPOCHS, STEPS
 from woof_lightning.cost.ways import MEASURED
 from woof_lightning.cost.written import BEHAVIOURS
 from woof_lightning.loops.ways import LABELS, REFERENCE, WOOF_FIT
+from woof_lightning.measure.statistics import NOT_TOLD_APART
 
 FULL_TRAINING_STEPS = EPOCHS * STEPS
 ANSWERED = ("fabric", WOOF_FIT, LEAN, ONE_LOG, "lightning")
@@ -217,17 +218,23 @@ def real_table(folder: Path) -> str:
                     f"{three_digits(over['median'], signed=True)} ({interval(over)})" if over else "",
                     three_digits(expected["median"], signed=True) if expected and over else "",
                     agreement(over, expected) if expected and over else "",
-                    f"{100 * share['median']:+.2g} ({100 * share['low']:+.2g} to {100 * share['high']:+.2g})"
-                    if share
-                    else "",
+                    percent(share) if share else "",
                 ]
             )
     header = ("net", "way", "ms a step", "over bare, µs", "on the smallest net, µs", "", "over bare, %")
     return _table_or_not(header, rows)
 
 
+def percent(share: Estimate) -> str:
+    """A share in percent, with its interval."""
+    scaled = {name: 100 * share[name] for name in ("median", "low", "high")}
+    return f"{three_digits(scaled['median'], signed=True)} ({interval(scaled)})"
+
+
 def agreement(over: Estimate, expected: Estimate) -> str:
-    """Whether two intervals overlap."""
+    """Whether two intervals overlap, where the way can be told apart from the bare loop at all."""
+    if over["low"] <= 0 <= over["high"]:
+        return NOT_TOLD_APART
     if over["low"] > expected["high"]:
         return "more"
     return "less" if over["high"] < expected["low"] else "agrees"

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from docs.generate.cost_tables import COST_TABLES
+from docs.generate.cost_tables import COST_TABLES, agreement
 from tests.cost.test_summary import in_order, rows
 from tests.cost.test_training import BARE, FABRIC, parts
 from woof_lightning.cost.rows import Row, RowsFile
@@ -92,9 +92,10 @@ def test_ways_with_reports_are_beside_bare_with_reports(folder: Path) -> None:
 
 def test_a_net_agrees_if_its_cost_is_that_of_the_smallest(folder: Path) -> None:
     found = {row[1]: row for row in table(folder, "cost-real")[2:]}
-    assert found["Fabric"][2:] == ["1.02", "+20 (20 to 20)", "+20", "agrees", "+2 (+2 to +2)"]
+    assert found["Fabric"][2:] == ["1.02", "+20 (20 to 20)", "+20", "agrees", "+2 (2 to 2)"]
     assert found["woof fit"][3:6] == ["+900 (900 to 900)", "+300", "more"]
     assert found["Lightning, as documented"][5] == "less"
+    assert agreement({"low": -1, "high": 9}, {"low": 4, "high": 5}) == "not told apart"
     assert found["the bare loop"][2:] == ["1", "", "", "", ""]
 
 

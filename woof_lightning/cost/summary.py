@@ -27,6 +27,8 @@ NEEDED = {
     "the waterfall": (WATERFALL,),
     "start-up": (START,),
 }
+# What each of these groups times.
+TIMED = (STEP, "epoch_us", "rest_s", "first_step_s")
 # Measures whose differences are also given as a share of the reference.
 SHARED = (STEP, "peak_rss_mb", "peak_gpu_mb")
 
@@ -133,11 +135,13 @@ def told_apart(found: Rows) -> Iterator[str]:
 
 def notes(found: Rows) -> list[str]:
     """Returns what a reader of the figures should know."""
-    repeats = [len(values) for key, machines in found.values.items() if key[2] == STEP for values in machines.values()]
+    fewest = {what: fewest_repeats(found, names) for what, names in NEEDED.items()}
+    few = {what: count for what, count in fewest.items() if 0 < count < FEWEST_REPEATS}
     lines = []
-    if repeats and min(repeats) < FEWEST_REPEATS:
-        lines.append(f"{min(repeats)} repeats: at least {FEWEST_REPEATS} are published")
-    if repeats and min(repeats) < FEWEST_TO_TELL:
+    if few:
+        listed = ", ".join(f"{count} of {what}" for what, count in few.items())
+        lines.append(f"fewer than {FEWEST_REPEATS} repeats on a machine: {listed}")
+    if any(count < FEWEST_TO_TELL for count in few.values()):
         lines.append(f"with fewer than {FEWEST_TO_TELL} repeats an interval is their range")
     if len(found.machines) == 1:
         lines.append("one machine start: the intervals do not cover the difference between machines")
@@ -146,6 +150,12 @@ def notes(found: Rows) -> list[str]:
     if not any(measure == "peak_gpu_mb" for _, _, measure in found.values):
         lines.append("nothing was measured on a GPU")
     return lines
+
+
+def fewest_repeats(found: Rows, conditions: Sequence[str]) -> int:
+    """Returns the smallest number of repeats on a machine that a timed value has under some conditions; 0 if none."""
+    timed = (machines for key, machines in found.values.items() if key[1] in conditions and key[2] in TIMED)
+    return min((len(repeats) for machines in timed for repeats in machines.values()), default=0)
 
 
 def estimate_of(found: Rows, key: Key) -> dict[str, Any]:

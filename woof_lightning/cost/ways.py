@@ -136,7 +136,9 @@ VARIANT = replace(WAYS["lightning"], files=("cost/lightnings.py",))
 MEASURED: dict[str, MeasuredWay] = {
     **{name: MeasuredWay(looped(name), WAYS[name]) for name in LOOPS},
     WOOF_FIT: MeasuredWay(
-        woof_fit, WAYS[WOOF_FIT], f"{NO_SEARCH}; ModelCheckpoint's key is kept, not made anew at each hook"
+        woof_fit,
+        WAYS[WOOF_FIT],
+        f"{NO_SEARCH}; ModelCheckpoint's key is kept, not made anew at each hook; step hooks that do nothing are None",
     ),
     "bare_again": MeasuredWay(looped(REFERENCE), WAYS[REFERENCE]),
     "lightning_one_log": MeasuredWay(lightning_variant("lightning_one_log"), VARIANT),

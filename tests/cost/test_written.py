@@ -129,7 +129,8 @@ ONLY_IN_NEED = {
     ),
     "lit/progress.py": ("EpochProgress.disable", "EpochProgress.enable", "EpochProgress._batch_bar"),
     # Scripts of the measurement.
-    "cost/ways.py": ("woof_fit", "trainer_options"),
+    "cost/ways.py": ("woof_fit",),
+    "cost/lightnings.py": ("trainer_options",),
 }
 
 

@@ -130,6 +130,24 @@ def test_events_have_the_same_names_and_values(woof: Woof, small_fit: list[str])
     assert shown == [(row["step"], pytest.approx(row["val/acc1"])) for row in rows if "val/acc1" in row]
 
 
+def test_texts_take_the_short_way_into_the_module_and_nothing_else_does() -> None:
+    module = WoofClassifier(num_classes=2)
+    module.net = torch.nn.Linear(1, 2)
+    module.register_buffer("seen", torch.zeros(1))
+    module._current_fx_name = "training_step"
+    assert module._current_fx_name == module.__dict__["_current_fx_name"] == "training_step"
+    # What torch keeps stays torch's: None takes the place of a module, parameter or buffer.
+    module.weight = torch.nn.Parameter(torch.zeros(1))
+    for name, kind in (("net", "_modules"), ("seen", "_buffers"), ("weight", "_parameters")):
+        setattr(module, name, None)
+        assert getattr(module, kind)[name] is None
+        assert name not in module.__dict__
+    with pytest.raises(TypeError, match="cannot assign"):
+        module.weight = "text"
+    module.net = torch.nn.Linear(1, 2)
+    assert "net" in module._modules
+
+
 def test_metrics_cost_nothing_between_reports(
     woof: Woof, small_fit: list[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:

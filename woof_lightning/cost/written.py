@@ -51,7 +51,7 @@ RECORD: Parts = {
     **_as(RESUME, "runs/record.py", "RunRecord.load_state_dict"),
     **_as(OUTSIDE, "runs/record.py", "RunRecord.cut_to"),
     **_as(LOGS, "runs/folder.py", "RunFolder.write_result"),
-    **_as(LOGS, "recipe/metrics.py", "METRICS per_image training_report epoch_means _hits"),
+    **_as(LOGS, "recipe/metrics.py", "METRICS per_image training_report epoch_means SplitMeans _running_sum _hits"),
     **_as(CHECKPOINTS, "recipe/checkpoint.py", "NET_PREFIX"),
 }
 START: Parts = _as(RESUME, "loops/start.py")
@@ -61,7 +61,6 @@ LOOP_RUN: Parts = {
     **RECORD,
     **START,
     **_as(LOGS, "loops/run.py"),
-    **_as(LOGS, "recipe/metrics.py", "SplitMeans _running_sum"),
     **_as(CHECKPOINTS, "loops/run.py", "LoopRun.epoch_ended LoopRun._checkpoint LoopRun.description"),
     **_as(RESUME, "loops/run.py", "LoopRun.first_epoch LoopRun.first_step LoopRun.restore LoopRun._cut_metrics"),
     **_as(RESUME, "loops/run.py", "LoopRun._checked LOOP_KEY"),
@@ -109,7 +108,7 @@ OWN: dict[str, Parts] = {
         **_as(LOGS, "lit/classifier.py", "NEVER WoofClassifier.on_train_start WoofClassifier.on_train_epoch_start"),
         **_as(LOGS, "lit/classifier.py", "WoofClassifier.on_train_epoch_end WoofClassifier.on_validation_epoch_start"),
         **_as(LOGS, "lit/classifier.py", "WoofClassifier.on_validation_epoch_end WoofClassifier._steps_with"),
-        **_as(LOGS, "lit/classifier.py", "WoofClassifier._log_report WoofClassifier._log _means _taken"),
+        **_as(LOGS, "lit/classifier.py", "WoofClassifier._log_report WoofClassifier._log"),
         **_as(CHECKPOINTS, "lit/classifier.py", "REPORTS_KEY WoofClassifier.on_save_checkpoint"),
         **_as(RESUME, "lit/classifier.py", "WoofClassifier.on_load_checkpoint"),
         **_as(BAR, "lit/progress.py"),

@@ -6,14 +6,13 @@ import math
 import sys
 from dataclasses import replace
 from pathlib import Path
-from typing import Any, cast
+from typing import Any
 
 import torch
 import torch.nn.functional as F
 from lightning.pytorch import LightningModule, Trainer
 from lightning.pytorch.utilities.types import OptimizerLRSchedulerConfig
 from torch import Tensor, nn
-from torchmetrics import MeanMetric
 
 from woof_lightning.data.config import DataConfig
 from woof_lightning.data.images import ImageIndex
@@ -22,7 +21,7 @@ from woof_lightning.data.transforms import normalise
 from woof_lightning.errors import UserError
 from woof_lightning.recipe.checkpoint import NET_PREFIX, RECIPE_KEY, TrainedRecipe, check_same_classes, recipe_of
 from woof_lightning.recipe.config import ModelConfig
-from woof_lightning.recipe.metrics import METRICS, epoch_means, per_image, training_report
+from woof_lightning.recipe.metrics import SplitMeans, epoch_means, training_report
 from woof_lightning.recipe.model import build_net, check_arch, check_fits, outputs_for
 from woof_lightning.recipe.optim import build_optimizer, build_schedule, check_optimizer, optimizer_report
 from woof_lightning.runs.folder import checkpoint_file
@@ -108,8 +107,7 @@ class WoofClassifier(LightningModule):
         self.val_batch_means: dict[str, float] = {}
         self._epoch_reports: list[dict[str, float]] = []
         self._report_every = 1
-        self._image_means = _means()
-        self._batch_means = _means()
+        self._means = SplitMeans()
 
     def setup(self, stage: str) -> None:
         """Checks that the net fits the batches, and notes what the checkpoints say about the data.
@@ -156,6 +154,20 @@ class WoofClassifier(LightningModule):
         """
         self._build(self.number_of_classes(index))
 
+    def __setattr__(self, name: str, value: Any) -> None:
+        """Sets an attribute; a text without the checks that torch makes for parameters, buffers and modules.
+
+        Lightning notes as a text in which hook a module is, twice for each hook. Torch's checks take 2 us each time.
+        """
+        own = self.__dict__
+        registered = (
+            name in own.get("_parameters", ()) or name in own.get("_buffers", ()) or name in own.get("_modules", ())
+        )
+        if (value is None or isinstance(value, str)) and not registered:
+            object.__setattr__(self, name, value)
+        else:
+            super().__setattr__(name, value)
+
     def forward(self, images: Tensor) -> Tensor:
         """Maps images ([B, 3, H, W], uint8) to logits ([B, C], of the weights' type)."""
         assert self.net is not None, "configure_model() or a checkpoint builds the net"
@@ -189,26 +201,21 @@ class WoofClassifier(LightningModule):
             self._log(epoch_means(self._epoch_reports), self.global_step)
 
     def on_validation_epoch_start(self) -> None:
-        """Makes the metrics sum in float64: in float32, sums over thousands of images lose digits."""
-        # Not in __init__: torchmetrics returns to float32 when a metric is moved. Apple's GPUs have no float64.
-        on_apple_gpu = self.trainer.strategy.root_device.type == "mps"
-        for metric in (*self._image_means.values(), *self._batch_means.values()):
-            metric.set_dtype(torch.float32 if on_apple_gpu else torch.float64)
+        """Forgets the last validation."""
+        self._means = SplitMeans()
 
     def validation_step(self, batch: Batch, batch_idx: int) -> Tensor:
         """Adds a batch to the validation metrics and returns its logits ([B, C])."""
         images, labels = batch
         logits: Tensor = self(images)
-        for name, values in per_image(logits, labels).items():
-            self._image_means[name].update(values)
-            self._batch_means[name].update(values.mean())
+        self._means.update(logits, labels)
         return logits
 
     def on_validation_epoch_end(self) -> None:
         """Logs the validation metrics and makes them available to callbacks that monitor one."""
-        self.val_means = {f"val/{name}": _taken(metric) for name, metric in self._image_means.items()}
+        self.val_means = self._means.over_images()
         # Some loops report this mean, in which a smaller last batch weighs as much as the others.
-        self.val_batch_means = {f"val/{name}": _taken(metric) for name, metric in self._batch_means.items()}
+        self.val_batch_means = self._means.over_batches()
         self.log_dict(self.val_means, logger=False)
         if not self.trainer.sanity_checking:
             self._log(self.val_means, self.global_step)
@@ -308,15 +315,3 @@ class WoofClassifier(LightningModule):
         # Not self.log: it takes time at every step, even at those where nothing is logged.
         for logger in self.loggers:
             logger.log_metrics({**values, "epoch": self.current_epoch}, step)
-
-
-def _means() -> dict[str, MeanMetric]:
-    """Returns a mean per metric. They are in a module, which moves them to the device."""
-    return cast(dict[str, MeanMetric], nn.ModuleDict({name: MeanMetric() for name in METRICS}))
-
-
-def _taken(metric: MeanMetric) -> float:
-    """Returns the value of a metric and resets it."""
-    value = float(metric.compute())
-    metric.reset()
-    return value

@@ -12,7 +12,7 @@ from woof_lightning.cost.rows import CHANGES, RowsFile
 from woof_lightning.loops.ways import LABELS, REFERENCE, WOOF_FIT
 
 # The step times of the first table, in ms, with an example of each.
-EXAMPLES_MS = {0.5: "a tiny net", 20.0: "a small convolutional net on a core", 600.0: "ResNet-18, 16 images of 128 px"}
+EXAMPLES_MS = {0.5: "a tiny net", 20.0: "a small convolutional net on a core", 600.0: "ResNet-18 on a core"}
 COMPARED = ("fabric", WOOF_FIT, LEAN, ONE_LOG, "lightning")
 # From the most that a framework does to the least. The first one below the limit is taken.
 PREFERRED = ("lightning", WOOF_FIT, "fabric")

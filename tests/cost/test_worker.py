@@ -17,6 +17,7 @@ from woof_lightning.cost.job import Job
 from woof_lightning.cost.ways import MEASURED, MeasuredWay
 from woof_lightning.loops.ways import WAYS
 from woof_lightning.measure.environment import environment_id
+from woof_lightning.measure.searches import DriverSearches
 
 
 @pytest.fixture
@@ -61,6 +62,23 @@ def test_a_step_s_time_is_that_of_the_timed_ones(seen: list[Any], tmp_path: Path
     assert (experiment.arch, experiment.trainer.accelerator, experiment.trainer.precision) == ("tiny", "cpu", "32-true")
     assert folder == tmp_path / "run"
     assert threads == 1
+
+
+def test_searches_are_counted_after_the_last_timed_step(
+    seen: list[Any], now_s: list[float], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    started_s: list[float] = []
+    real = DriverSearches.start
+
+    def start(self: DriverSearches) -> None:
+        started_s.append(now_s[0])
+        real(self)
+
+    monkeypatch.setattr(DriverSearches, "start", start)
+    worker.measured(Job(way="fake", warmup=2, steps=5, slices=3, lead=1), tmp_path)
+    assert len(seen) == 1
+    # The training begins at 150 s; 2 steps to warm up and three slices of 6 take 3 s each.
+    assert started_s == [150 + 3 * (2 + 3 * 6)]
 
 
 def test_a_job_s_settings_reach_the_training(seen: list[Any], tmp_path: Path) -> None:

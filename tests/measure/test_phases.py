@@ -102,6 +102,13 @@ def test_without_a_lead_the_step_after_a_turn_counts(training: Training) -> None
     assert clock.parts()["train_step_us"] == pytest.approx(1e6 * (12 * STEP + 2 * FIRST_AFTER_A_TURN) / 14)
 
 
+def test_a_turn_comes_in_the_middle_of_each_epoch(training: Training) -> None:
+    turns: list[int] = []
+    clock = PhaseClock(steps=8, turn=lambda: turns.append(clock.count))
+    training.run(clock, epochs=3, batches=2)
+    assert turns == [4, 12, 20]
+
+
 def test_what_was_replaced_is_put_back() -> None:
     before = (torch.save, os.fsync, os.replace, os.rename)
 

@@ -197,7 +197,7 @@ def test_conditions_name_the_call_and_add_up(rows_file: RowsFile, monkeypatch: p
     )
     prepare(given, rows_file)
     (first,) = json.loads((given.out / "conditions.json").read_text())["machines"].values()
-    assert (first["threads"], first["accelerator"]) == (2, "cpu")
+    assert (first["threads"], first["accelerator"], first["dry_run"]) == (2, "cpu", False)
     assert {"torch", "lightning", "accelerate"} <= first["versions"].keys()
     assert first["machine"]["processor"]
 

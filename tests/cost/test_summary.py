@@ -161,6 +161,13 @@ def test_a_bare_loop_that_searches_for_a_driver_is_not_published() -> None:
     assert "searched for NVIDIA's driver (on)" in reason
 
 
+@pytest.mark.parametrize(("dry_run", "refused"), [(True, True), (False, False)])
+def test_a_dry_run_is_not_published(dry_run: bool, refused: bool) -> None:
+    conditions = {"machines": {"one": {}, "two": {"dry_run": dry_run}}}
+    found = summary(rows("all", "fixed", in_order(0.0), "others_share"), conditions)
+    assert found["refusals"] == (["a dry run: the processor stood in for a CUDA device"] if refused else [])
+
+
 def test_workers_of_a_block_start_with_one_environment() -> None:
     free = rows("all", "fixed", in_order(0.0), "others_share")
 

@@ -106,7 +106,7 @@ def prepare(options: Namespace, rows_file: RowsFile) -> None:
             )
         machines = json.loads(conditions_file.read_text())["machines"]
         for there in machines.values():
-            differing = [key for key in ("threads", "accelerator") if there[key] != here[key]]
+            differing = [key for key in ("threads", "accelerator", "dry_run") if there.get(key, False) != here[key]]
             differing += [
                 name for name, version in there["versions"].items()
                 if name != "woof_lightning" and here["versions"].get(name) != version
@@ -157,6 +157,7 @@ def conditions_of(options: Namespace) -> dict[str, Any]:
     return {
         "calls": [{"date": now, "command": shlex.join(words), "woof_lightning": versions(())["woof_lightning"]}],
         "accelerator": options.accelerator,
+        "dry_run": options.dry_run,
         "threads": options.threads,
         "machine": machine(options.threads),
         "versions": versions(FRAMEWORKS),

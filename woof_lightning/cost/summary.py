@@ -52,7 +52,7 @@ def summary(rows: Sequence[Row], conditions: dict[str, Any]) -> dict[str, Any]:
     estimates = [estimate_of(found, key) for key in found.values if key[2] != ENVIRONMENT]
     return {
         "conditions": conditions,
-        "refusals": refusals(found, disturbed),
+        "refusals": [*dry_runs(conditions), *refusals(found, disturbed)],
         "notes": notes(found),
         "disturbed_share": disturbed,
         "estimates": estimates,
@@ -74,6 +74,12 @@ def of_one_machine(rows: Sequence[Row], machine: str) -> list[dict[str, Any]]:
     """Returns the estimates of the step times that one machine alone gives."""
     found = Rows([row for row in rows if row.machine == machine])
     return [estimate_of(found, key) for key in found.values if key[2] == STEP]
+
+
+def dry_runs(conditions: dict[str, Any]) -> list[str]:
+    """Returns a reason not to publish if the processor stood in for a device."""
+    stood_in = any(machine.get("dry_run") for machine in conditions.get("machines", {}).values())
+    return ["a dry run: the processor stood in for a CUDA device"] if stood_in else []
 
 
 def refusals(found: Rows, disturbed: float | None) -> list[str]:

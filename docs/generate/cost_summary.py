@@ -7,8 +7,13 @@ from pathlib import Path
 from typing import Any
 
 from woof_lightning.compare.tables import three_digits
+from woof_lightning.cost.plan import LEAN, ONE_LOG
+from woof_lightning.loops.ways import WOOF_FIT
 
 Estimate = dict[str, Any]
+# Fabric, and Lightning from the leanest to the way of its documentation.
+COMPARED = ("fabric", WOOF_FIT, LEAN, ONE_LOG, "lightning")
+NOT_MEASURED = "not measured"
 
 
 def read_summary(folder: Path) -> dict[str, Any]:
@@ -25,3 +30,8 @@ def by_key(folder: Path) -> dict[tuple[str, str, str], Estimate]:
 def interval(estimate: Estimate | None) -> str:
     """An estimate's interval, three digits."""
     return f"{three_digits(estimate['low'])} to {three_digits(estimate['high'])}" if estimate else ""
+
+
+def seconds(over: Estimate) -> str:
+    """A difference in s, with its interval."""
+    return f"{over['median']:+.2g} ({over['low']:.2g} to {over['high']:.2g})"

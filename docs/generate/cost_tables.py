@@ -6,20 +6,18 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from docs.generate.cost_summary import Estimate, by_key, interval, read_summary
+from docs.generate.cost_summary import COMPARED, NOT_MEASURED, Estimate, by_key, interval, read_summary, seconds
 from docs.generate.training_tables import TRAINING_TABLES
 from woof_lightning.compare.tables import markdown_table, three_digits
 from woof_lightning.cost.features import FEATURES
-from woof_lightning.cost.plan import LEAN, NETS, ONE_LOG
+from woof_lightning.cost.plan import NETS
 from woof_lightning.cost.training import EPOCHS, STEPS
 from woof_lightning.cost.ways import MEASURED
 from woof_lightning.cost.written import BEHAVIOURS
-from woof_lightning.loops.ways import LABELS, REFERENCE, WOOF_FIT
+from woof_lightning.loops.ways import LABELS, REFERENCE
 from woof_lightning.measure.statistics import NOT_TOLD_APART
 
 FULL_TRAINING_STEPS = EPOCHS * STEPS
-ANSWERED = ("fabric", WOOF_FIT, LEAN, ONE_LOG, "lightning")
-NOT_MEASURED = "not measured"
 
 
 def conditions_text(folder: Path) -> str:
@@ -80,11 +78,6 @@ def overview_table(folder: Path) -> str:
     return markdown_table(header, rows)
 
 
-def seconds(over: Estimate) -> str:
-    """A difference in s, with its interval."""
-    return f"{over['median']:+.2g} ({over['low']:.2g} to {over['high']:.2g})"
-
-
 def answers_table(folder: Path) -> str:
     """What a framework costs over the bare loop: Fabric, and Lightning in three shapes."""
     found = by_key(folder)
@@ -93,7 +86,7 @@ def answers_table(folder: Path) -> str:
 
     def over(condition: str, measure: str, factor: float = 1.0, share: bool = False) -> list[str]:
         cells = []
-        for way in ANSWERED:
+        for way in COMPARED:
             estimate = found.get((way, condition, measure))
             if estimate is None:
                 cells.append(NOT_MEASURED)
@@ -104,11 +97,11 @@ def answers_table(folder: Path) -> str:
         return cells
 
     def count(condition: str, measure: str) -> list[str]:
-        values = [found.get((way, condition, measure)) for way in (REFERENCE, *ANSWERED)]
+        values = [found.get((way, condition, measure)) for way in (REFERENCE, *COMPARED)]
         bare, *ours = (NOT_MEASURED if value is None else f"{value['median']:.0f}" for value in values)
         return [f"{our} (bare: {bare})" if our != NOT_MEASURED else our for our in ours]
 
-    whole = [seconds(trainings[way]["parts"]["all"]) if way in trainings else NOT_MEASURED for way in ANSWERED]
+    whole = [seconds(trainings[way]["parts"]["all"]) if way in trainings else NOT_MEASURED for way in COMPARED]
     rows = [
         ["a step, µs", *over("on", "step_us")],
         ["the post's training without its start, s", *whole],
@@ -122,7 +115,7 @@ def answers_table(folder: Path) -> str:
         ["lines that a person writes", *count("counted", "logical_lines")],
         ["names of the framework", *count("counted", "framework_names")],
     ]
-    return markdown_table(("over the bare loop", *(LABELS[way] for way in ANSWERED)), rows)
+    return markdown_table(("over the bare loop", *(LABELS[way] for way in COMPARED)), rows)
 
 
 def ways_table(folder: Path) -> str:

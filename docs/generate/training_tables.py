@@ -4,16 +4,14 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from docs.generate.cost_summary import by_key, interval, read_summary
+from docs.generate.cost_summary import COMPARED, NOT_MEASURED, by_key, interval, read_summary, seconds
 from woof_lightning.compare.tables import markdown_table, three_digits
 from woof_lightning.cost.measured import Rows, median, over
-from woof_lightning.cost.plan import LEAN, ONE_LOG
 from woof_lightning.cost.rows import CHANGES, RowsFile
 from woof_lightning.loops.ways import LABELS, REFERENCE, WOOF_FIT
 
 # The step times of the first table, in ms, with an example of each.
 EXAMPLES_MS = {0.5: "a tiny net", 20.0: "a small convolutional net on a core", 600.0: "ResNet-18 on a core"}
-COMPARED = ("fabric", WOOF_FIT, LEAN, ONE_LOG, "lightning")
 # From the most that a framework does to the least. The first one below the limit is taken.
 PREFERRED = ("lightning", WOOF_FIT, "fabric")
 MOST_SHARE = 0.05
@@ -39,13 +37,12 @@ def trainings_table(folder: Path) -> str:
     for training in sorted(read_summary(folder)["trainings"], key=lambda one: one["parts"]["all"]["median"]):
         start = training["start"]
         cells = [f"{training['parts'][part]['median']:+.2g}" for part in parts[:-1]]
-        whole = training["parts"]["all"]
         rows.append(
             [
                 LABELS[training["way"]],
                 *cells,
-                f"{whole['median']:+.2g} ({whole['low']:.2g} to {whole['high']:.2g})",
-                f"{start['median']:+.2g}" if start else "not measured",
+                seconds(training["parts"]["all"]),
+                f"{start['median']:+.2g}" if start else NOT_MEASURED,
             ]
         )
     header = ("way", "2,840 steps", "9,840 validation batches", "40 epochs' ends", "saved files", "together", "start")
@@ -100,7 +97,7 @@ def machines_table(folder: Path) -> str:
             continue
         overs = [machine.get((way, condition)) for machine in machines.values()]
         cells = [
-            f"{three_digits(over['median'], signed=True)} ({interval(over)})" if over else "not measured"
+            f"{three_digits(over['median'], signed=True)} ({interval(over)})" if over else NOT_MEASURED
             for over in overs
         ]
         rows.append([LABELS[way], condition, *cells])
@@ -110,10 +107,11 @@ def machines_table(folder: Path) -> str:
 def variables_table(folder: Path) -> str:
     """The environment variables that imports and trainings change, with the ways in whose rows they are."""
     changing: dict[str, list[str]] = {}
-    for way, condition, measure in by_key(folder):
+    found = by_key(folder)
+    for way, condition, measure in found:
         if measure.startswith(CHANGES) and condition == "on":
             changing.setdefault(measure.removeprefix(CHANGES), []).append(LABELS[way])
-    every = {way for way, condition, _ in by_key(folder) if condition == "on" and way in LABELS}
+    every = {way for way, condition, _ in found if condition == "on" and way in LABELS}
     rows = [
         [f"`{name}`", "every way" if len(ways) == len(every) else "; ".join(ways)]
         for name, ways in sorted(changing.items())

@@ -13,8 +13,6 @@ from woof_lightning.loops.ways import LOOPS, REFERENCE, WAYS, WOOF_FIT
 AGAIN = "bare_again"
 BAREBONES, BAREBONES_NO_SEARCH = "lightning_barebones", "lightning_barebones_no_search"
 ONE_LOG, LEAN = "lightning_one_log", "lightning_lean"
-# Every way but the reference.
-OTHERS = tuple(name for name in WAYS if name != REFERENCE)
 # The ways whose bar and logs can be switched off.
 BY_HAND = tuple(name for name in LOOPS if name not in (REFERENCE, "lightning"))
 # Conditions. Off: no bar, no log and no checkpoint, if they can be switched off. On: as users run it.
@@ -24,7 +22,7 @@ PARTS, WHOLE = "parts", "whole"
 LOG_EVERY = 10
 # The ways whose start-up is measured, each in its own environment.
 STARTED = tuple(WAYS)
-# Those whose calls and code are counted, and whose whole training is measured: with the variants of Lightning.
+# The ways as users have them, with the variants of Lightning.
 WITH_VARIANTS = (*WAYS, ONE_LOG, LEAN)
 # A small whole training: its parts are measured in one that is longer, and predict another one.
 EPOCH_STEPS, EPOCH_VAL_BATCHES, PARTS_EPOCHS, WHOLE_EPOCHS = 60, 60, 9, 4
@@ -96,15 +94,13 @@ def tiny(way: str, condition: str) -> Case:
 def fixed_cases() -> list[Case]:
     """Returns every way on a net so small that only the cost of the loop remains."""
     off = (REFERENCE, AGAIN, *BY_HAND, LEAN, BAREBONES, BAREBONES_NO_SEARCH)
-    on = (REFERENCE, *OTHERS, ONE_LOG, LEAN)
-    return [*(tiny(way, OFF) for way in off), *(tiny(way, ON) for way in on)]
+    return [*(tiny(way, OFF) for way in off), *(tiny(way, ON) for way in WITH_VARIANTS)]
 
 
 def quick_cases() -> list[Case]:
     """Returns the cases of --quick: the ways as users run them, the bare loop twice, and the barebones Trainer."""
     off = (REFERENCE, AGAIN, BAREBONES_NO_SEARCH)
-    on = (REFERENCE, *OTHERS, ONE_LOG, LEAN)
-    return [*(tiny(way, OFF) for way in off), *(tiny(way, ON) for way in on)]
+    return [*(tiny(way, OFF) for way in off), *(tiny(way, ON) for way in WITH_VARIANTS)]
 
 
 def fixed_on_cuda_cases() -> list[Case]:

@@ -21,8 +21,8 @@ from woof_lightning.cost.features import FEATURES
 from woof_lightning.cost.job import Job
 from woof_lightning.cost.measurement import check_free, undisturbed
 from woof_lightning.cost.plan import ON, STARTED, Case, fixed_cases, quick_cases, real_cases, waterfall_cases
-from woof_lightning.cost.rows import CHANGES, UNITS, Row, RowsFile, rows_of
-from woof_lightning.cost.summary import STEP, summary
+from woof_lightning.cost.rows import CHANGES, STEP, UNITS, Row, RowsFile, rows_of
+from woof_lightning.cost.summary import summary
 from woof_lightning.cost.turns import measure_in_turns
 from woof_lightning.errors import UserError
 from woof_lightning.measure.busy import CPUTimes

@@ -11,7 +11,8 @@ from PIL import Image
 from tests.cost.test_summary import in_order, rows
 from woof_lightning.cost.draw import TWO, draw_figures, draw_fixed, draw_share, draw_waterfall, fingerprint
 from woof_lightning.cost.features import FEATURES
-from woof_lightning.cost.summary import STEP, summary
+from woof_lightning.cost.rows import STEP
+from woof_lightning.cost.summary import summary
 
 
 def estimates(*added: Any) -> dict[tuple[str, str], Any]:

@@ -7,8 +7,8 @@ from typing import Any
 import pytest
 
 from woof_lightning.cost.measured import Rows, over, ratio_of_costs, share_over
-from woof_lightning.cost.rows import Row, rows_of
-from woof_lightning.cost.summary import STEP, summary
+from woof_lightning.cost.rows import STEP, Row, rows_of
+from woof_lightning.cost.summary import summary
 
 BARE, FABRIC = ("bare", "off", STEP), ("fabric", "off", STEP)
 FIT, LIGHTNING, REPORTING = ("woof_fit", "on", STEP), ("lightning", "on", STEP), ("bare", "on", STEP)

@@ -157,8 +157,8 @@ def test_a_whole_training_is_split_at_its_first_step(
     values = worker.measured(job, tmp_path)
     assert values == {"first_step_s": 30 + 103, "rest_s": 4 * 3 + 1000, "epoch_us": 7}
     # The parts are those of another training, in a folder of its own.
-    assert asked == [(replace(job, epochs=worker.PARTS_EPOCHS), tmp_path / "parts")]
-    assert worker.PARTS_EPOCHS != 3
+    assert asked == [(replace(job, epochs=worker.CHECK_EPOCHS), tmp_path / "parts")]
+    assert worker.CHECK_EPOCHS != 3
     ((experiment, _, _),) = seen
     assert (experiment.train_batches, experiment.trainer.max_epochs, experiment.val_batches) == (5, 3, 4)
     assert experiment.total_steps == 15

@@ -10,8 +10,8 @@ from typing import Any
 from woof_lightning.cli.options import both_given, path_of, small_parser
 from woof_lightning.cost.measurement import check_same_blocks, measure, planned, prepare, publish, summarised
 from woof_lightning.cost.plan import GROUPS, GROUPS_ON_CUDA
-from woof_lightning.cost.rows import RowsFile
-from woof_lightning.cost.summary import FEWEST_REPEATS, STEP
+from woof_lightning.cost.rows import STEP, RowsFile
+from woof_lightning.cost.summary import FEWEST_REPEATS
 from woof_lightning.errors import raise_together
 
 

@@ -7,6 +7,7 @@ from typing import Any
 
 from woof_lightning.cost.measured import Rows, ratio_of_costs, share_over
 from woof_lightning.cost.plan import BAREBONES_NO_SEARCH, NETS, OFF, ON, ONE_LOG
+from woof_lightning.cost.rows import STEP
 from woof_lightning.loops.ways import REFERENCE, WOOF_FIT
 from woof_lightning.measure.statistics import Estimate
 
@@ -14,7 +15,6 @@ from woof_lightning.measure.statistics import Estimate
 MOST_OVER_BAREBONES = 1.4
 MOST_OVER_LIGHTNING = 1 / 5
 MOST_AT_REAL_WORK = 0.01
-STEP = "step_us"
 REAL = list(NETS)[-1]
 
 

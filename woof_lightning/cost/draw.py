@@ -12,7 +12,7 @@ from woof_lightning.compare.draw import COLOURS, save_png
 from woof_lightning.compare.tables import three_digits
 from woof_lightning.cost.features import FEATURES, SIDES
 from woof_lightning.cost.plan import LEAN, NETS, OFF, ON, ONE_LOG, WATERFALL
-from woof_lightning.cost.summary import STEP
+from woof_lightning.cost.rows import STEP
 from woof_lightning.loops.ways import LABELS, REFERENCE, WOOF_FIT
 
 if TYPE_CHECKING:

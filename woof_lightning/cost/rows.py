@@ -11,6 +11,8 @@ from woof_lightning.measure.machine import machine_id
 
 # The name in place of a way's for values of a whole block.
 ALL = "all"
+# The measure that most tables are about.
+STEP = "step_us"
 # The unit of each measure.
 UNITS = {
     "step_us": "us",

@@ -9,7 +9,7 @@ from typing import Any
 from woof_lightning.cost.bounds import bounds
 from woof_lightning.cost.measured import Key, Rows, median, over, reference_of, share_over
 from woof_lightning.cost.plan import AGAIN, COUNTED, IN_A_STEP, NETS, OFF, ON, PARTS, START, WATERFALL, WHOLE
-from woof_lightning.cost.rows import ALL, CHANGES, Row
+from woof_lightning.cost.rows import ALL, CHANGES, STEP, Row
 from woof_lightning.cost.training import checked, whole_trainings
 from woof_lightning.loops.ways import REFERENCE
 from woof_lightning.measure.busy import MOST_DISTURBED_SHARE, MOST_OTHERS_SHARE
@@ -18,7 +18,7 @@ from woof_lightning.measure.statistics import LEVEL, NOT_TOLD_APART
 FEWEST_REPEATS = 10
 # With five repeats or fewer the interval is their range. Equal loops then often differ the same way in every repeat.
 FEWEST_TO_TELL = 6
-STEP, SEARCHES, ENVIRONMENT, OTHERS = "step_us", "driver_searches", "environment_id", "others_share"
+SEARCHES, ENVIRONMENT, OTHERS = "driver_searches", "environment_id", "others_share"
 # What a full run measures, with the conditions that its rows have.
 NEEDED = {
     "fixed cost": (OFF, ON),

@@ -27,7 +27,7 @@ if TYPE_CHECKING:
 # Steps after the timed ones, in which searches for a driver are counted, and two for the epoch's end.
 SEARCHED_STEPS, LAST_STEPS = 2, 2
 # Epochs of the training whose parts are timed after a whole one.
-PARTS_EPOCHS = 5
+CHECK_EPOCHS = 5
 
 
 def main(job_file: Path, result_file: Path) -> None:
@@ -164,7 +164,7 @@ def whole(job: Job, way: MeasuredWay, run: RunFolder) -> dict[str, float]:
     return {
         "first_step_s": first_step_s,
         "rest_s": values["trained_s"] - first_step_s,
-        **parts(replace(job, epochs=PARTS_EPOCHS), way, again),
+        **parts(replace(job, epochs=CHECK_EPOCHS), way, again),
     }
 
 

@@ -43,7 +43,7 @@ def machine_text(name: str, machine: dict[str, Any]) -> str:
     )
     return (
         f"`{name}` ({machine['machine']['processor']}, {machine['threads']} of {machine['machine']['cores']} cores): "
-        f"{calls}"
+        f"{calls}{'; left out: ' + machine['left_out'] if 'left_out' in machine else ''}"
     )
 
 

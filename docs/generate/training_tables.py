@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from docs.generate.cost_summary import COMPARED, NOT_MEASURED, by_key, interval, read_summary, seconds
+from docs.generate.cost_summary import COMPARED, NOT_MEASURED, Estimate, by_key, interval, read_summary, seconds
 from woof_lightning.compare.tables import markdown_table, three_digits
 from woof_lightning.cost.measured import Rows, median, over
 from woof_lightning.cost.rows import CHANGES, RowsFile
@@ -59,11 +59,11 @@ def parts_table(folder: Path) -> str:
         "checkpoint_us": ("a saved file, ms", 1e-3),
         "files_per_epoch": ("files an epoch", 1.0),
     }
-    ways = [way for way in LABELS if (way, "parts", "epoch_us") in found]
+    ways = [way for way in LABELS if (way, "whole", "epoch_us") in found]
     rows = [
         [
             LABELS[way],
-            *(three_digits(factor * found[way, "parts", name]["median"]) for name, (_, factor) in measures.items()),
+            *(three_digits(factor * found[way, "whole", name]["median"]) for name, (_, factor) in measures.items()),
         ]
         for way in ways
     ]
@@ -101,7 +101,22 @@ def machines_table(folder: Path) -> str:
             for over in overs
         ]
         rows.append([LABELS[way], condition, *cells])
-    return markdown_table(("way, µs over bare", "reports", *machines), sorted(rows, key=lambda row: (row[1], row[0])))
+    table = markdown_table(("way, µs over bare", "reports", *machines), sorted(rows, key=lambda row: (row[1], row[0])))
+    return table + (f"\n{agreement(list(machines.values()))}\n" if len(machines) > 1 else "")
+
+
+def agreement(machines: list[dict[tuple[str, str], Estimate]]) -> str:
+    """How many differences agree on all machines, and a ratio on each."""
+    shared = [key for key in machines[0] if all(machine.get(key) for machine in machines) and key[1] in ("off", "on")]
+    agreeing = sum(
+        max(machine[key]["low"] for machine in machines) <= min(machine[key]["high"] for machine in machines)
+        for key in shared
+    )
+    ratios = [machine[WOOF_FIT, "on"]["median"] / machine["lightning", "on"]["median"] for machine in machines]
+    return (
+        f"The intervals of {agreeing} of {len(shared)} rows overlap. {LABELS[WOOF_FIT]} over {LABELS['lightning']}: "
+        f"{' and '.join(map(three_digits, ratios))}."
+    )
 
 
 def variables_table(folder: Path) -> str:
@@ -142,7 +157,18 @@ def inherited_table(folder: Path) -> str:
     return markdown_table(header, rows) + f"\n{repeats} repeats on `{found.machines[0]}`.\n"
 
 
+def turns_table(folder: Path) -> str:
+    """What a step of a small training takes if ways take turns within its epochs, and if it runs without a break."""
+    found = Rows(RowsFile(folder / "rows.csv").read())
+    rows = []
+    for way in [way for way in LABELS if (way, "turns", "train_step_us") in found]:
+        medians = [median(found, (way, condition, "train_step_us")).median for condition in ("turns", "alone")]
+        rows.append([LABELS[way], *map(three_digits, medians), three_digits(medians[0] / medians[1])])
+    return markdown_table(("way", "a step in turns, µs", "without a break, µs", "ratio"), rows)
+
+
 TRAINING_TABLES = {
+    "cost-turns": turns_table,
     "cost-inherited": inherited_table,
     "cost-choice": choice_table,
     "cost-trainings": trainings_table,

@@ -304,7 +304,7 @@ def test_a_quick_measurement_does_not_go_on_as_a_full_one(woof: Woof) -> None:
         (("--accelerator", "cuda"), "--accelerator is cuda, but this machine has none"),
         (("--dry_run",), "--dry_run is for --accelerator cuda"),
         (
-            ("--accelerator", "cuda", "--dry_run", "--groups", "parts"),
+            ("--accelerator", "cuda", "--dry_run", "--groups", "whole"),
             "--groups is parts: on cuda expected fixed or real",
         ),
         (("--groups", "speed"), "invalid choice: 'speed'"),

@@ -23,7 +23,6 @@ from woof_lightning.cost.plan import (
     fixed_cases,
     indirection_cases,
     on_cuda,
-    parts_cases,
     quick_cases,
     real_cases,
     start_cases,
@@ -83,16 +82,12 @@ def test_real_work_has_the_same_reports_in_every_way() -> None:
     assert ("bare_again", "resnet18 128 px") in keys(real_cases())
 
 
-def test_whole_trainings_validate_in_each_epoch_and_take_turns_in_its_middle() -> None:
-    for cases, measure in ((parts_cases(), "parts"), (whole_cases(), "whole")):
-        assert [case.way for case in cases] == list(WITH_VARIANTS)
-        for case in cases:
-            assert (case.job.measure, case.condition, case.terminal) == (measure, measure, True)
-            assert case.job.epochs > 2
-            assert case.job.val_batches > 10
-            assert case.job.slices == case.job.epochs - 1
-    # The parts predict another training than theirs.
-    assert parts_cases()[0].job.epochs != whole_cases()[0].job.epochs
+def test_whole_trainings_validate_in_each_epoch() -> None:
+    assert [case.way for case in whole_cases()] == list(WITH_VARIANTS)
+    for case in whole_cases():
+        assert (case.job.measure, case.condition, case.terminal) == ("whole", "whole", True)
+        assert case.job.epochs > 2
+        assert case.job.val_batches > 10
 
 
 def test_start_and_indirection_are_of_every_way() -> None:
@@ -134,9 +129,11 @@ def test_a_call_plans_what_it_asks_for() -> None:
     assert (list(some.groups), some.repeats) == (["real"], 4)
     assert keys(some.groups["real"]) == keys(real_cases())
     quick = planned(options(quick=True))
-    assert (list(quick.groups), quick.repeats) == (["fixed"], 3)
+    assert (list(quick.groups), quick.repeats) == (["fixed"], 2)
+    assert {case.condition for case in quick.counted} == {IN_A_STEP}
+    assert {case.condition for case in planned(options()).counted} == {IN_A_STEP, COUNTED}
     assert keys(quick.groups["fixed"]) == keys(quick_cases())
-    assert planned(options(quick=True, repeats=2)).repeats == 2
+    assert planned(options(quick=True, repeats=4)).repeats == 4
 
 
 def test_on_a_gpu_fixed_cost_and_resnet18_are_measured() -> None:

@@ -15,7 +15,7 @@ from woof_lightning.measure import phases
 from woof_lightning.measure.phases import PhaseClock
 
 # Seconds of each thing that the training does.
-STEP, FIRST_AFTER_A_TURN, BATCH, TO_VALIDATION, TO_EPOCH, SAVE, FLUSH = 2.0, 50.0, 3.0, 7.0, 11.0, 0.5, 0.25
+STEP, BATCH, TO_VALIDATION, TO_EPOCH, SAVE, FLUSH = 2.0, 3.0, 7.0, 11.0, 0.5, 0.25
 
 
 class Training:
@@ -37,17 +37,15 @@ class Training:
         os.fsync(0)  # Within the save: counted once.
 
     def run(self, clock: PhaseClock, epochs: int, batches: int, *, files: int = 2, sanity: bool = False) -> None:
-        turned = False
         if sanity:
             self.net.eval()
             clock.forward(self.net)
         for _ in range(epochs):
             self.net.train()
-            for step in range(1, clock.steps + 1):
-                self.passes(FIRST_AFTER_A_TURN if turned else STEP)
+            for _ in range(clock.steps):
+                self.passes(STEP)
                 clock.forward(self.net)
                 clock.stepped()
-                turned = clock.turn is not None and step == clock.steps // 2
             self.passes(TO_VALIDATION)
             self.net.eval()
             for _ in range(batches):
@@ -65,8 +63,7 @@ def training(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Training:
 
 
 def test_each_part_is_found_again(training: Training) -> None:
-    waits = lambda: training.passes(3600)  # noqa: E731
-    clock = PhaseClock(steps=8, turn=waits, lead=1)
+    clock = PhaseClock(steps=8)
     with clock.noting_saves():
         training.run(clock, epochs=4, batches=5, sanity=True)
     assert clock.parts() == {
@@ -92,21 +89,6 @@ def test_the_parts_add_up_to_the_whole(training: Training) -> None:
         + found["files_per_epoch"] * found["checkpoint_us"]
     )
     assert 3 * an_epoch_us == pytest.approx(1e6 * (training.now_s - start_s))
-
-
-def test_without_a_lead_the_step_after_a_turn_counts(training: Training) -> None:
-    clock = PhaseClock(steps=8, turn=lambda: training.passes(3600))
-    with clock.noting_saves():
-        training.run(clock, epochs=2, batches=2)
-    # Of 14 intervals within an epoch, two come after a turn.
-    assert clock.parts()["train_step_us"] == pytest.approx(1e6 * (12 * STEP + 2 * FIRST_AFTER_A_TURN) / 14)
-
-
-def test_a_turn_comes_in_the_middle_of_each_epoch(training: Training) -> None:
-    turns: list[int] = []
-    clock = PhaseClock(steps=8, turn=lambda: turns.append(clock.count))
-    training.run(clock, epochs=3, batches=2)
-    assert turns == [4, 12, 20]
 
 
 def test_what_was_replaced_is_put_back() -> None:

@@ -11,12 +11,12 @@ class Job:
 
     Args:
         way: A name in `ways.MEASURED` or `features.FEATURE_WAYS`.
-        measure: step (time of training steps), parts (of a whole training), whole (a whole training), start (time to
+        measure: step (time of training steps), whole (a whole training and the parts of another one), start (time to
             the end of the first step), indirection (calls and frames) or code (lines and names).
         arch: tiny, or a torchvision classifier.
         image_size: Side of the images, in px.
         batch_size: Images per batch.
-        epochs: Number of epochs, for parts and whole. Their slices are epochs of `steps` steps.
+        epochs: Number of epochs, for whole. Each has `steps` steps.
         val_batches: Number of validation batches per epoch.
         warmup: Number of steps before the first slice.
         steps: Number of timed steps per slice.

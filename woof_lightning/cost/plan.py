@@ -17,15 +17,15 @@ ONE_LOG, LEAN = "lightning_one_log", "lightning_lean"
 BY_HAND = tuple(name for name in LOOPS if name not in (REFERENCE, "lightning"))
 # Conditions. Off: no bar, no log and no checkpoint, if they can be switched off. On: as users run it.
 OFF, ON, WATERFALL, START, IN_A_STEP, COUNTED = "off", "on", "waterfall", "start", "step", "counted"
-PARTS, WHOLE = "parts", "whole"
+WHOLE = "whole"
 # Steps between reports, as in the configs.
 LOG_EVERY = 10
 # The ways whose start-up is measured, each in its own environment.
 STARTED = tuple(WAYS)
 # The ways as users have them, with the variants of Lightning.
 WITH_VARIANTS = (*WAYS, ONE_LOG, LEAN)
-# A small whole training: its parts are measured in one that is longer, and predict another one.
-EPOCH_STEPS, EPOCH_VAL_BATCHES, PARTS_EPOCHS, WHOLE_EPOCHS = 60, 60, 9, 4
+# A small whole training.
+EPOCH_STEPS, EPOCH_VAL_BATCHES, WHOLE_EPOCHS = 60, 60, 4
 
 
 @dataclass(frozen=True)
@@ -137,26 +137,18 @@ def real_cases(nets: dict[str, Net] = NETS) -> list[Case]:
     return cases
 
 
-def parts_cases() -> list[Case]:
-    """Returns a small whole training in every way, whose parts are timed."""
-    return [Case(way, PARTS, whole_job(way, "parts", PARTS_EPOCHS), terminal=True) for way in WITH_VARIANTS]
-
-
 def whole_cases() -> list[Case]:
-    """Returns another small whole training in every way, which the parts predict."""
-    return [Case(way, WHOLE, whole_job(way, "whole", WHOLE_EPOCHS), terminal=True) for way in WITH_VARIANTS]
+    """Returns a small whole training in every way, and after it another one whose parts are timed."""
+    return [Case(way, WHOLE, whole_job(way), terminal=True) for way in WITH_VARIANTS]
 
 
-def whole_job(way: str, measure: str, epochs: int) -> Job:
+def whole_job(way: str) -> Job:
     """Returns the job of a small whole training on the smallest net."""
     return Job(
         way=way,
-        measure=measure,
+        measure="whole",
         steps=EPOCH_STEPS,
-        # The turns come in the middle of the epochs.
-        slices=epochs - 1,
-        lead=LOG_EVERY,
-        epochs=epochs,
+        epochs=WHOLE_EPOCHS,
         val_batches=EPOCH_VAL_BATCHES,
         log_every_n_steps=LOG_EVERY,
     )
@@ -182,7 +174,6 @@ def code_cases() -> list[Case]:
 # The timed groups of a full run. A repeat of a group is a block, in which all cases of the group are interleaved.
 GROUPS: dict[str, Callable[[], list[Case]]] = {
     "fixed": fixed_cases,
-    "parts": parts_cases,
     "whole": whole_cases,
     "real": real_cases,
     "waterfall": waterfall_cases,

@@ -8,7 +8,7 @@ from typing import Any
 
 from woof_lightning.cost.bounds import bounds
 from woof_lightning.cost.measured import Key, Rows, median, over, reference_of, share_over
-from woof_lightning.cost.plan import AGAIN, COUNTED, IN_A_STEP, NETS, OFF, ON, PARTS, START, WATERFALL, WHOLE
+from woof_lightning.cost.plan import AGAIN, COUNTED, IN_A_STEP, NETS, OFF, ON, START, WATERFALL, WHOLE
 from woof_lightning.cost.rows import ALL, CHANGES, STEP, Row
 from woof_lightning.cost.training import checked, whole_trainings
 from woof_lightning.loops.ways import REFERENCE
@@ -22,7 +22,7 @@ SEARCHES, ENVIRONMENT, OTHERS = "driver_searches", "environment_id", "others_sha
 # What a full run measures, with the conditions that its rows have.
 NEEDED = {
     "fixed cost": (OFF, ON),
-    "the whole training": (PARTS, WHOLE),
+    "the whole training": (WHOLE,),
     "real work": tuple(NETS),
     "the waterfall": (WATERFALL,),
     "start-up": (START,),

@@ -14,7 +14,6 @@ from woof_lightning.cost.measured import Key, Rows, over
 from woof_lightning.cost.plan import (
     EPOCH_STEPS,
     EPOCH_VAL_BATCHES,
-    PARTS,
     START,
     WHOLE,
     WHOLE_EPOCHS,
@@ -48,10 +47,14 @@ def seconds(parts: Mapping[str, Any], epochs: int, steps: int, val_batches: int)
 
 
 def whole_trainings(found: Rows) -> list[dict[str, Any]]:
-    """Returns what the post's training costs over the bare loop in each way, in s: its parts, its start, their sum."""
+    """Returns what the post's training costs over the bare loop in each way, in s: its parts, its start, their sum.
+
+    The parts are those of a training that ran without a break. Where ways take turns within an epoch, steps take
+    longer (docs/results/turns).
+    """
     trainings = []
     for way in WITH_VARIANTS:
-        keys = [(name, PARTS, measure) for name in (way, REFERENCE) for measure in MEASURES]
+        keys = [(name, WHOLE, measure) for name in (way, REFERENCE) for measure in MEASURES]
         if way == REFERENCE or not all(key in found for key in keys):
             continue
         costs = {

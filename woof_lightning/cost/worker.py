@@ -70,8 +70,6 @@ def measured(job: Job, folder: Path) -> dict[str, float]:
         from woof_lightning.cost.indirection import indirection
 
         return indirection(job, way, experiment_of(job, job.warmup + job.steps + LAST_STEPS), run)
-    if job.measure == "parts":
-        return parts(job, way, run)
     if job.measure == "whole":
         return whole(job, way, run)
     return steps(job, way, run)
@@ -141,7 +139,7 @@ def parts(job: Job, way: MeasuredWay, run: RunFolder) -> dict[str, float]:
 
     from woof_lightning.measure.phases import PhaseClock
 
-    clock = PhaseClock(job.steps, turn=turn_of(job.turns, job.cores), lead=job.lead)
+    clock = PhaseClock(job.steps)
     experiment = replace(experiment_of(job, job.steps), before_forward=clock.forward)
     with ExitStack() as stack:
         stack.callback(register_optimizer_step_post_hook(clock.stepped).remove)

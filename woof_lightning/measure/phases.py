@@ -23,14 +23,12 @@ class Mark:
     Args:
         kind: STEP or VALIDATED.
         came_s: When it was reached.
-        left_s: When the training went on. It may have waited for its turn.
         saved_s: Time spent on saving up to now, in s.
         files: Number of files saved up to now.
     """
 
     kind: str
     came_s: float
-    left_s: float
     saved_s: float
     files: int
 
@@ -41,13 +39,9 @@ class PhaseClock:
 
     Args:
         steps: Number of optimizer steps per epoch.
-        turn: Called in the middle of each epoch. It may wait.
-        lead: Number of steps after a turn that are not timed, since another process used the caches.
     """
 
     steps: int
-    turn: Callable[[], None] | None = None
-    lead: int = 0
     marks: list[Mark] = field(default_factory=list)
     count: int = 0
     saved_s: float = 0.0
@@ -56,17 +50,14 @@ class PhaseClock:
 
     def stepped(self, *_: Any) -> None:
         """Notes the end of an optimizer step. PyTorch calls this after each."""
-        came_s = time.perf_counter()
         self.count += 1
-        if self.turn is not None and self.count % self.steps == self.steps // 2:
-            self.turn()
-        self._mark(STEP, came_s)
+        self._mark(STEP)
 
     def forward(self, net: nn.Module, *_: Any) -> None:
         """Notes the begin of a forward pass of validation. The net calls this before each pass."""
         # A sanity validation comes before the first step.
         if not net.training and self.count:
-            self._mark(VALIDATED, time.perf_counter())
+            self._mark(VALIDATED)
 
     @contextmanager
     def noting_saves(self) -> Iterator[None]:
@@ -82,7 +73,7 @@ class PhaseClock:
         """Returns what each phase takes: a step, a validation batch, an epoch's end, a saved file, in us.
 
         Returns:
-            train_step_us: Mean time of a step within an epoch, without the `lead` ones after a turn.
+            train_step_us: Mean time of a step within an epoch.
             val_batch_us: Mean time of a validation batch.
             epoch_us: Mean time from an epoch's last step to the next one's first, without validation batches, saved
                 files and that first step.
@@ -91,13 +82,13 @@ class PhaseClock:
         """
         steps = [mark for mark in self.marks if mark.kind == STEP]
         timed = [
-            after.came_s - before.left_s
+            after.came_s - before.came_s
             for number, (before, after) in enumerate(pairwise(steps), start=1)
-            if number % self.steps and not 0 <= number % self.steps - self.steps // 2 < self.lead
+            if number % self.steps
         ]
         validations = list(self._validations())
         batches = [
-            after.came_s - before.left_s for validation in validations for before, after in pairwise(validation[1:-1])
+            after.came_s - before.came_s for validation in validations for before, after in pairwise(validation[1:-1])
         ]
         step_s, batch_s = mean(timed), mean(batches)
         ends, saved_s, files = [], 0.0, 0
@@ -105,7 +96,7 @@ class PhaseClock:
             last, first = validation[0], validation[-1]
             saved_s += first.saved_s - last.saved_s
             files += first.files - last.files
-            between_s = first.came_s - last.left_s - (first.saved_s - last.saved_s)
+            between_s = first.came_s - last.came_s - (first.saved_s - last.saved_s)
             ends.append(between_s - batch_s * (len(validation) - 2) - step_s)
         found_s = {"train_step": step_s, "val_batch": batch_s, "epoch": mean(ends), "checkpoint": saved_s / files}
         return {f"{name}_us": 1e6 * value_s for name, value_s in found_s.items()} | {
@@ -122,8 +113,8 @@ class PhaseClock:
                     yield between
                 between = [mark]
 
-    def _mark(self, kind: str, came_s: float) -> None:
-        self.marks.append(Mark(kind, came_s, time.perf_counter(), self.saved_s, self.files))
+    def _mark(self, kind: str) -> None:
+        self.marks.append(Mark(kind, time.perf_counter(), self.saved_s, self.files))
 
     def _timed(self, work: Callable[..., Any], *, counts: bool) -> Callable[..., Any]:
         def timed(*arguments: Any, **options: Any) -> Any:

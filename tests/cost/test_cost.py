@@ -305,7 +305,7 @@ def test_a_quick_measurement_does_not_go_on_as_a_full_one(woof: Woof) -> None:
         (("--dry_run",), "--dry_run is for --accelerator cuda"),
         (
             ("--accelerator", "cuda", "--dry_run", "--groups", "whole"),
-            "--groups is parts: on cuda expected fixed or real",
+            "--groups is whole: on cuda expected fixed or real",
         ),
         (("--groups", "speed"), "invalid choice: 'speed'"),
         (("--threads", "0"), "--threads is 0: expected at least 1"),

@@ -10,8 +10,10 @@ import pytest
 from woof_lightning.cost import measurement
 from woof_lightning.cost.measurement import planned
 from woof_lightning.cost.plan import (
+    COUNTED,
     CUDA_WAYS,
     GROUPS,
+    IN_A_STEP,
     LOG_EVERY,
     NETS,
     OFF,

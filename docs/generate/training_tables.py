@@ -102,21 +102,21 @@ def machines_table(folder: Path) -> str:
         ]
         rows.append([LABELS[way], condition, *cells])
     table = markdown_table(("way, µs over bare", "reports", *machines), sorted(rows, key=lambda row: (row[1], row[0])))
-    return table + (f"\n{agreement(list(machines.values()))}\n" if len(machines) > 1 else "")
+    return table + (f"\n{overlaps(list(machines.values()))}\n" if len(machines) > 1 else "")
 
 
-def agreement(machines: list[dict[tuple[str, str], Estimate]]) -> str:
+def overlaps(machines: list[dict[tuple[str, str], Estimate]]) -> str:
     """How many differences agree on all machines, and a ratio on each."""
     shared = [key for key in machines[0] if all(machine.get(key) for machine in machines) and key[1] in ("off", "on")]
     agreeing = sum(
         max(machine[key]["low"] for machine in machines) <= min(machine[key]["high"] for machine in machines)
         for key in shared
     )
-    ratios = [machine[WOOF_FIT, "on"]["median"] / machine["lightning", "on"]["median"] for machine in machines]
-    return (
-        f"The intervals of {agreeing} of {len(shared)} rows overlap. {LABELS[WOOF_FIT]} over {LABELS['lightning']}: "
-        f"{' and '.join(map(three_digits, ratios))}."
-    )
+    text = f"The intervals of {agreeing} of {len(shared)} rows overlap."
+    if {(WOOF_FIT, "on"), ("lightning", "on")} <= set(shared):
+        ratios = [machine[WOOF_FIT, "on"]["median"] / machine["lightning", "on"]["median"] for machine in machines]
+        text += f" {LABELS[WOOF_FIT]} over {LABELS['lightning']}: {' and '.join(map(three_digits, ratios))}."
+    return text
 
 
 def variables_table(folder: Path) -> str:

@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import json
 from pathlib import Path
+from typing import Any
 
 import pytest
 
 from docs.generate.cost_tables import COST_TABLES, agreement
+from docs.generate.training_tables import overlaps
 from tests.cost.test_summary import in_order, rows
 from tests.cost.test_training import BARE, FABRIC, parts
 from woof_lightning.cost.rows import Row, RowsFile
@@ -143,6 +145,28 @@ def test_machines_have_a_column_each(tmp_path: Path) -> None:
     header, _, *found = table(tmp_path, "cost-machines")
     assert header[2:] == ["one", "two"]
     assert ["Fabric", "on", "+20 (20 to 20)", "+70 (70 to 70)"] in found
+
+
+def test_machines_agree_where_their_intervals_overlap() -> None:
+    def costs(**ways: tuple[float, float, float]) -> dict[tuple[str, str], Any]:
+        return {(way, "on"): dict(zip(("low", "median", "high"), values, strict=True)) for way, values in ways.items()}
+
+    one = costs(fabric=(1, 2, 3), ignite=(1, 2, 3), woof_fit=(4, 5, 6), lightning=(9, 10, 11))
+    two = costs(fabric=(3, 4, 5), ignite=(4, 5, 6), woof_fit=(1, 2, 9), lightning=(7, 8, 10), fastai=(1, 1, 1))
+    assert overlaps([one, two]) == (
+        "The intervals of 3 of 4 rows overlap. woof fit over Lightning, as documented: 0.5 and 0.25."
+    )
+    assert overlaps([costs(fabric=(1, 2, 3)), two]) == "The intervals of 1 of 1 rows overlap."
+
+
+def test_steps_in_turns_are_shown_beside_steps_without_a_break(tmp_path: Path) -> None:
+    made = [
+        row
+        for condition, us in (("turns", 900), ("alone", 600))
+        for row in rows("bare", condition, in_order(us, us), "train_step_us")
+    ]
+    RowsFile(tmp_path / "rows.csv").append(made)
+    assert table(tmp_path, "cost-turns")[2] == ["the bare loop", "900", "600", "1.5"]
 
 
 def test_the_inherited_variable_is_shown_beside_its_absence(tmp_path: Path) -> None:

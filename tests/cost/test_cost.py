@@ -115,12 +115,13 @@ def test_bounds_say_met_missed_or_open() -> None:
     # A difference that is not told apart from 0 may be above the limit: no promise is met by noise.
     assert Bound("x", replace_estimate(-0.1, 0.1), 0.01).verdict == "open"
     assert Bound("x", replace_estimate(-0.1, 0.005), 0.01).verdict == "met"
+    assert Bound("x", replace_estimate(-0.1, 0.005, repeats=5), 0.01).verdict == "too few repeats"
 
 
-def replace_estimate(low: float, high: float) -> Any:
+def replace_estimate(low: float, high: float, repeats: int = 6) -> Any:
     from woof_lightning.measure.statistics import median_of
 
-    return replace(median_of([[1.0]]), low=low, high=high)
+    return replace(median_of([[1.0]]), low=low, high=high, repeats=repeats)
 
 
 def test_one_percent_is_a_hundred_times_the_cost() -> None:

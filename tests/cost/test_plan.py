@@ -132,7 +132,7 @@ def test_a_call_plans_what_it_asks_for() -> None:
     assert keys(some.groups["real"]) == keys(real_cases())
     quick = planned(options(quick=True))
     assert (list(quick.groups), quick.repeats) == (["fixed"], 2)
-    assert {case.condition for case in quick.counted} == {IN_A_STEP}
+    assert quick.counted == []
     assert {case.condition for case in planned(options()).counted} == {IN_A_STEP, COUNTED}
     assert keys(quick.groups["fixed"]) == keys(quick_cases())
     assert planned(options(quick=True, repeats=4)).repeats == 4

@@ -46,7 +46,7 @@ def parse(args: Sequence[str]) -> Namespace:
     """
     parser = small_parser("cost")
     parser.add_argument("--out", type=path_of, default=Path("cost"), help="folder for rows.csv and summary.json (cost)")
-    parser.add_argument("--quick", action="store_true", help="only fixed cost and indirection, 2 repeats")
+    parser.add_argument("--quick", action="store_true", help="only the fixed cost of every way, 2 repeats")
     parser.add_argument("--groups", nargs="+", choices=GROUPS, help="the timed groups (all)")
     parser.add_argument("--repeats", type=int, help=f"fresh processes per case ({FEWEST_REPEATS})")
     parser.add_argument("--threads", type=int, default=1, help="threads of torch, each on its own core (1)")

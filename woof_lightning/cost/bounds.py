@@ -9,7 +9,7 @@ from woof_lightning.cost.measured import Rows, ratio_of_costs, share_over
 from woof_lightning.cost.plan import BAREBONES_NO_SEARCH, NETS, OFF, ON, ONE_LOG
 from woof_lightning.cost.rows import STEP
 from woof_lightning.loops.ways import REFERENCE, WOOF_FIT
-from woof_lightning.measure.statistics import Estimate
+from woof_lightning.measure.statistics import FEWEST_TO_TELL, Estimate
 
 # Fixed before the first published run.
 MOST_OVER_BAREBONES = 1.4
@@ -34,9 +34,14 @@ class Bound:
 
     @property
     def verdict(self) -> str:
-        """Whether the interval is below the limit (met), above it (missed) or on both sides of it (open)."""
+        """Whether the interval is below the limit (met), above it (missed) or on both sides of it (open).
+
+        The range of a few repeats tells none of these.
+        """
         if self.limit is None:
             return "no promise"
+        if self.value.repeats < FEWEST_TO_TELL:
+            return "too few repeats"
         if self.value.high <= self.limit:
             return "met"
         return "missed" if self.value.low > self.limit else "open"

@@ -71,8 +71,8 @@ def planned(options: Namespace) -> Measurement:
     groups = {"fixed": quick_cases()} if options.quick else {name: GROUPS[name]() for name in options.groups or GROUPS}
     if options.accelerator == "cuda":
         groups = groups_on_cuda(options)
-    # What a person writes does not depend on the machine, so --quick does not count it.
-    counted = [*([] if options.quick else code_cases()), *indirection_cases()]
+    # What a person writes and what a step calls do not depend on the machine, so --quick does not count them.
+    counted = [] if options.quick else [*code_cases(), *indirection_cases()]
     return Measurement(
         {name: pinned(cases, options.threads) for name, cases in groups.items()},
         [] if options.accelerator == "cuda" else pinned(counted, 1),

@@ -13,11 +13,9 @@ from woof_lightning.cost.rows import ALL, CHANGES, STEP, Row
 from woof_lightning.cost.training import checked, whole_trainings
 from woof_lightning.loops.ways import REFERENCE
 from woof_lightning.measure.busy import MOST_DISTURBED_SHARE, MOST_OTHERS_SHARE
-from woof_lightning.measure.statistics import LEVEL, NOT_TOLD_APART
+from woof_lightning.measure.statistics import FEWEST_TO_TELL, LEVEL, NOT_TOLD_APART
 
 FEWEST_REPEATS = 10
-# With five repeats or fewer the interval is their range. Equal loops then often differ the same way in every repeat.
-FEWEST_TO_TELL = 6
 SEARCHES, ENVIRONMENT, OTHERS = "driver_searches", "environment_id", "others_share"
 # What a full run measures, with the conditions that its rows have.
 NEEDED = {

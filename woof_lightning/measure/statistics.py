@@ -10,6 +10,8 @@ from numpy.typing import NDArray
 
 DRAWS = 10_000
 LEVEL = 0.95
+# With five repeats or fewer the interval is their range. Equal loops then often differ the same way in every repeat.
+FEWEST_TO_TELL = 6
 NOT_TOLD_APART = "not told apart"
 # The repeats of one quantity, machine by machine.
 Sample = Sequence[Sequence[float]]

@@ -13,7 +13,7 @@ from woof_lightning.loops.ways import WAYS as WAYS_TO_TRAIN
 
 PACKAGE = Path(__file__).parents[1] / "woof_lightning"
 # Each room and the rooms that it may import beside itself.
-BASE = {"errors", "locks", "checksums"}
+BASE = {"errors", "locks", "checksums", "resources"}
 MEASURE = {"measure", *BASE}
 DATA, RUNS = {"data", *BASE}, {"runs", *BASE}
 RECIPE = {"recipe", *DATA}
@@ -23,6 +23,7 @@ MAY_IMPORT = {
     "errors": set(),
     "locks": set(),
     "checksums": set(),
+    "resources": set(),
     "measure": BASE,
     "data": BASE,
     "runs": BASE,

@@ -53,6 +53,10 @@ class UnreadableImageError(UserError):
     """Raised if an image file cannot be decoded. The message starts with its path."""
 
 
+class DamagedCacheError(UserError):
+    """Raised if a file of decoded images is damaged. The message names it."""
+
+
 def is_disk_error(error: BaseException) -> TypeGuard[OSError]:
     """Returns whether an error comes from the disk: it is full or cannot be written to."""
     return isinstance(error, OSError) and error.errno in DISK_ERRNOS

@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-import os
 from pathlib import Path
 from typing import Any
 
 import pytest
+import yaml
 
-from woof_lightning.data.config import NOISE_LEVELS_PERCENT, VARIANTS, DataConfig, expanded, usable_cores
+from woof_lightning.data.config import NOISE_LEVELS_PERCENT, VARIANTS, DataConfig, expanded
 from woof_lightning.errors import UserError
 
 
@@ -53,17 +53,6 @@ def test_a_home_that_is_not_known_is_told() -> None:
         expanded(Path("~nobody-of-that-name/x"))
 
 
-def test_cores_are_those_that_this_process_may_use(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("os.sched_getaffinity", lambda pid: {4, 5, 9} if pid == 0 else {1}, raising=False)
-    assert usable_cores() == 3 == DataConfig().worker_count
-    monkeypatch.delattr("os.sched_getaffinity")
-    monkeypatch.setattr("os.cpu_count", lambda: 6)
-    assert usable_cores() == 6
-    monkeypatch.setattr("os.cpu_count", lambda: None)
-    assert usable_cores() == 1
-    assert os.cpu_count() is None
-
-
 def test_plain_values_hold_paths_as_text() -> None:
     found: dict[str, Any] = DataConfig(root=Path("a/b"), archive=Path("c.tgz"), pin_memory=True).as_plain()
     assert (found["root"], found["archive"], found["folder"]) == ("a/b", "c.tgz", None)
@@ -71,3 +60,11 @@ def test_plain_values_hold_paths_as_text() -> None:
     assert DataConfig(**{**found, "root": Path("a/b"), "archive": Path("c.tgz")}) == DataConfig(
         root=Path("a/b"), archive=Path("c.tgz"), pin_memory=True
     )
+
+
+def test_off_can_be_written_as_yaml_reads_it() -> None:
+    assert yaml.safe_load("cache: off") == {"cache": False}
+    assert DataConfig(cache=False) == DataConfig(cache="off")
+    for cache in (True, "ram", "OFF"):
+        with pytest.raises(UserError, match=f"data.cache is {cache!r}: expected one of off, disk, auto"):
+            DataConfig(cache=cache)

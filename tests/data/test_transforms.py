@@ -8,9 +8,17 @@ from typing import Any
 import pytest
 import torch
 from torch import nn
+from torchvision.transforms import v2
 
 from woof_lightning.data.decoding import MOST_PIXELS
-from woof_lightning.data.transforms import check_shape, eval_transform, normalise, train_transform
+from woof_lightning.data.transforms import (
+    IMAGENET_MEAN,
+    IMAGENET_STD,
+    check_shape,
+    eval_transform,
+    normalise,
+    train_transform,
+)
 from woof_lightning.errors import UnreadableImageError
 
 
@@ -58,6 +66,22 @@ def test_training_crops_and_mirrors_by_chance() -> None:
     assert sum(areas) / 300 == pytest.approx(0.54, abs=0.08)
 
 
+@pytest.mark.parametrize("channels_last", [False, True])
+@pytest.mark.parametrize(("height", "width"), [(160, 213), (213, 160), (40, 41), (3, 200), (1, 1), (32, 32)])
+def test_training_images_are_torchvision_s_to_the_bit(height: int, width: int, channels_last: bool) -> None:
+    theirs = nn.Sequential(v2.RandomResizedCrop(32, antialias=True), v2.RandomHorizontalFlip())
+    ours = train_transform(32)
+    image = torch.randint(0, 256, (3, height, width), dtype=torch.uint8)
+    if channels_last:
+        image = image.permute(1, 2, 0).contiguous().permute(2, 0, 1)
+    for seed in range(40):
+        torch.manual_seed(seed)
+        expected, next_number = theirs(image), torch.rand(1)
+        torch.manual_seed(seed)
+        assert torch.equal(ours(image), expected)
+        assert torch.equal(torch.rand(1), next_number)
+
+
 def test_shrinking_does_not_alias() -> None:
     """A fine chessboard becomes grey, and not a pattern of its own."""
     board = (torch.arange(256)[:, None] + torch.arange(256)) % 2 * 255
@@ -80,6 +104,17 @@ def test_a_normalised_batch(channels_last: bool) -> None:
     assert found.is_contiguous(memory_format=torch.channels_last) == channels_last
     assert found.is_contiguous() != channels_last
     assert torch.equal(images, before)
+
+
+@pytest.mark.parametrize("given", [torch.contiguous_format, torch.channels_last])
+@pytest.mark.parametrize("channels_last", [False, True])
+@pytest.mark.parametrize("shape", [(1, 3, 224, 224), (50, 3, 64, 64), (7, 3, 5, 9), (0, 3, 4, 4), (2, 3, 700, 400)])
+def test_normalising_in_parts_changes_no_bit(
+    shape: tuple[int, ...], channels_last: bool, given: torch.memory_format
+) -> None:
+    images = torch.randint(0, 256, shape, dtype=torch.uint8).contiguous(memory_format=given)
+    mean, std = (torch.tensor(values).view(1, 3, 1, 1) for values in (IMAGENET_MEAN, IMAGENET_STD))
+    assert torch.equal(normalise(images, channels_last), images.float().mul(1 / (255 * std)).add(-mean / std))
 
 
 def test_a_normalised_batch_is_float32_whatever_the_default() -> None:

@@ -14,7 +14,7 @@ from hypothesis import strategies as st
 from torch import nn
 from torch.optim import SGD, AdamW, RMSprop
 
-from woof_lightning.data.config import DataConfig, usable_cores
+from woof_lightning.data.config import DataConfig
 from woof_lightning.data.transforms import IMAGENET_MEAN, IMAGENET_STD, eval_transform, normalise, train_transform
 from woof_lightning.errors import UserError
 from woof_lightning.recipe.config import ModelConfig
@@ -28,6 +28,7 @@ from woof_lightning.recipe.optim import (
     learning_rates,
     optimizer_report,
 )
+from woof_lightning.resources import usable_cores
 
 NET = nn.Linear(2, 2)
 

@@ -24,7 +24,9 @@ def filled(*speeds_s: float) -> RunRecord:
 
 
 def result(found: RunRecord) -> dict[str, Any]:
-    return found.result(status="finished", loop="bare", seed=7, data={"train": 3}, config={"a": 1}, threads=2)
+    return found.result(
+        status="finished", loop="bare", seed=7, data={"train": 3}, loading={"processes": 2}, config={"a": 1}, threads=2
+    )
 
 
 def test_a_result_has_the_whole_story() -> None:

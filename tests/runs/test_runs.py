@@ -227,7 +227,7 @@ def test_record_keeps_the_earlier_of_equal_bests_and_can_be_saved() -> None:
         record.epoch_ended(epoch, elapsed_s=10, images=100, training_s=(50, 5, 4, 2)[epoch])
     moved = RunRecord()
     moved.load_state_dict(json.loads(json.dumps(record.state_dict())))
-    result = moved.result(status="finished", loop="bare", seed=0, data={}, config={}, threads=2)
+    result = moved.result(status="finished", loop="bare", seed=0, data={}, loading={}, config={}, threads=2)
     assert (result["best"]["epoch"], result["final"]["epoch"], result["epochs"]) == (1, 3, 4)
     assert (result["train_s"], result["images_per_s"]) == (40, 25)
     assert result["versions"]["torch"]

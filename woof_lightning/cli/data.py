@@ -7,6 +7,7 @@ from pathlib import Path
 
 from woof_lightning.cli.options import add_data_places, check_one_place, small_parser
 from woof_lightning.compare.tables import text_table
+from woof_lightning.data.cache import cache_folder, clear_cache
 from woof_lightning.data.config import VARIANTS, DataConfig
 from woof_lightning.data.images import check_images, class_counts
 from woof_lightning.data.imagewoof import data_folder, prepare_data
@@ -31,7 +32,12 @@ def run(args: Sequence[str]) -> None:
         "--noisy_labels", "--data.noisy_labels", type=int, default=0, help="percentage of wrong labels (0)"
     )
     parser.add_argument("--no_download", action="store_true", help="do not download an archive")
+    parser.add_argument("--clear_cache", action="store_true", help="remove the decoded images that runs have kept")
     options = parser.parse_args(args)
+    if options.clear_cache:
+        count, size_bytes = clear_cache()
+        print(f"{cache_folder()}: removed the decoded images of {count} data sets, {size_bytes / 1e6:,.0f} MB")
+        return
     check_one_place(options, "root", "archive", "variant")
     root = options.root or Path("data")
     if options.variant is None and options.folder is None:

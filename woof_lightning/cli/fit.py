@@ -7,6 +7,7 @@ from contextlib import ExitStack
 
 from woof_lightning.cli.lightning_cli import FIT, run_cli
 from woof_lightning.lit.quiet import quieten_libraries
+from woof_lightning.resources import prepare_to_compute
 
 
 def run(args: Sequence[str]) -> None:
@@ -19,5 +20,6 @@ def run(args: Sequence[str]) -> None:
         UserError: For everything that the user can fix.
     """
     quieten_libraries()
+    prepare_to_compute()
     with ExitStack() as held:
         run_cli(FIT, args, held)

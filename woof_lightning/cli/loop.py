@@ -34,6 +34,7 @@ from woof_lightning.loops.start import LoopCall, start
 from woof_lightning.loops.ways import LOOPS, REFERENCE, WAYS, WOOF_FIT
 from woof_lightning.parity import EXPERIMENTS, Case, Verb, compare_ways, phrase, small_training
 from woof_lightning.recipe.config import ModelConfig
+from woof_lightning.resources import prepare_to_compute
 from woof_lightning.runs.folder import RunFolder
 
 FIT_ONLY = ("save_every", "allow_nan")
@@ -59,6 +60,7 @@ def run(args: Sequence[str]) -> None:
     if not args or args[0].startswith("-"):
         raise UserError(f"woof loop needs the name of a loop first: expected one of {', '.join(LOOPS)}")
     train = find_loop(args[0])
+    prepare_to_compute()
     print(start(train, parse(args[0], args[1:])))
 
 
@@ -166,6 +168,7 @@ def check(args: Sequence[str]) -> None:
         )
     ]
     differing, commands, width = 0, verbs(), max(len(case.name) for case in cases) + 2
+    prepare_to_compute()
     quieten_libraries()  # After the import of Lightning, which sets its own level.
     with TemporaryDirectory(prefix="woof-parity-") as folder:
         for verdict in compare_ways(cases, options.ways, Path(folder), commands):

@@ -19,6 +19,7 @@ from woof_lightning.errors import UserError
 from woof_lightning.lit.lr_finder import LRFound
 from woof_lightning.lit.quiet import quieten_libraries
 from woof_lightning.lit.trainer import WoofTrainer
+from woof_lightning.resources import prepare_to_compute
 from woof_lightning.runs.folder import write_text_durably
 from woof_lightning.runs.record import machine, versions
 
@@ -33,6 +34,7 @@ def run(args: Sequence[str]) -> None:
         UserError: For everything that the user can fix, including a curve without a suggestion.
     """
     quieten_libraries()
+    prepare_to_compute()
     # Lightning writes the temporary checkpoint of the sweep into the scratch folder.
     with TemporaryDirectory(prefix="woof-lr-find-") as scratch, ExitStack() as held:
         cli = run_cli(LR_FIND, [*args, "--trainer.default_root_dir", scratch], held)

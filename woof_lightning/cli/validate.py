@@ -9,6 +9,7 @@ from woof_lightning.cli.options import add_checkpoint, add_data_places, check_on
 from woof_lightning.compare.draw import draw_confusion
 from woof_lightning.compare.tables import text_table
 from woof_lightning.lit.validate import Validation, validate
+from woof_lightning.resources import prepare_to_compute
 from woof_lightning.runs.folder import checkpoint_file, made_folder, write_text_durably
 
 
@@ -31,6 +32,7 @@ def run(args: Sequence[str]) -> None:
     options = parser.parse_args(args)
 
     check_one_place(options, "root", "archive")
+    prepare_to_compute()
     file = checkpoint_file(options.ckpt)
     data = {name: getattr(options, name) for name in ("root", "folder", "archive", "num_workers")}
 

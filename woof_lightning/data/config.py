@@ -2,15 +2,17 @@
 
 from __future__ import annotations
 
-import os
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
 from woof_lightning.errors import UserError, raise_together
+from woof_lightning.resources import usable_cores
 
 VARIANTS = ("full", "320px", "160px", "synthetic")
 NOISE_LEVELS_PERCENT = (0, 1, 5, 25, 50)
+OFF, DISK, AUTO = "off", "disk", "auto"
+CACHES = (OFF, DISK, AUTO)
 
 
 @dataclass(frozen=True)
@@ -31,6 +33,8 @@ class DataConfig:
             Results do not depend on it.
         noisy_labels: Percentage of training labels replaced by wrong ones: 0, 1, 5, 25 or 50.
         pin_memory: Load into page-locked memory, for faster copies to a CUDA device.
+        cache: Whether decoded images are kept in the user's cache folder: off, disk, or auto, which keeps them if they
+            need at most half of the free disk. Results do not depend on it.
 
     Raises:
         UserError: If a setting cannot be used. The error lists all such settings.
@@ -47,11 +51,14 @@ class DataConfig:
     num_workers: int | None = None
     noisy_labels: int = 0
     pin_memory: bool = False
+    cache: str | bool = "auto"
 
     def __post_init__(self) -> None:
         for name in ("root", "folder", "archive"):
             if (place := getattr(self, name)) is not None:
                 object.__setattr__(self, name, expanded(place))  # The class is frozen.
+        if self.cache is False:  # YAML reads off as false.
+            object.__setattr__(self, "cache", OFF)
         raise_together(data_problems(self))
 
     @property
@@ -78,13 +85,6 @@ def expanded(place: Path) -> Path:
         ) from error
 
 
-def usable_cores() -> int:
-    """Returns the number of cores that this process may run on."""
-    if hasattr(os, "sched_getaffinity"):  # macOS and Windows do not have it.
-        return len(os.sched_getaffinity(0))
-    return os.cpu_count() or 1
-
-
 def data_problems(config: DataConfig) -> list[str]:
     """Returns one sentence for each setting that cannot be used."""
     problems = []
@@ -102,4 +102,6 @@ def data_problems(config: DataConfig) -> list[str]:
     if config.noisy_labels not in NOISE_LEVELS_PERCENT:
         levels = ", ".join(map(str, NOISE_LEVELS_PERCENT))
         problems.append(f"data.noisy_labels is {config.noisy_labels}: expected one of the percentages {levels}")
+    if config.cache not in (*CACHES, False):
+        problems.append(f"data.cache is {config.cache!r}: expected one of {', '.join(CACHES)}")
     return problems

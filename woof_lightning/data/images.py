@@ -11,13 +11,14 @@ from collections.abc import Callable, Iterable, Iterator, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import asdict, dataclass, field, replace
 from functools import cached_property
+from itertools import chain
 from pathlib import Path
 
 from tqdm import tqdm
 
-from woof_lightning.data.config import usable_cores
 from woof_lightning.data.decoding import SUFFIXES, image_size_px, read_untrusted_image
 from woof_lightning.errors import UnreadableImageError, UserError
+from woof_lightning.resources import usable_cores
 
 SPLITS = ("train", "val")
 DECODE_ALL_UP_TO_FILES = 20_000
@@ -26,7 +27,7 @@ CONVERT = f"Images are read as {' '.join(SUFFIXES)}; convert others"
 LITTER = ("thumbs.db", "desktop.ini")
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, slots=True)  # A data set can have a million of them.
 class Sample:
     """One image of a data set.
 
@@ -34,11 +35,13 @@ class Sample:
         path: Its path relative to the data set's folder.
         label: The number of its class.
         size_bytes: The size of its file.
+        changed_ns: When its file was changed last, in ns since 1970.
     """
 
     path: str
     label: int
     size_bytes: int
+    changed_ns: int = 0
 
 
 @dataclass(frozen=True)
@@ -67,8 +70,16 @@ class ImageIndex:
 
         It does not depend on where the folder is.
         """
-        lines = [f"{s.path}\t{s.label}\t{s.size_bytes}" for s in (*self.train, *self.val)]
-        return hashlib.sha256(os.fsencode("\n".join(lines))).hexdigest()[:16]
+        lines = "\n".join(f"{s.path}\t{s.label}\t{s.size_bytes}" for s in chain(self.train, self.val))
+        return hashlib.sha256(os.fsencode(lines)).hexdigest()[:16]
+
+    @cached_property
+    def state_of_files(self) -> str:
+        """A hash of the data set's place, and of each file's path, size and time of change when it was listed."""
+        state = hashlib.sha256(os.fsencode(self.root.resolve()))
+        for sample in chain(self.train, self.val):
+            state.update(os.fsencode(f"{sample.path}\t{sample.size_bytes}\t{sample.changed_ns}\n"))
+        return state.hexdigest()[:16]
 
     def counts(self) -> dict[str, int]:
         """Returns the number of images per split."""
@@ -104,8 +115,8 @@ def index_folder(root: Path, breed_of: Callable[[str], str] = lambda name: name)
         raise UserError(f"{root}/train has {len(names['train'])} class folders: expected at least 2")
     passed_over: Counter[str] = Counter()
     for split in SPLITS:
-        stray = (Path(entry.name) for entry in os.scandir(root / split) if not entry.is_dir() and _is_shown(entry.name))
-        passed_over.update(f"{_kind(file)} beside the class folders" for file in stray)
+        stray = (entry.name for entry in os.scandir(root / split) if not entry.is_dir() and _is_shown(entry.name))
+        passed_over.update(f"{_kind(name)} beside the class folders" for name in stray)
     train, val = (_samples(root, split, names[split], passed_over) for split in SPLITS)
     breeds = tuple(map(breed_of, names["train"]))
     return ImageIndex(root, names["train"], breeds, train, val, dict(passed_over))
@@ -120,57 +131,62 @@ def _class_names(root: Path, split: str) -> tuple[str, ...]:
 
 def _samples(root: Path, split: str, classes: tuple[str, ...], passed_over: Counter[str]) -> tuple[Sample, ...]:
     samples = []
+    start = len(str(root / split)) - len(split)
     for label, name in enumerate(classes):
-        found: list[Path] = []
-        others: list[Path] = []
-        for file in _files_below(root / split / name):
-            (found if _is_image(file) else others).append(file)
+        found: list[Sample] = []
+        others: Counter[str] = Counter()
+        for entry in _files_below(str(root / split / name)):
+            if _is_image(entry.name):
+                found.append(_sample(entry, start, label))
+            else:
+                others[_kind(entry.name)] += 1
         if not found:
-            held = f"; of other kinds it holds {_listed(sorted({_kind(file) for file in others}))}" if others else ""
+            held = f"; of other kinds it holds {_listed(sorted(others))}" if others else ""
             raise UserError(
                 f"the class folder {root / split / name} holds no image ({', '.join(SUFFIXES)}){held}: "
                 "fill it or remove the class from both train/ and val/"
             )
-        passed_over.update(map(_kind, others))
-        listed = [Sample(file.relative_to(root).as_posix(), label, _size_bytes(file)) for file in found]
-        samples += sorted(listed, key=lambda sample: sample.path)
+        passed_over.update(others)
+        samples += sorted(found, key=lambda sample: sample.path)
     return tuple(samples)
+
+
+def _sample(entry: os.DirEntry[str], start: int, label: int) -> Sample:
+    """Returns the index entry of a file, whose path in the data set begins at a place in its whole path."""
+    try:
+        status = entry.stat()
+    except FileNotFoundError as error:
+        raise UnreadableImageError(f"{entry.path} is a link to nothing: mend the link or remove it") from error
+    return Sample(entry.path[start:].replace(os.sep, "/"), label, status.st_size, status.st_mtime_ns)
 
 
 def images_below(folder: Path) -> list[Path]:
     """Returns the files of a folder and its subfolders whose suffix is that of an image, in any order."""
-    return [file for file in _files_below(folder) if _is_image(file)]
+    return [Path(entry.path) for entry in _files_below(str(folder)) if _is_image(entry.name)]
 
 
-def _is_image(file: Path) -> bool:
-    return file.name.lower().endswith(SUFFIXES)
+def _is_image(name: str) -> bool:
+    return name.lower().endswith(SUFFIXES)
 
 
-def _files_below(folder: Path, above: frozenset[Path] = frozenset()) -> Iterator[Path]:
+def _files_below(folder: str, above: frozenset[str] = frozenset()) -> Iterator[os.DirEntry[str]]:
     """Yields the files of a folder and its subfolders, without hidden ones. Links to folders above are not followed."""
-    above |= {folder.resolve()}
+    above |= {os.path.realpath(folder)}
     for entry in os.scandir(folder):
         if not _is_shown(entry.name):
             continue
         if not entry.is_dir():
-            yield Path(entry.path)
-        elif Path(entry.path).resolve() not in above:
-            yield from _files_below(Path(entry.path), above)
+            yield entry
+        elif os.path.realpath(entry.path) not in above:
+            yield from _files_below(entry.path, above)
 
 
 def _is_shown(name: str) -> bool:
     return not name.startswith(".") and name.lower() not in LITTER
 
 
-def _kind(file: Path) -> str:
-    return file.suffix.lower() or "without a suffix"
-
-
-def _size_bytes(file: Path) -> int:
-    try:
-        return file.stat().st_size
-    except FileNotFoundError as error:
-        raise UnreadableImageError(f"{file} is a link to nothing: mend the link or remove it") from error
+def _kind(name: str) -> str:
+    return Path(name).suffix.lower() or "without a suffix"
 
 
 def _listed(names: Iterable[str], most: int = 5) -> str:
@@ -200,11 +216,13 @@ class CheckedImages:
         longest_side_px: The longest side of any image.
         longest_shape: The path of the image whose sides differ most, relative to the data set's folder.
         longest_shape_ratio: Its long side over its short side.
+        pixels: The number of pixels of all images together.
     """
 
     longest_side_px: int
     longest_shape: str
     longest_shape_ratio: float
+    pixels: int
 
 
 def check_images(index: ImageIndex, cache_dir: Path | None = None) -> CheckedImages:
@@ -221,7 +239,7 @@ def check_images(index: ImageIndex, cache_dir: Path | None = None) -> CheckedIma
         UnreadableImageError: If an image cannot be read. The message names the first one.
     """
     samples = (*index.train, *index.val)
-    record = (cache_dir or _user_cache_dir()) / f"checked-{_state_of_files(index.root, samples)}.json"
+    record = (cache_dir or user_cache_dir()) / f"checked-{index.state_of_files}.json"
     try:
         return CheckedImages(**json.loads(record.read_text()))
     except (OSError, ValueError, TypeError):
@@ -232,7 +250,8 @@ def check_images(index: ImageIndex, cache_dir: Path | None = None) -> CheckedIma
         sizes = list(tqdm(pool.map(measure, paths), "checking images", len(paths), leave=False, disable=None))
     ratios = [max(size) / max(1, min(size)) for size in sizes]
     place = max(range(len(ratios)), key=ratios.__getitem__)
-    checked = CheckedImages(max(map(max, sizes)), samples[place].path, ratios[place])
+    pixels = sum(width * height for width, height in sizes)
+    checked = CheckedImages(max(map(max, sizes)), samples[place].path, ratios[place], pixels)
     _remember(record, checked)
     return checked
 
@@ -242,15 +261,8 @@ def _decoded_size_px(path: Path) -> tuple[int, int]:
     return int(width), int(height)
 
 
-def _state_of_files(root: Path, samples: Iterable[Sample]) -> str:
-    state = hashlib.sha256(os.fsencode(root.resolve()))
-    for sample in samples:
-        line = f"{sample.path}\t{sample.size_bytes}\t{(root / sample.path).stat().st_mtime_ns}\n"
-        state.update(os.fsencode(line))
-    return state.hexdigest()[:16]
-
-
-def _user_cache_dir() -> Path:
+def user_cache_dir() -> Path:
+    """Returns the folder in which this program keeps what it can make again."""
     return Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "woof_lightning"
 
 

@@ -13,6 +13,7 @@ from pathlib import Path
 
 from woof_lightning.data import synthetic
 from woof_lightning.data.archives import ARCHIVES, Archive, download, extract
+from woof_lightning.data.cache import keep_decoded
 from woof_lightning.data.config import DataConfig
 from woof_lightning.data.images import SPLITS, ImageIndex, check_images, class_counts, index_folder, with_labels
 from woof_lightning.data.temporary import alone_at, temporary_folder_beside
@@ -85,11 +86,11 @@ def prepare_data(config: DataConfig) -> ImageIndex:
 
 
 def prepare_checked_data(config: DataConfig) -> ImageIndex:
-    """Prepares a data set like prepare_data, and checks every image.
+    """Prepares a data set like prepare_data, checks every image, and keeps the decoded images as data.cache says.
 
     Raises:
         UserError: If the data set is missing and cannot be obtained, is incomplete, contains an image that cannot be
-            read, or the images are too small or too long for data.image_size.
+            read, the images are too small or too long for data.image_size, or data.cache is disk and there is no room.
     """
     index = prepare_data(config)
     checked = check_images(index)
@@ -100,6 +101,7 @@ def prepare_checked_data(config: DataConfig) -> ImageIndex:
             f"expected at most {MOST_ENLARGEMENT * longest_side_px}"
         )
     check_shape(index.root / checked.longest_shape, checked.longest_shape_ratio, config.image_size)
+    keep_decoded(index, config, checked.pixels)
     return index
 
 

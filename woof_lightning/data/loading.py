@@ -10,18 +10,22 @@ import torch
 from torch import Tensor, nn
 from torch.utils.data import DataLoader, Dataset, Sampler
 
+from woof_lightning.data.cache import opened
 from woof_lightning.data.config import DataConfig
+from woof_lightning.data.decoded import DecodedImages
 from woof_lightning.data.decoding import read_image
 from woof_lightning.data.images import ImageIndex, Sample
-from woof_lightning.data.randomness import derived_seed, own_randomness
+from woof_lightning.data.randomness import derived_seed, restored_randomness, seed_randomness
 from woof_lightning.data.transforms import eval_transform, train_transform
 from woof_lightning.data.workers import worker_options
 from woof_lightning.errors import UserError
+from woof_lightning.resources import available_bytes
 
 # (epoch, index): what the sampler passes to the dataset. Persistent workers have their own copy of the dataset, so the
 # epoch cannot be set there from the training process.
 Key = tuple[int, int]
 Batch = tuple[Tensor, Tensor]
+SHARE_OF_MEMORY_TO_KEEP = 0.1
 
 
 class ImageDataset(Dataset[Any]):
@@ -32,24 +36,66 @@ class ImageDataset(Dataset[Any]):
         samples: The images of this split.
         transform: Takes an image [3, H, W], uint8, and returns [3, S, S], uint8.
         seed: The experiment's seed.
+        decoded: The decoded images of the data set; without them each image is decoded when it is needed.
+        first: The number of this split's first image among them.
+        keep: Whether to keep each transformed image, for a transform without randomness.
     """
 
-    def __init__(self, root: Path, samples: tuple[Sample, ...], transform: nn.Module, seed: int) -> None:
+    def __init__(
+        self,
+        root: Path,
+        samples: tuple[Sample, ...],
+        transform: nn.Module,
+        seed: int,
+        *,
+        decoded: DecodedImages | None = None,
+        first: int = 0,
+        keep: bool = False,
+    ) -> None:
         self.root = root
         self.samples = samples
         self.transform = transform
         self.seed = seed
+        self.decoded = decoded
+        self.first = first
+        self.keep = keep
+        self._kept: dict[int, Tensor] = {}
 
     def __len__(self) -> int:
         return len(self.samples)
 
     def __getitem__(self, key: Key) -> tuple[Tensor, int]:
         """Returns an image ([3, S, S], uint8) and its label."""
+        _, index = key
+        with restored_randomness():
+            return self._transformed(key), self.samples[index].label
+
+    def __getitems__(self, keys: Sequence[Key]) -> Batch:
+        """Returns a batch: images ([B, 3, S, S], uint8, channels_last) and labels ([B], int64)."""
+        with restored_randomness():
+            images = [self._transformed(key) for key in keys]
+        # In memory, decoded images are in the order height, width, channels.
+        pixels = torch.stack([image.permute(1, 2, 0) for image in images])
+        return pixels.permute(0, 3, 1, 2), torch.tensor([self.samples[index].label for _, index in keys])
+
+    def _transformed(self, key: Key) -> Tensor:
         epoch, index = key
-        sample = self.samples[index]
-        image = read_image(self.root / sample.path)
-        with own_randomness("augmentation", self.seed, epoch, index):
-            return self.transform(image), sample.label
+        if index in self._kept:
+            return self._kept[index]
+        if self.decoded is None:
+            image = read_image(self.root / self.samples[index].path)
+        else:
+            image = self.decoded.read(self.first + index)
+        seed_randomness("augmentation", self.seed, epoch, index)
+        transformed: Tensor = self.transform(image)
+        if self.keep:
+            self._kept[index] = transformed
+        return transformed
+
+
+def as_it_is(batch: Any) -> Any:
+    """Returns a batch unchanged: the dataset has put it together."""
+    return batch
 
 
 class FixedSampler(Sampler[Key]):
@@ -171,7 +217,8 @@ def train_loader(
         raise UserError(
             f"data.batch_size is {config.batch_size} over {world_size} devices: expected a multiple of {world_size}"
         )
-    dataset = ImageDataset(index.root, index.train, train_transform(config.image_size), seed)
+    transform = train_transform(config.image_size)
+    dataset = ImageDataset(index.root, index.train, transform, seed, decoded=opened(index, config))
     first = None if batches is None else batches * (config.batch_size // world_size)
     sampler = EpochSampler(len(dataset), seed, rank=rank, world_size=world_size, first=first)
     return _loader(dataset, sampler, config.batch_size // world_size, config)
@@ -213,7 +260,16 @@ def val_loader(
         batches: Limits the validation to a number of batches, whose images are spread over the split; all by default.
         cut: Whether the loader ends after them. Lightning ends there by itself.
     """
-    dataset = ImageDataset(index.root, index.val, eval_transform(config.image_size), seed=0)
+    dataset = ImageDataset(
+        index.root,
+        index.val,
+        eval_transform(config.image_size),
+        seed=0,
+        decoded=opened(index, config),
+        first=len(index.train),
+        # Most is left to the training and to the disk cache of the system.
+        keep=len(index.val) * 3 * config.image_size**2 < SHARE_OF_MEMORY_TO_KEEP * available_bytes(),
+    )
     count = len(dataset) if batches is None else min(batches * config.eval_batch_size, len(dataset))
     order = spread_first(len(dataset), count)
     return _loader(dataset, FixedSampler(order[:count] if cut else order), config.eval_batch_size, config)
@@ -224,6 +280,7 @@ def _loader(dataset: ImageDataset, sampler: Sampler[Key], batch_size: int, confi
         dataset,
         batch_size=batch_size,
         sampler=sampler,
+        collate_fn=as_it_is,
         pin_memory=config.pin_memory,
         # Without a generator, a DataLoader draws the base seed of its workers from the global random state.
         generator=torch.Generator().manual_seed(0),

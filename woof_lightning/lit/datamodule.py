@@ -37,6 +37,8 @@ class ImagewoofDataModule(LightningDataModule):
             Results do not depend on it.
         noisy_labels: Percentage of training labels replaced by wrong ones: 0, 1, 5, 25 or 50.
         pin_memory: Load into page-locked memory, for faster copies to a CUDA device.
+        cache: Whether decoded images are kept in the user's cache folder: off, disk, or auto, which keeps them if they
+            need at most half of the free disk. Results do not depend on it.
         seed: Seed of the order of the images and of their augmentation.
 
     Raises:
@@ -68,6 +70,7 @@ class ImagewoofDataModule(LightningDataModule):
         num_workers: int | None = None,
         noisy_labels: int = 0,
         pin_memory: bool = False,
+        cache: str | bool = "auto",
         seed: int = 0,
     ) -> None:
         super().__init__()
@@ -83,6 +86,7 @@ class ImagewoofDataModule(LightningDataModule):
             num_workers=num_workers,
             noisy_labels=noisy_labels,
             pin_memory=pin_memory,
+            cache=cache,
         )
         self.seed = seed
         self.index: ImageIndex | None = None

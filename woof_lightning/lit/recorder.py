@@ -13,6 +13,7 @@ from lightning.pytorch import Callback, LightningModule, Trainer
 from lightning.pytorch.loggers import Logger, TensorBoardLogger
 from lightning.pytorch.utilities import rank_zero_only
 
+from woof_lightning.data.cache import how_loaded
 from woof_lightning.lit.callbacks.hooks import without_idle_step_hooks
 from woof_lightning.lit.classifier import WoofClassifier
 from woof_lightning.lit.datamodule import ImagewoofDataModule
@@ -158,6 +159,7 @@ class Recorder(Callback):
                 loop="woof_fit",
                 seed=pl_module.seed,
                 data={"fingerprint": _index(trainer).fingerprint, **_index(trainer).counts()},
+                loading=how_loaded(_index(trainer), _data(trainer).config),
                 config=self.config,
                 threads=torch.get_num_threads(),
             )

@@ -12,6 +12,7 @@ from torch import nn
 from torch.optim import Optimizer
 from torch.utils.tensorboard import SummaryWriter
 
+from woof_lightning.data.cache import how_loaded
 from woof_lightning.errors import UserError
 from woof_lightning.loops.experiment import Experiment
 from woof_lightning.loops.ways import WOOF_FIT
@@ -171,6 +172,7 @@ class LoopRun:
                 loop=self.loop,
                 seed=self.experiment.seed,
                 data={"fingerprint": self.experiment.index.fingerprint, **self.experiment.index.counts()},
+                loading=how_loaded(self.experiment.index, self.experiment.data),
                 config=self.settings,
                 threads=torch.get_num_threads(),
             )

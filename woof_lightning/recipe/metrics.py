@@ -10,6 +10,8 @@ import torch.nn.functional as F
 from torch import Tensor
 
 METRICS = ("loss", "acc1", "acc5")
+# Images per validation batch in the post.
+POST_BATCH_SIZE = 16
 
 
 def per_image(logits: Tensor, labels: Tensor) -> dict[str, Tensor]:
@@ -56,8 +58,8 @@ class SplitMeans:
     """
 
     def __init__(self) -> None:
-        self._images: dict[str, list[Tensor]] = {name: [] for name in METRICS}
-        self._batches: dict[str, list[Tensor]] = {name: [] for name in METRICS}
+        self._sums: dict[str, list[Tensor]] = {name: [] for name in METRICS}
+        self._values: dict[str, list[Tensor]] = {name: [] for name in METRICS}
         self._count = 0
 
     def update(self, logits: Tensor, labels: Tensor) -> None:
@@ -70,21 +72,25 @@ class SplitMeans:
         for name, values in per_image(logits, labels).items():
             # Apple's GPUs have no float64.
             exact = values if values.device.type == "mps" else values.double()
-            self._images[name].append(exact.sum())
-            self._batches[name].append(values.mean())
+            self._sums[name].append(exact.sum())
+            self._values[name].append(values)
         self._count += len(labels)
 
     def over_images(self) -> dict[str, float]:
         """Returns the means over images: val/loss, val/acc1 and val/acc5."""
-        return {f"val/{name}": _running_sum(sums) / self._count for name, sums in self._images.items()}
+        return {f"val/{name}": _running_sum(sums) / self._count for name, sums in self._sums.items()}
 
-    def over_batches(self) -> dict[str, float]:
-        """Returns the means over batches: val/loss, val/acc1 and val/acc5.
+    def over_batches(self, size: int = POST_BATCH_SIZE) -> dict[str, float]:
+        """Returns the means over batches of a size: val/loss, val/acc1 and val/acc5.
 
         A smaller last batch weighs as much as the others. Some training loops report this mean, so it allows a
-        comparison with their results.
+        comparison with their results, whatever the size of the batches that were computed together.
+
+        Args:
+            size: The number of images in a batch; by default the post's.
         """
-        return {f"val/{name}": _running_sum(means) / len(means) for name, means in self._batches.items()}
+        batches = {name: torch.split(torch.cat(values).cpu(), size) for name, values in self._values.items()}
+        return {f"val/{name}": fmean(float(batch.mean()) for batch in parts) for name, parts in batches.items()}
 
 
 def _running_sum(values: list[Tensor]) -> float:

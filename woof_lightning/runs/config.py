@@ -14,6 +14,7 @@ from woof_lightning.errors import UserError
 MAY_DIFFER = frozenset(
     {
         "data.archive",
+        "data.cache",
         "data.download",
         "data.folder",  # The fingerprint of the images is compared instead.
         "data.num_workers",

@@ -13,6 +13,8 @@ from importlib import metadata
 from pathlib import Path
 from typing import Any
 
+from woof_lightning.resources import usable_cores
+
 PACKAGES = ("torch", "torchvision", "lightning", "torchmetrics", "numpy")
 
 
@@ -96,7 +98,15 @@ class RunRecord:
             self.best = {}
 
     def result(
-        self, *, status: str, loop: str, seed: int, data: dict[str, Any], config: dict[str, Any], threads: int
+        self,
+        *,
+        status: str,
+        loop: str,
+        seed: int,
+        data: dict[str, Any],
+        loading: dict[str, Any],
+        config: dict[str, Any],
+        threads: int,
     ) -> dict[str, Any]:
         """Returns the content of result.json.
 
@@ -105,6 +115,7 @@ class RunRecord:
             loop: The name of the loop that trained it.
             seed: The run's seed.
             data: Fingerprint and counts of the images.
+            loading: How the images were loaded.
             config: The run's settings.
             threads: The number of threads that torch used.
         """
@@ -121,6 +132,7 @@ class RunRecord:
             "loop": loop,
             "seed": seed,
             "data": data,
+            "loading": loading,
             "versions": versions(),
             "machine": machine(threads),
             "config": config,
@@ -171,6 +183,7 @@ def machine(threads: int) -> dict[str, Any]:
         "system": f"{platform.system()} {platform.machine()}",
         "processor": _processor(),
         "cores": os.cpu_count(),
+        "usable_cores": usable_cores(),
         "threads": threads,
     }
 

@@ -14,7 +14,14 @@ import torch
 
 from woof_lightning import resources
 from woof_lightning.data.config import DataConfig
-from woof_lightning.resources import cgroup_limits, keep_freed_memory, prepare_to_compute, usable_cores
+from woof_lightning.resources import (
+    available_bytes,
+    keep_freed_memory,
+    limits_in_bytes,
+    limits_in_cores,
+    prepare_to_compute,
+    usable_cores,
+)
 
 GLIBC = sys.platform == "linux" and "glibc" in os.confstr("CS_GNU_LIBC_VERSION")  # type: ignore[operator]
 # Takes and frees 64 MB, and prints what it kept of them.
@@ -65,6 +72,15 @@ def test_another_allocator_is_left_alone(monkeypatch: pytest.MonkeyPatch) -> Non
     assert asked == {resources.M_MMAP_MAX: 0, resources.M_TRIM_THRESHOLD: -1}
 
 
+def write_groups(tmp_path: Path, listed: str, files: dict[str, str]) -> None:
+    """Writes the list of a process's control groups, and their files."""
+    (tmp_path / "own").write_text(f"{listed}\n")
+    for name, text in files.items():
+        file = tmp_path / "mounted" / name
+        file.parent.mkdir(parents=True, exist_ok=True)
+        file.write_text(f"{text}\n")
+
+
 @pytest.mark.parametrize(
     ("listed", "files", "limits"),
     [
@@ -84,20 +100,37 @@ def test_another_allocator_is_left_alone(monkeypatch: pytest.MonkeyPatch) -> Non
     ],
 )
 def test_the_limits_of_control_groups(listed: str, files: dict[str, str], limits: list[float], tmp_path: Path) -> None:
-    (tmp_path / "own").write_text(f"{listed}\n")
-    for name, text in files.items():
-        file = tmp_path / "mounted" / name
-        file.parent.mkdir(parents=True, exist_ok=True)
-        file.write_text(f"{text}\n")
-    assert list(cgroup_limits(tmp_path / "mounted", tmp_path / "own")) == limits
+    write_groups(tmp_path, listed, files)
+    assert list(limits_in_cores(tmp_path / "mounted", tmp_path / "own")) == limits
+
+
+@pytest.mark.parametrize(
+    ("listed", "files", "limits"),
+    [
+        ("0::/a", {"memory.max": "3000", "a/memory.max": "2000"}, [2000, 3000]),
+        ("0::/a", {"a/memory.max": "max"}, []),
+        ("5:memory:/a\n3:cpu:/", {"memory/memory.limit_in_bytes": "4000", "cpu/memory.limit_in_bytes": "1"}, [4000]),
+    ],
+)
+def test_the_memory_of_control_groups(listed: str, files: dict[str, str], limits: list[int], tmp_path: Path) -> None:
+    write_groups(tmp_path, listed, files)
+    assert list(limits_in_bytes(tmp_path / "mounted", tmp_path / "own")) == limits
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="/proc/meminfo")
+def test_available_memory_is_that_of_the_machine_or_of_the_container(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(resources, "limits_in_bytes", lambda: iter([]))
+    assert 10**8 < available_bytes() < 10**14
+    monkeypatch.setattr(resources, "limits_in_bytes", lambda: iter([10**7, 10**6]))
+    assert available_bytes() == 10**6
 
 
 def test_without_control_groups_there_is_no_limit(tmp_path: Path) -> None:
-    assert list(cgroup_limits(tmp_path, tmp_path / "own")) == []
+    assert list(limits_in_cores(tmp_path, tmp_path / "own")) == []
 
 
 def test_cores_are_those_that_this_process_may_use(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(resources, "cgroup_limits", lambda: iter([]))
+    monkeypatch.setattr(resources, "limits_in_cores", lambda: iter([]))
     monkeypatch.setattr("os.sched_getaffinity", lambda pid: {4, 5, 9} if pid == 0 else {1}, raising=False)
     assert usable_cores() == 3 == DataConfig().worker_count
     monkeypatch.delattr("os.sched_getaffinity")
@@ -111,7 +144,7 @@ def test_cores_are_those_that_this_process_may_use(monkeypatch: pytest.MonkeyPat
 def test_a_limit_is_a_number_of_cores_from_one_up(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(os, "sched_getaffinity", lambda _: set(range(6)), raising=False)
     for limits, cores in (([], 6), ([1.5], 2), ([0.2], 1), ([8.0], 6), ([4.0, 3.0], 3)):
-        monkeypatch.setattr(resources, "cgroup_limits", lambda limits=limits: iter(limits))
+        monkeypatch.setattr(resources, "limits_in_cores", lambda limits=limits: iter(limits))
         assert usable_cores() == cores
 
 

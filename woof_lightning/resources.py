@@ -60,50 +60,64 @@ def _malloc_is_glibcs() -> bool:
 
 
 def available_bytes() -> int:
-    """Returns the memory that programs can still take on this machine; 0 if the system does not say."""
+    """Returns the memory that this process can take, within its container's limit; 0 if the system does not say."""
     try:
         fields = dict(line.split(":") for line in Path("/proc/meminfo").read_text().splitlines())
-        return int(fields["MemAvailable"].split()[0]) * 1024
+        free_bytes = int(fields["MemAvailable"].split()[0]) * 1024
     except (OSError, KeyError):
         return 0
+    return min([free_bytes, *limits_in_bytes()])
 
 
 def usable_cores() -> int:
     """Returns the number of cores that this process may use: those it may run on, within the limit of its container."""
     # macOS and Windows do not say on which cores a process may run.
     cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
-    return max(1, min([cores, *(math.ceil(limit) for limit in cgroup_limits())]))
+    return max(1, min([cores, *(math.ceil(limit) for limit in limits_in_cores())]))
 
 
-def cgroup_limits(cgroups: Path = CGROUPS, own: Path = OWN_CGROUPS) -> Iterator[float]:
-    """Yields the limits that Linux's control groups, such as a container's, set to a process, in cores.
+def limits_in_bytes(cgroups: Path = CGROUPS, own: Path = OWN_CGROUPS) -> Iterator[int]:
+    """Yields the limits of memory that control groups set to a process. The arguments are those of own_groups."""
+    for folder in own_groups("memory", cgroups, own):
+        for name in ("memory.max", "memory.limit_in_bytes"):
+            if (text := _text(folder / name)).isdigit():
+                yield int(text)
+
+
+def limits_in_cores(cgroups: Path = CGROUPS, own: Path = OWN_CGROUPS) -> Iterator[float]:
+    """Yields the limits of processor time that control groups set to a process, in cores.
+
+    The arguments are those of own_groups.
+    """
+    for folder in own_groups("cpu", cgroups, own):
+        # The files of the second version of the control groups, and of the first.
+        first = " ".join(_text(folder / f"cpu.cfs_{name}_us") for name in ("quota", "period"))
+        for text in (_text(folder / "cpu.max"), first):
+            words = text.split()
+            if len(words) == 2 and words[0].isdigit():
+                yield int(words[0]) / int(words[1])
+
+
+def own_groups(controller: str, cgroups: Path, own: Path) -> Iterator[Path]:
+    """Yields the folders of the control groups, such as a container's, that limit a process.
 
     Args:
+        controller: What is limited: cpu or memory.
         cgroups: Where the control groups are mounted.
         own: The file that lists the groups of the process.
     """
-    try:
-        lines = own.read_text().splitlines()
-    except OSError:
-        return
-    for line in lines:
+    for line in _text(own).splitlines():
         _, controllers, group = line.split(":", 2)
-        if controllers == "" or "cpu" in controllers.split(","):
+        if controllers == "" or controller in controllers.split(","):
             mounted = cgroups / controllers
             group_folder = mounted / group.lstrip("/")
             # In a container, the group's path may be that of the host; its own files are then at the top.
-            for folder in (group_folder, *group_folder.parents):
-                if folder.is_relative_to(mounted) and (limit := _limit_in(folder)) is not None:
-                    yield limit
+            yield from (folder for folder in (group_folder, *group_folder.parents) if folder.is_relative_to(mounted))
 
 
-def _limit_in(folder: Path) -> float | None:
-    """Returns a group's limit in cores, from the files of either version of the control groups; None without one."""
+def _text(file: Path) -> str:
+    """Returns a file's text; nothing if it cannot be read."""
     try:
-        quota, period = (folder / "cpu.max").read_text().split()
-    except (OSError, ValueError):
-        try:
-            quota, period = ((folder / f"cpu.cfs_{name}_us").read_text().strip() for name in ("quota", "period"))
-        except OSError:
-            return None
-    return None if quota in ("max", "-1") else int(quota) / int(period)
+        return file.read_text().strip()
+    except OSError:
+        return ""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import shutil
 from collections import namedtuple
@@ -15,6 +16,7 @@ from pathlib import Path
 import pytest
 import torch
 
+from tests.conftest import Woof
 from woof_lightning.data import cache
 from woof_lightning.data.cache import cache_file, cache_folder, clear_cache, keep_decoded, opened
 from woof_lightning.data.config import DataConfig
@@ -229,3 +231,33 @@ def test_clearing_says_what_it_removed(index: ImageIndex) -> None:
     size_bytes = cache_file(index).stat().st_size
     assert clear_cache() == (1, size_bytes)
     assert opened(index, SETTINGS) is None
+
+
+@pytest.mark.parametrize("workers", [0, 1])
+def test_a_run_ends_at_damaged_pixels_and_the_next_one_decodes_again(
+    workers: int, small_folder: Path, woof: Woof
+) -> None:
+    call = (
+        "fit", "--config", "demo", "--data.folder", str(small_folder), "--data.image_size", "32", "--data.batch_size",
+        "4", "--data.num_workers", str(workers), "--trainer.max_epochs", "1", "--name",
+    )  # fmt: skip
+    assert woof(*call, "whole").code == 0
+    file = cache_file(index_folder(small_folder))
+    content = bytearray(file.read_bytes())
+    content[len(content) // 2] ^= 1
+    file.write_bytes(content)
+    ended = woof(*call, "damaged")
+    assert ended.code == 2
+    assert f"the decoded images in {file} cannot be used" in ended.err
+    assert "Traceback" not in ended.err
+    assert woof(*call, "damaged", "--overwrite").code == 0
+    whole, again = (json.loads(Path(f"runs/{name}/result.json").read_text()) for name in ("whole", "damaged"))
+    assert again["final"] == whole["final"]
+    assert again["loading"] == {"processes": workers, "decoded_before": True}
+
+
+def test_the_command_that_clears_says_what_it_removed(small_folder: Path, woof: Woof) -> None:
+    keep(index_folder(small_folder))
+    cleared = woof("data", "--clear_cache")
+    assert (cleared.code, cleared.out) == (0, f"{cache_folder()}: removed the decoded images of 1 data sets, 1 MB\n")
+    assert not list(cache_folder().glob("*.pixels"))

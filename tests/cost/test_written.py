@@ -106,9 +106,9 @@ def test_a_part_that_is_not_there_is_an_error() -> None:
 
 # Run by every way or by none, or part of what is trained: see the docstring of `cost/written.py`.
 NOT_COUNTED = (
-    *("cli/", "data/", "errors.py", "locks.py", "checksums.py", "parity.py", "__init__.py", "loops/ways.py"),
+    *("cli/", "data/", "errors.py", "locks.py", "checksums.py", "resources.py", "parity.py", "__init__.py"),
     *("loops/experiment.py", "loops/find.py", "recipe/model.py", "recipe/optim.py", "recipe/config.py"),
-    *("runs/config.py", "runs/alone.py"),
+    *("runs/config.py", "runs/alone.py", "loops/ways.py"),
     # Checks of what a user chose, and the data as such.
     *("lit/callbacks/foreign.py", "lit/trainer.py::imitated_precision", "lit/trainer.py::check_accelerator"),
     *("lit/trainer.py::check_precision", "lit/trainer.py::usable_accelerators", "lit/datamodule.py::check_sampler"),

@@ -275,10 +275,11 @@ def test_a_hanging_worker_is_told(options: list[str], place: Path) -> None:
     code = (
         "import sys, time\n"
         "from pathlib import Path\n"
-        "from woof_lightning.data import loading, workers\n"
+        "from woof_lightning.data import workers\n"
+        "from woof_lightning.data.decoded import DecodedImages\n"
         "workers.WORKER_TIMEOUT_S = 3\n"
-        "real = loading.read_image\n"
-        "loading.read_image = lambda file: time.sleep(1e6) if Path('hang').exists() else real(file)\n"
+        "read = DecodedImages.read\n"
+        "DecodedImages.read = lambda *args: time.sleep(1e6) if Path('hang').exists() else read(*args)\n"
         "from woof_lightning.cli import main\n"
         "sys.exit(main(sys.argv[1:]))\n"
     )

@@ -74,6 +74,7 @@ def test_a_run_holds_what_the_docs_say(woof: Woof, small_fit: list[str]) -> None
         "loop",
         "seed",
         "data",
+        "loading",
         "versions",
         "machine",
         "config",

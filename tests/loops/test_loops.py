@@ -195,7 +195,7 @@ def test_means_over_images_and_over_batches_differ_where_the_last_batch_is_small
     means.update(right.repeat(3, 1), torch.zeros(3, dtype=torch.long))
     means.update(wrong, torch.zeros(1, dtype=torch.long))
     assert means.over_images()["val/acc1"] == 0.75
-    assert means.over_batches()["val/acc1"] == 0.5
+    assert means.over_batches(3)["val/acc1"] == 0.5
 
 
 @pytest.mark.process

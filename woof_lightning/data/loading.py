@@ -15,7 +15,7 @@ from woof_lightning.data.config import DataConfig
 from woof_lightning.data.decoded import DecodedImages
 from woof_lightning.data.decoding import read_image
 from woof_lightning.data.images import ImageIndex, Sample
-from woof_lightning.data.randomness import derived_seed, restored_randomness, seed_randomness
+from woof_lightning.data.randomness import derived_seed, own_randomness
 from woof_lightning.data.transforms import eval_transform, train_transform
 from woof_lightning.data.workers import worker_options
 from woof_lightning.errors import UserError
@@ -66,31 +66,26 @@ class ImageDataset(Dataset[Any]):
 
     def __getitem__(self, key: Key) -> tuple[Tensor, int]:
         """Returns an image ([3, S, S], uint8) and its label."""
-        _, index = key
-        with restored_randomness():
-            return self._transformed(key), self.samples[index].label
-
-    def __getitems__(self, keys: Sequence[Key]) -> Batch:
-        """Returns a batch: images ([B, 3, S, S], uint8, channels_last) and labels ([B], int64)."""
-        with restored_randomness():
-            images = [self._transformed(key) for key in keys]
-        # In memory, decoded images are in the order height, width, channels.
-        pixels = torch.stack([image.permute(1, 2, 0) for image in images])
-        return pixels.permute(0, 3, 1, 2), torch.tensor([self.samples[index].label for _, index in keys])
-
-    def _transformed(self, key: Key) -> Tensor:
         epoch, index = key
+        label = self.samples[index].label
         if index in self._kept:
-            return self._kept[index]
+            return self._kept[index], label
         if self.decoded is None:
             image = read_image(self.root / self.samples[index].path)
         else:
             image = self.decoded.read(self.first + index)
-        seed_randomness("augmentation", self.seed, epoch, index)
-        transformed: Tensor = self.transform(image)
+        with own_randomness("augmentation", self.seed, epoch, index):
+            transformed: Tensor = self.transform(image)
         if self.keep:
             self._kept[index] = transformed
-        return transformed
+        return transformed, label
+
+    def __getitems__(self, keys: Sequence[Key]) -> Batch:
+        """Returns a batch: images ([B, 3, S, S], uint8, channels_last) and labels ([B], int64)."""
+        images, labels = zip(*(self[key] for key in keys), strict=True)
+        # In memory, decoded images are in the order height, width, channels.
+        pixels = torch.stack([image.permute(1, 2, 0) for image in images])
+        return pixels.permute(0, 3, 1, 2), torch.tensor(labels)
 
 
 def as_it_is(batch: Any) -> Any:

@@ -26,20 +26,8 @@ def own_randomness(purpose: str, *keys: int) -> Iterator[None]:
         purpose: What the numbers are for, so that different uses of the same keys get different numbers.
         keys: Whole numbers, such as the seed, the epoch and the index of an image.
     """
-    with restored_randomness():
-        seed_randomness(purpose, *keys)
-        yield
-
-
-def seed_randomness(purpose: str, *keys: int) -> None:
-    """Makes torch's next CPU random numbers a function of the keys. The arguments are those of own_randomness."""
-    torch.default_generator.manual_seed(derived_seed(purpose, *keys))
-
-
-@contextmanager
-def restored_randomness() -> Iterator[None]:
-    """Restores the state of torch's CPU random numbers when the block ends."""
     state = torch.get_rng_state()
+    torch.default_generator.manual_seed(derived_seed(purpose, *keys))
     try:
         yield
     finally:

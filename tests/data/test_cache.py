@@ -53,9 +53,10 @@ def free_mb(monkeypatch: pytest.MonkeyPatch, free_mb: float) -> None:
 
 
 def batches(index: ImageIndex, config: DataConfig, epoch: int) -> list[Batch]:
-    loader = train_loader(index, config, seed=3)
+    decoded = opened(index, config)
+    loader = train_loader(index, config, seed=3, decoded=decoded)
     loader.sampler.set_epoch(epoch)  # type: ignore[attr-defined]
-    val = val_loader(index, config)
+    val = val_loader(index, config, decoded=decoded)
     return [*loader, *val, *val]
 
 

@@ -74,9 +74,14 @@ def opened(index: ImageIndex, config: DataConfig) -> DecodedImages | None:
     return None
 
 
-def how_loaded(index: ImageIndex, config: DataConfig) -> dict[str, Any]:
-    """Returns how the images of a data set are loaded, for the record of a run."""
-    return {"processes": config.worker_count, "decoded_before": opened(index, config) is not None}
+def how_loaded(config: DataConfig, decoded: DecodedImages | None) -> dict[str, Any]:
+    """Returns how the images of a data set are loaded, for the record of a run.
+
+    Args:
+        config: The settings of the data.
+        decoded: The decoded images that the loaders got.
+    """
+    return {"processes": config.worker_count, "decoded_before": decoded is not None}
 
 
 def cache_file(index: ImageIndex) -> Path:

@@ -10,7 +10,6 @@ import torch
 from torch import Tensor, nn
 from torch.utils.data import DataLoader, Dataset, Sampler
 
-from woof_lightning.data.cache import opened
 from woof_lightning.data.config import DataConfig
 from woof_lightning.data.decoded import DecodedImages
 from woof_lightning.data.decoding import read_image
@@ -188,6 +187,7 @@ def train_loader(
     config: DataConfig,
     *,
     seed: int,
+    decoded: DecodedImages | None = None,
     rank: int = 0,
     world_size: int = 1,
     batches: int | None = None,
@@ -200,6 +200,7 @@ def train_loader(
         index: The data set.
         config: The settings of the data. batch_size is divided among the devices.
         seed: The experiment's seed.
+        decoded: The decoded images of the data set, see `opened`; without them each image is decoded when it is needed.
         rank: This device's number.
         world_size: Number of devices.
         batches: Limits an epoch to its first batches; all of them by default.
@@ -213,7 +214,7 @@ def train_loader(
             f"data.batch_size is {config.batch_size} over {world_size} devices: expected a multiple of {world_size}"
         )
     transform = train_transform(config.image_size)
-    dataset = ImageDataset(index.root, index.train, transform, seed, decoded=opened(index, config))
+    dataset = ImageDataset(index.root, index.train, transform, seed, decoded=decoded)
     first = None if batches is None else batches * (config.batch_size // world_size)
     sampler = EpochSampler(len(dataset), seed, rank=rank, world_size=world_size, first=first)
     return _loader(dataset, sampler, config.batch_size // world_size, config)
@@ -243,7 +244,12 @@ def check_batch_size(config: DataConfig, index: ImageIndex) -> None:
 
 
 def val_loader(
-    index: ImageIndex, config: DataConfig, *, batches: int | None = None, cut: bool = True
+    index: ImageIndex,
+    config: DataConfig,
+    *,
+    decoded: DecodedImages | None = None,
+    batches: int | None = None,
+    cut: bool = True,
 ) -> DataLoader[Batch]:
     """Returns a loader of the validation images in a fixed order; every device sees all of them.
 
@@ -252,6 +258,7 @@ def val_loader(
     Args:
         index: The data set.
         config: The settings of the data.
+        decoded: As for train_loader.
         batches: Limits the validation to a number of batches, whose images are spread over the split; all by default.
         cut: Whether the loader ends after them. Lightning ends there by itself.
     """
@@ -260,7 +267,7 @@ def val_loader(
         index.val,
         eval_transform(config.image_size),
         seed=0,
-        decoded=opened(index, config),
+        decoded=decoded,
         first=len(index.train),
         # Most is left to the training and to the disk cache of the system.
         keep=len(index.val) * 3 * config.image_size**2 < SHARE_OF_MEMORY_TO_KEEP * available_bytes(),

@@ -9,7 +9,9 @@ from typing import Any, cast
 from lightning.pytorch import LightningDataModule, Trainer
 from torch.utils.data import DataLoader
 
+from woof_lightning.data.cache import opened
 from woof_lightning.data.config import DataConfig
+from woof_lightning.data.decoded import DecodedImages
 from woof_lightning.data.images import ImageIndex
 from woof_lightning.data.imagewoof import open_data, prepare_checked_data
 from woof_lightning.data.loading import Batch, EpochSampler, check_batch_size, taken, train_loader, val_loader
@@ -90,6 +92,7 @@ class ImagewoofDataModule(LightningDataModule):
         )
         self.seed = seed
         self.index: ImageIndex | None = None
+        self.decoded: DecodedImages | None = None
         self._first_epoch = 0
         self._batches_done = 0
 
@@ -100,19 +103,21 @@ class ImagewoofDataModule(LightningDataModule):
             UserError: If that fails, or the settings do not fit the images.
         """
         if self.index is None:
-            prepare_checked_data(self.config)
+            self.index = prepare_checked_data(self.config)
 
     def setup(self, stage: str) -> None:
-        """Lists the images of both splits in `index`.
+        """Lists the images of both splits in `index`, and opens the decoded ones.
 
         Raises:
             UserError: If batch_size or num_workers does not fit the images or the machine.
         """
-        if self.index is None:
+        if self.index is None:  # In processes other than the first, prepare_data is not called.
             self.index = open_data(self.config)
-            if stage == "fit":
-                check_batch_size(self.config, self.index)
-            check_shared_memory(self.config)
+        if stage == "fit":
+            check_batch_size(self.config, self.index)
+        check_shared_memory(self.config)
+        if self.decoded is None:  # Lightning calls this again for each stage.
+            self.decoded = opened(self.index, self.config)
 
     def train_dataloader(self) -> DataLoader[Batch]:
         """Returns shuffled and augmented batches of (images [B, 3, S, S], uint8; labels [B], int64)."""
@@ -121,6 +126,7 @@ class ImagewoofDataModule(LightningDataModule):
             self._indexed(),
             self.config,
             seed=self.seed,
+            decoded=self.decoded,
             rank=self.trainer.global_rank if self.trainer else 0,
             world_size=self.trainer.world_size if self.trainer else 1,
         )
@@ -139,7 +145,7 @@ class ImagewoofDataModule(LightningDataModule):
         """
         index, limit = self._indexed(), getattr(self.trainer, "limit_val_batches", None)
         batches = -(-len(index.val) // self.config.eval_batch_size)
-        return val_loader(index, self.config, batches=taken(batches, limit), cut=False)
+        return val_loader(index, self.config, decoded=self.decoded, batches=taken(batches, limit), cut=False)
 
     def state_dict(self) -> dict[str, int]:
         """Returns the epoch to resume and the number of its batches already trained; saved in every checkpoint."""

@@ -159,7 +159,7 @@ class Recorder(Callback):
                 loop="woof_fit",
                 seed=pl_module.seed,
                 data={"fingerprint": _index(trainer).fingerprint, **_index(trainer).counts()},
-                loading=how_loaded(_index(trainer), _data(trainer).config),
+                loading=how_loaded(_data(trainer).config, _data(trainer).decoded),
                 config=self.config,
                 threads=torch.get_num_threads(),
             )

@@ -12,7 +12,9 @@ from torch import nn
 from torch.optim import Optimizer
 from torch.utils.data import DataLoader
 
+from woof_lightning.data.cache import opened
 from woof_lightning.data.config import DataConfig
+from woof_lightning.data.decoded import DecodedImages
 from woof_lightning.data.images import ImageIndex
 from woof_lightning.data.loading import Batch, limited, train_loader, val_loader
 from woof_lightning.errors import raise_together
@@ -146,14 +148,19 @@ class Experiment:
         optimizer = build_optimizer(net.parameters(), self.model)
         return net, optimizer, build_schedule(optimizer, self.model, self.total_steps)
 
+    @cached_property
+    def decoded(self) -> DecodedImages | None:
+        """The decoded images of the data set; None if they were not kept."""
+        return opened(self.index, self.data)
+
     def loaders(self) -> tuple[DataLoader[Batch], DataLoader[Batch]]:
         """Returns loaders of training and validation batches: (images [B, 3, S, S], uint8; labels [B], int64).
 
         Call `loader.sampler.set_epoch(epoch)` before each training epoch.
         """
         return (
-            train_loader(self.index, self.data, seed=self.seed, batches=self.train_batches),
-            val_loader(self.index, self.data, batches=self.val_batches),
+            train_loader(self.index, self.data, seed=self.seed, decoded=self.decoded, batches=self.train_batches),
+            val_loader(self.index, self.data, decoded=self.decoded, batches=self.val_batches),
         )
 
     def autocast(self) -> AbstractContextManager[Any]:

@@ -172,7 +172,7 @@ class LoopRun:
                 loop=self.loop,
                 seed=self.experiment.seed,
                 data={"fingerprint": self.experiment.index.fingerprint, **self.experiment.index.counts()},
-                loading=how_loaded(self.experiment.index, self.experiment.data),
+                loading=how_loaded(self.experiment.data, self.experiment.decoded),
                 config=self.settings,
                 threads=torch.get_num_threads(),
             )

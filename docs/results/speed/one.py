@@ -217,10 +217,20 @@ def woof_batches(job: Job) -> Batches:
     cache = {} if LOADED_HERE[job.way] is None else {"cache": LOADED_HERE[job.way]}
     settings: dict[str, Any] = {"image_size": job.size_px, "num_workers": 0, "batch_size": BATCH_SIZE, **cache}
     config = DataConfig(folder=Path(job.folder), **settings)
-    loader: Any = train_loader(open_data(config), config, seed=0)
+    index = open_data(config)
+    loader: Any = train_loader(index, config, seed=0, **decoded_images(index, config))
     for epoch in range(job.batches + LOADED_BEFORE):
         loader.sampler.set_epoch(epoch)
         yield from loader
+
+
+def decoded_images(index: Any, config: Any) -> dict[str, Any]:
+    """Returns the argument of train_loader for decoded images; nothing in the version that has none."""
+    try:
+        from woof_lightning.data.cache import opened
+    except ImportError:
+        return {}
+    return {"decoded": opened(index, config)}
 
 
 def others_batches(job: Job) -> Batches:

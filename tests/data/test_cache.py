@@ -115,7 +115,7 @@ def test_two_runs_at_once_decode_once(index: ImageIndex, monkeypatch: pytest.Mon
     @contextmanager
     def while_another_writes(file: Path) -> Iterator[None]:
         with alone_at(file):
-            write_decoded(file, [index.root / sample.path for sample in (*index.train, *index.val)])
+            write_decoded(file, index.paths, len(index.train) + len(index.val))
             yield
 
     monkeypatch.setattr(cache, "alone_at", while_another_writes)
@@ -202,7 +202,7 @@ def test_a_cache_folder_that_cannot_be_made(
 
 
 def test_a_disk_that_fills_up_leaves_nothing(index: ImageIndex, monkeypatch: pytest.MonkeyPatch) -> None:
-    def full(file: Path, _: list[Path]) -> None:
+    def full(file: Path, *_: object) -> None:
         file.write_bytes(b"half")
         raise OSError(28, "No space left on device")
 

@@ -35,13 +35,13 @@ def paths(tmp_path: Path) -> list[Path]:
 @pytest.fixture
 def file(paths: list[Path], tmp_path: Path) -> Path:
     """These images, decoded."""
-    write_decoded(tmp_path / "decoded", paths)
+    write_decoded(tmp_path / "decoded", paths, len(paths))
     return tmp_path / "decoded"
 
 
 def test_the_pixels_are_those_of_the_files(paths: list[Path], tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(decoded, "DECODED_AHEAD", 2)  # The images come in several parts.
-    write_decoded(tmp_path / "decoded", paths)
+    write_decoded(tmp_path / "decoded", paths, len(paths))
     images = DecodedImages(tmp_path / "decoded")
     assert len(images) == len(paths)
     for _ in range(2):  # The second time, they are not verified again.
@@ -73,7 +73,7 @@ def test_another_process_reads_the_same(file: Path) -> None:
 def test_an_image_that_cannot_be_decoded_is_named(paths: list[Path], tmp_path: Path) -> None:
     paths[2].write_bytes(b"no image")
     with pytest.raises(UnreadableImageError, match=paths[2].name):
-        write_decoded(tmp_path / "decoded", paths)
+        write_decoded(tmp_path / "decoded", paths, len(paths))
 
 
 @pytest.mark.parametrize("kept_bytes", [0, 1, FOOTER.itemsize - 1, FOOTER.itemsize, 100, -ROW.itemsize, -8, -1])

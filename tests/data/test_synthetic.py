@@ -10,7 +10,8 @@ import torch
 
 from woof_lightning.data import synthetic
 from woof_lightning.data.decoding import read_image
-from woof_lightning.data.images import ImageIndex, Sample
+from woof_lightning.data.images import ImageIndex
+from woof_lightning.data.samples import Samples
 from woof_lightning.errors import UserError
 
 
@@ -59,7 +60,7 @@ def test_two_processes_that_start_at_once_share_one_drawing(tmp_path: Path) -> N
 
 
 def test_the_mean_colour_does_not_reveal_the_breed(drawn_index: ImageIndex) -> None:
-    def features(samples: tuple[Sample, ...]) -> tuple[torch.Tensor, torch.Tensor]:
+    def features(samples: Samples) -> tuple[torch.Tensor, torch.Tensor]:
         colours = [read_image(drawn_index.root / s.path).float().mean((1, 2)) / 255 for s in samples]
         return torch.stack(colours), torch.tensor([s.label for s in samples])
 

@@ -13,8 +13,9 @@ from lightning.pytorch import Trainer
 from tests.conftest import Woof
 from tests.ways import WITHOUT_PEERS
 from woof_lightning.data.config import DataConfig
-from woof_lightning.data.images import ImageIndex, Sample, index_folder
+from woof_lightning.data.images import ImageIndex, index_folder
 from woof_lightning.data.loading import smallest_batch, train_loader
+from woof_lightning.data.samples import Sample, Samples
 from woof_lightning.errors import UserError
 from woof_lightning.lit.classifier import WoofClassifier
 from woof_lightning.lit.datamodule import ImagewoofDataModule
@@ -88,7 +89,7 @@ def test_a_net_is_tried_on_the_smallest_batch(arch: str, image_size: int, smalle
 def test_the_smallest_batch_is_that_of_the_loaders(
     images: int, per_device: int, world_size: int, limit: int | None
 ) -> None:
-    samples = tuple(Sample(f"train/a/{number}.jpg", 0, 1) for number in range(images))
+    samples = Samples.of(Sample(f"train/a/{number}.jpg", 0, 1) for number in range(images))
     index = ImageIndex(Path(), ("a", "b"), ("a", "b"), samples, samples)
     config = DataConfig(batch_size=min(per_device * world_size, images) // world_size * world_size or world_size)
     if config.batch_size > images:

@@ -12,6 +12,7 @@ from tests.conftest import Woof
 from woof_lightning.data.images import ImageIndex
 from woof_lightning.data.loading import Batch, EpochSampler, ImageDataset
 from woof_lightning.data.randomness import derived_seed
+from woof_lightning.data.samples import Samples
 from woof_lightning.data.transforms import train_transform
 from woof_lightning.lit.classifier import WoofClassifier
 from woof_lightning.lit.datamodule import ImagewoofDataModule
@@ -98,7 +99,9 @@ def test_order_and_augmentation_each_depend_on_the_seed(drawn_index: ImageIndex)
 
 
 def test_two_images_of_an_epoch_are_not_augmented_alike(drawn_index: ImageIndex) -> None:
-    same = ImageIndex(drawn_index.root, drawn_index.classes, drawn_index.breeds, (drawn_index.train[0],) * 2, ())
+    same = ImageIndex(
+        drawn_index.root, drawn_index.classes, drawn_index.breeds, Samples.of([drawn_index.train[0]] * 2), Samples()
+    )
     dataset = ImageDataset(same.root, same.train, train_transform(SIZE_PX), 0)
     assert not torch.equal(dataset[(0, 0)][0], dataset[(0, 1)][0])
 

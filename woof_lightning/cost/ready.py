@@ -14,9 +14,10 @@ from torch import Tensor, nn
 from torch.utils.data import DataLoader, Dataset
 
 from woof_lightning.data.config import DataConfig
-from woof_lightning.data.images import ImageIndex, Sample
+from woof_lightning.data.images import ImageIndex
 from woof_lightning.data.loading import Batch, EpochSampler, Key
 from woof_lightning.data.randomness import own_randomness
+from woof_lightning.data.samples import Sample, Samples
 from woof_lightning.loops.experiment import Experiment, TrainerConfig
 from woof_lightning.recipe.config import ModelConfig
 from woof_lightning.recipe.model import build_net
@@ -80,9 +81,9 @@ class Work:
         )
 
 
-def images(count: int) -> tuple[Sample, ...]:
+def images(count: int) -> Samples:
     """Returns the index entries of some images that do not exist."""
-    return tuple(Sample(f"{number}.jpg", number % CLASSES, 1) for number in range(count))
+    return Samples.of(Sample(f"{number}.jpg", number % CLASSES, 1) for number in range(count))
 
 
 @dataclass(frozen=True)

@@ -108,10 +108,9 @@ def clear_cache() -> tuple[int, int]:
 def _write(file: Path, index: ImageIndex) -> None:
     for stale in file.parent.glob(f"{_place_of(index)}-*{SUFFIX}"):
         stale.unlink(missing_ok=True)
-    paths = [index.root / sample.path for sample in (*index.train, *index.val)]
     with temporary_folder_beside(file, "decoding") as temporary:
         written = temporary / file.name
-        write_decoded(written, paths)
+        write_decoded(written, index.paths, len(index.train) + len(index.val))
         written.replace(file)
 
 

@@ -8,8 +8,7 @@ from __future__ import annotations
 
 import os
 import zlib
-from collections.abc import Callable, Iterator, Sequence
-from concurrent.futures import ThreadPoolExecutor
+from collections.abc import Callable, Iterable
 from contextlib import suppress
 from pathlib import Path
 from typing import BinaryIO
@@ -21,33 +20,33 @@ from torch import Tensor
 from tqdm import tqdm
 
 from woof_lightning.data.decoding import read_untrusted_image
+from woof_lightning.data.images import in_order
 from woof_lightning.errors import DamagedCacheError
-from woof_lightning.resources import usable_cores
 
 # Increase the number with every change of the layout: magic, pixels of each image [H, W, 3], table, footer.
 MAGIC = b"WOOFPIX1"
 # Where an image's pixels begin, its sides in px, and the CRC-32 of its pixels.
 ROW = np.dtype([("offset", "<i8"), ("height", "<i4"), ("width", "<i4"), ("crc32", "<u4")])
 FOOTER = np.dtype([("images", "<i8"), ("table_crc32", "<u4"), ("magic", "S8")])
-# So many are decoded ahead of the one that is written.
-DECODED_AHEAD = 256
 
 
-def write_decoded(file: Path, paths: Sequence[Path]) -> None:
+def write_decoded(file: Path, paths: Iterable[Path], count: int) -> None:
     """Decodes images, on all cores, into a new file, and waits until it is on the disk.
 
     Args:
         file: The file to write.
-        paths: The image files. Their places in this sequence are their numbers in the file.
+        paths: The image files. Their places in this order are their numbers in the file.
+        count: The number of images.
 
     Raises:
         UnreadableImageError: If an image cannot be decoded.
         OSError: If the disk is full or cannot be written to.
     """
-    table = np.zeros(len(paths), ROW)
+    table = np.zeros(count, ROW)
     with file.open("wb") as out:
         out.write(MAGIC)
-        for place, image in enumerate(tqdm(_decoded(paths), "decoding images", len(paths), leave=False, disable=None)):
+        images = in_order(read_untrusted_image, paths)
+        for place, image in enumerate(tqdm(images, "decoding images", count, leave=False, disable=None)):
             pixels = image.permute(1, 2, 0).contiguous().numpy()
             table[place] = (out.tell(), *pixels.shape[:2], zlib.crc32(pixels.data))
             out.write(pixels.data)
@@ -55,12 +54,6 @@ def write_decoded(file: Path, paths: Sequence[Path]) -> None:
         out.write(np.array([(len(table), zlib.crc32(table.data), MAGIC)], FOOTER).data)
         out.flush()
         os.fsync(out.fileno())
-
-
-def _decoded(paths: Sequence[Path]) -> Iterator[Tensor]:
-    with ThreadPoolExecutor(usable_cores()) as pool:
-        for first in range(0, len(paths), DECODED_AHEAD):
-            yield from pool.map(read_untrusted_image, paths[first : first + DECODED_AHEAD])
 
 
 def decoded_bytes(pixels: int, images: int) -> int:

@@ -11,37 +11,24 @@ from collections.abc import Callable, Iterable, Iterator, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import asdict, dataclass, field, replace
 from functools import cached_property
-from itertools import chain
+from itertools import chain, islice
 from pathlib import Path
+from typing import TypeVar
 
 from tqdm import tqdm
 
 from woof_lightning.data.decoding import SUFFIXES, image_size_px, read_untrusted_image
+from woof_lightning.data.samples import Sample, Samples
 from woof_lightning.errors import UnreadableImageError, UserError
 from woof_lightning.resources import usable_cores
 
 SPLITS = ("train", "val")
 DECODE_ALL_UP_TO_FILES = 20_000
+LINES_AT_ONCE = 10_000
+T = TypeVar("T")
 CONVERT = f"Images are read as {' '.join(SUFFIXES)}; convert others"
 # What file managers leave in every folder.
 LITTER = ("thumbs.db", "desktop.ini")
-
-
-@dataclass(frozen=True, slots=True)  # A data set can have a million of them.
-class Sample:
-    """One image of a data set.
-
-    Args:
-        path: Its path relative to the data set's folder.
-        label: The number of its class.
-        size_bytes: The size of its file.
-        changed_ns: When its file was changed last, in ns since 1970.
-    """
-
-    path: str
-    label: int
-    size_bytes: int
-    changed_ns: int = 0
 
 
 @dataclass(frozen=True)
@@ -60,8 +47,8 @@ class ImageIndex:
     root: Path
     classes: tuple[str, ...]
     breeds: tuple[str, ...]
-    train: tuple[Sample, ...]
-    val: tuple[Sample, ...]
+    train: Samples
+    val: Samples
     passed_over: Mapping[str, int] = field(default_factory=dict)
 
     @cached_property
@@ -70,16 +57,22 @@ class ImageIndex:
 
         It does not depend on where the folder is.
         """
-        lines = "\n".join(f"{s.path}\t{s.label}\t{s.size_bytes}" for s in chain(self.train, self.val))
-        return hashlib.sha256(os.fsencode(lines)).hexdigest()[:16]
+        columns = [(split.paths, split.labels, split.sizes_bytes) for split in (self.train, self.val)]
+        rows = chain.from_iterable(zip(*split, strict=True) for split in columns)
+        return _hash_of(f"{path}\t{label}\t{size}" for path, label, size in rows)
 
     @cached_property
     def state_of_files(self) -> str:
         """A hash of the data set's place, and of each file's path, size and time of change when it was listed."""
-        state = hashlib.sha256(os.fsencode(self.root.resolve()))
-        for sample in chain(self.train, self.val):
-            state.update(os.fsencode(f"{sample.path}\t{sample.size_bytes}\t{sample.changed_ns}\n"))
-        return state.hexdigest()[:16]
+        columns = [(split.paths, split.sizes_bytes, split.changed_ns) for split in (self.train, self.val)]
+        rows = chain.from_iterable(zip(*split, strict=True) for split in columns)
+        files = (f"{path}\t{size}\t{changed}" for path, size, changed in rows)
+        return _hash_of(chain([str(self.root.resolve())], files))
+
+    @property
+    def paths(self) -> Iterator[Path]:
+        """The files of all images, the training images first."""
+        return (self.root / path for path in chain(self.train.paths, self.val.paths))
 
     def counts(self) -> dict[str, int]:
         """Returns the number of images per split."""
@@ -90,6 +83,16 @@ class ImageIndex:
         if self.passed_over:
             listed = ", ".join(f"{count} {what}" for what, count in sorted(self.passed_over.items()))
             print(f"note: {self.root} holds files that are not used: {listed}. {CONVERT}", file=sys.stderr)
+
+
+def _hash_of(lines: Iterable[str]) -> str:
+    """Returns a hash of lines of text, of which not all are in memory at once."""
+    state, rest = hashlib.sha256(), iter(lines)
+    separator = ""
+    while some := list(islice(rest, LINES_AT_ONCE)):
+        state.update(os.fsencode(separator + "\n".join(some)))
+        separator = "\n"
+    return state.hexdigest()[:16]
 
 
 def index_folder(root: Path, breed_of: Callable[[str], str] = lambda name: name) -> ImageIndex:
@@ -129,16 +132,16 @@ def _class_names(root: Path, split: str) -> tuple[str, ...]:
     return tuple(sorted(e.name for e in os.scandir(folder) if e.is_dir() and not e.name.startswith(".")))
 
 
-def _samples(root: Path, split: str, classes: tuple[str, ...], passed_over: Counter[str]) -> tuple[Sample, ...]:
-    samples = []
+def _samples(root: Path, split: str, classes: tuple[str, ...], passed_over: Counter[str]) -> Samples:
+    samples = Samples()
     start = len(str(root / split)) - len(split)
     for label, name in enumerate(classes):
-        found: list[Sample] = []
+        found: list[tuple[str, int, int]] = []
         others: Counter[str] = Counter()
         for entry in _files_below(str(root / split / name)):
             if _is_image(entry.name):
-                found.append(_sample(entry, start, label))
-            else:
+                found.append(_state_of(entry, start))
+            elif entry.name.lower() not in LITTER:
                 others[_kind(entry.name)] += 1
         if not found:
             held = f"; of other kinds it holds {_listed(sorted(others))}" if others else ""
@@ -147,17 +150,18 @@ def _samples(root: Path, split: str, classes: tuple[str, ...], passed_over: Coun
                 "fill it or remove the class from both train/ and val/"
             )
         passed_over.update(others)
-        samples += sorted(found, key=lambda sample: sample.path)
-    return tuple(samples)
+        samples.add_class(label, sorted(found))
+    return samples
 
 
-def _sample(entry: os.DirEntry[str], start: int, label: int) -> Sample:
-    """Returns the index entry of a file, whose path in the data set begins at a place in its whole path."""
+def _state_of(entry: os.DirEntry[str], start: int) -> tuple[str, int, int]:
+    """Returns a file's path in the data set, which begins at a place in its whole path, its size and time of change."""
     try:
         status = entry.stat()
     except FileNotFoundError as error:
         raise UnreadableImageError(f"{entry.path} is a link to nothing: mend the link or remove it") from error
-    return Sample(entry.path[start:].replace(os.sep, "/"), label, status.st_size, status.st_mtime_ns)
+    path = entry.path[start:]
+    return path if os.sep == "/" else path.replace(os.sep, "/"), status.st_size, status.st_mtime_ns
 
 
 def images_below(folder: Path) -> list[Path]:
@@ -173,7 +177,7 @@ def _files_below(folder: str, above: frozenset[str] = frozenset()) -> Iterator[o
     """Yields the files of a folder and its subfolders, without hidden ones. Links to folders above are not followed."""
     above |= {os.path.realpath(folder)}
     for entry in os.scandir(folder):
-        if not _is_shown(entry.name):
+        if entry.name.startswith("."):
             continue
         if not entry.is_dir():
             yield entry
@@ -205,7 +209,7 @@ def with_labels(index: ImageIndex, labels: dict[str, int]) -> ImageIndex:
     Raises:
         KeyError: If a training image has no label.
     """
-    return replace(index, train=tuple(replace(s, label=labels[s.path]) for s in index.train))
+    return replace(index, train=index.train.with_labels(labels))
 
 
 @dataclass(frozen=True)
@@ -224,6 +228,12 @@ class CheckedImages:
     longest_shape_ratio: float
     pixels: int
 
+    def and_one(self, path: str, width: int, height: int) -> CheckedImages:
+        """Returns what a check of these images and of one more found."""
+        ratio = max(width, height) / max(1, min(width, height))
+        shape = (path, ratio) if ratio > self.longest_shape_ratio else (self.longest_shape, self.longest_shape_ratio)
+        return CheckedImages(max(self.longest_side_px, width, height), *shape, self.pixels + width * height)
+
 
 def check_images(index: ImageIndex, cache_dir: Path | None = None) -> CheckedImages:
     """Checks that every image can be read.
@@ -238,22 +248,33 @@ def check_images(index: ImageIndex, cache_dir: Path | None = None) -> CheckedIma
     Raises:
         UnreadableImageError: If an image cannot be read. The message names the first one.
     """
-    samples = (*index.train, *index.val)
     record = (cache_dir or user_cache_dir()) / f"checked-{index.state_of_files}.json"
     try:
         return CheckedImages(**json.loads(record.read_text()))
     except (OSError, ValueError, TypeError):
         pass
-    measure = _decoded_size_px if len(samples) <= DECODE_ALL_UP_TO_FILES else image_size_px
-    paths = [index.root / sample.path for sample in samples]
-    with ThreadPoolExecutor(usable_cores()) as pool:
-        sizes = list(tqdm(pool.map(measure, paths), "checking images", len(paths), leave=False, disable=None))
-    ratios = [max(size) / max(1, min(size)) for size in sizes]
-    place = max(range(len(ratios)), key=ratios.__getitem__)
-    pixels = sum(width * height for width, height in sizes)
-    checked = CheckedImages(max(map(max, sizes)), samples[place].path, ratios[place], pixels)
+    count = len(index.train) + len(index.val)
+    measure = _decoded_size_px if count <= DECODE_ALL_UP_TO_FILES else image_size_px
+    sizes = tqdm(in_order(measure, index.paths), "checking images", count, leave=False, disable=None)
+    checked = CheckedImages(0, "", 0.0, 0)
+    for path, (width, height) in zip(chain(index.train.paths, index.val.paths), sizes, strict=True):
+        checked = checked.and_one(path, width, height)
     _remember(record, checked)
     return checked
+
+
+def in_order(do: Callable[[Path], T], paths: Iterable[Path], ahead: int = 256) -> Iterator[T]:
+    """Yields what a function returns for each of many files, done on all cores.
+
+    Args:
+        do: The function.
+        paths: The files.
+        ahead: The number of files that are done together.
+    """
+    rest = iter(paths)
+    with ThreadPoolExecutor(usable_cores()) as pool:
+        while some := list(islice(rest, ahead)):
+            yield from pool.map(do, some)
 
 
 def _decoded_size_px(path: Path) -> tuple[int, int]:

@@ -13,8 +13,9 @@ from torch.utils.data import DataLoader, Dataset, Sampler
 from woof_lightning.data.config import DataConfig
 from woof_lightning.data.decoded import DecodedImages
 from woof_lightning.data.decoding import read_image
-from woof_lightning.data.images import ImageIndex, Sample
+from woof_lightning.data.images import ImageIndex
 from woof_lightning.data.randomness import derived_seed, own_randomness
+from woof_lightning.data.samples import Samples
 from woof_lightning.data.transforms import eval_transform, train_transform
 from woof_lightning.data.workers import worker_options
 from woof_lightning.errors import UserError
@@ -43,7 +44,7 @@ class ImageDataset(Dataset[Any]):
     def __init__(
         self,
         root: Path,
-        samples: tuple[Sample, ...],
+        samples: Samples,
         transform: nn.Module,
         seed: int,
         *,
@@ -106,7 +107,7 @@ class FixedSampler(Sampler[Key]):
         return len(self.order)
 
     def __iter__(self) -> Iterator[Key]:
-        return iter([(0, index) for index in self.order])
+        return ((0, index) for index in self.order)
 
 
 def spread_first(size: int, count: int) -> list[int]:
@@ -179,7 +180,7 @@ class EpochSampler(Sampler[Key]):
             order = torch.randperm(self.size, generator=generator).tolist()
         places = range(self.rank, self.rank + len(self) * self.world_size, self.world_size)
         first = self._cut[1] if epoch == self._cut[0] else 0
-        return iter([(epoch, order[place % self.size]) for place in places[first:]])
+        return ((epoch, order[place % self.size]) for place in places[first:])
 
 
 def train_loader(

@@ -11,7 +11,6 @@ import pytest
 import torch
 from PIL import Image
 
-from woof_lightning.data import decoded
 from woof_lightning.data.decoded import FOOTER, MAGIC, ROW, DecodedImages, decoded_bytes, write_decoded
 from woof_lightning.data.decoding import read_image
 from woof_lightning.errors import DamagedCacheError, UnreadableImageError
@@ -39,8 +38,7 @@ def file(paths: list[Path], tmp_path: Path) -> Path:
     return tmp_path / "decoded"
 
 
-def test_the_pixels_are_those_of_the_files(paths: list[Path], tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(decoded, "DECODED_AHEAD", 2)  # The images come in several parts.
+def test_the_pixels_are_those_of_the_files(paths: list[Path], tmp_path: Path) -> None:
     write_decoded(tmp_path / "decoded", paths, len(paths))
     images = DecodedImages(tmp_path / "decoded")
     assert len(images) == len(paths)

@@ -3,6 +3,7 @@ from __future__ import annotations
 import shutil
 import struct
 import zlib
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -11,7 +12,7 @@ from PIL import Image
 
 from woof_lightning.data import decoding, images
 from woof_lightning.data.decoding import read_image
-from woof_lightning.data.images import check_images, index_folder
+from woof_lightning.data.images import check_images, in_order, index_folder
 from woof_lightning.errors import UnreadableImageError, UserError
 
 
@@ -203,3 +204,19 @@ def test_a_long_list_of_classes_is_cut(extra: int, listed: str, small_folder: Pa
     with pytest.raises(UserError) as refused:
         index_folder(small_folder)
     assert f"only in train: {listed} only in val: none." in str(refused.value)
+
+
+@pytest.mark.parametrize("count", [0, 2, 3, 7])
+def test_results_come_in_order_and_not_all_at_once(count: int) -> None:
+    taken: list[str] = []
+
+    def paths() -> Iterator[Path]:
+        for number in range(count):
+            taken.append(str(number))
+            yield Path(str(number))
+
+    results = in_order(str, paths(), ahead=2)
+    for number, result in enumerate(results):
+        assert result == str(number)
+        assert len(taken) <= number + 2
+    assert len(taken) == count

@@ -63,7 +63,7 @@ def test_every_argument_reaches_the_settings(public: type, settings: type) -> No
         "momentum": 0.4, "weight_decay": 0.6, "channels_last": True, "compile": True,
         "root": Path("r"), "variant": "full", "folder": Path("f"), "archive": Path("a"), "download": False,
         "image_size": 31, "batch_size": 32, "eval_batch_size": 33, "num_workers": 3, "noisy_labels": 5,
-        "pin_memory": True, "cache": "off",
+        "pin_memory": True, "cache": "off", "on_device": True,
     }  # fmt: skip
     given = {field.name: other[field.name] for field in fields(settings)}
     made = public(**given, seed=9)

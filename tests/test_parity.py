@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from pathlib import Path
 
 import pytest
@@ -44,6 +45,18 @@ def test_experiments_are_those_of_the_configs(experiment: str) -> None:
     settings = yaml.safe_load((CONFIGS / f"{experiment}.yaml").read_text())["model"]
     assert settings | EXPERIMENTS[experiment] == settings
     assert {file.stem for file in CONFIGS.glob("*.yaml") if "overlay" not in file.read_text().lower()} == {*EXPERIMENTS}
+
+
+@pytest.mark.parametrize("setting", [("cache", "disk"), ("cache", "off"), ("on_device", "True")], ids="-".join)
+@pytest.mark.parametrize("ways", GROUPS)
+def test_every_loop_gets_the_same_images(
+    ways: tuple[str, ...], setting: tuple[str, str], shared: tuple[str, ...], tmp_path: Path
+) -> None:
+    options = (*shared, f"--data.{setting[0]}", setting[1], "--trainer.limit_train_batches", "3")
+    verdicts = list(compare_ways([Case(FIRST, 0, "32-true", None, options)], ways, tmp_path, verbs()))
+    assert [(v.way, v.difference) for v in verdicts] == [(way, None) for way in ways]
+    for result in tmp_path.glob("*/result.json"):
+        assert json.loads(result.read_text())["loading"]["decoded_before"] == (setting[1] != "off")
 
 
 @pytest.mark.parametrize("ways", GROUPS)

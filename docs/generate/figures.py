@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import hashlib
 from collections.abc import Sequence
 from pathlib import Path
 
 from matplotlib.figure import Figure
 from matplotlib.ticker import MultipleLocator
 
+from docs.generate.speed_tables import bars, measured_folders
 from woof_lightning.compare.curves import fingerprint
 from woof_lightning.compare.draw import COLOURS, save_png
 from woof_lightning.compare.read import TOP1, Run, read_run
@@ -16,6 +18,7 @@ from woof_lightning.loops.ways import LABELS, WAYS
 ROOT = Path(__file__).parents[2]
 # The demo, trained in every way: docs/results/parity/measure.py.
 DEMO_RUNS = ROOT / "docs" / "results" / "parity" / "demo"
+SPEED = ROOT / "docs" / "results" / "speed"
 # Each line lies on the one before it, which shows this much on both sides.
 RIM_PT = 1.0
 
@@ -24,6 +27,13 @@ def draw_figures() -> None:
     """Draws every figure beside its rows; each file carries the fingerprint of what it shows."""
     figure = ways_together(DEMO_RUNS)
     save_png(figure, DEMO_RUNS / "top1.png", dpi=140, fingerprint=fingerprint(figure.axes[0]))
+    for folder in measured_folders(SPEED):
+        save_png(bars(folder), folder / "speed.png", dpi=110, fingerprint=rows_fingerprint(folder))
+
+
+def rows_fingerprint(folder: Path) -> str:
+    """Returns a hash of the rows of a folder."""
+    return hashlib.sha256((folder / "rows.csv").read_bytes()).hexdigest()
 
 
 def ways_together(folder: Path) -> Figure:

@@ -10,6 +10,7 @@ from docs.generate.cost_tables import COST_TABLES
 from docs.generate.post_tables import POST_TABLES
 from docs.generate.result_tables import RESULT_TABLES
 from docs.generate.sources import source_block
+from docs.generate.speed_tables import SPEED_TABLES
 from docs.generate.values import value_text
 
 ROOT = Path(__file__).parents[2]
@@ -23,6 +24,7 @@ TABLES: dict[str, Callable[[Path], str]] = {
     **RESULT_TABLES,
     **COST_TABLES,
     **POST_TABLES,
+    **SPEED_TABLES,
     "source": source_block,
 }
 

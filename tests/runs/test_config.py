@@ -32,6 +32,7 @@ def resume(now: dict[str, Any], folder: Path, saved: dict[str, Any] = SAVED) -> 
 
 OF_NO_CONSEQUENCE = [
     "data.archive",
+    "data.cache",
     "data.download",
     "data.folder",
     "data.num_workers",
@@ -71,6 +72,15 @@ def test_what_changes_no_result_may_differ(key: str, tmp_path: Path) -> None:
 def test_what_changes_a_result_is_named_both_ways(key: str, value: Any, told: str, tmp_path: Path) -> None:
     with pytest.raises(UserError, match=told):
         resume(nested(key, value), tmp_path)
+
+
+def test_a_run_from_before_a_setting_has_its_default(tmp_path: Path) -> None:
+    resume(nested("data.on_device", False), tmp_path)
+    resume(SAVED, tmp_path, nested("data.on_device", False))
+    with pytest.raises(UserError, match=r"data\.on_device was False, now True"):
+        resume(nested("data.on_device", True), tmp_path)
+    with pytest.raises(UserError, match=r"data\.on_device was True, now False"):
+        resume(SAVED, tmp_path, nested("data.on_device", True))
 
 
 def test_all_that_differs_is_told_with_the_command_to_go_on(tmp_path: Path) -> None:

@@ -35,6 +35,8 @@ class DataConfig:
         pin_memory: Load into page-locked memory, for faster copies to a CUDA device.
         cache: Whether decoded images are kept in the user's cache folder: off, disk, or auto, which keeps them if they
             need at most half of the free disk. Results do not depend on it.
+        on_device: Keep all training images on the training device and augment there, which takes no processor time. It
+            draws other random numbers, so results are not those of the same seed without it.
 
     Raises:
         UserError: If a setting cannot be used. The error lists all such settings.
@@ -52,6 +54,7 @@ class DataConfig:
     noisy_labels: int = 0
     pin_memory: bool = False
     cache: str | bool = "auto"
+    on_device: bool = False
 
     def __post_init__(self) -> None:
         for name in ("root", "folder", "archive"):

@@ -13,7 +13,8 @@ from torch.utils.data import DataLoader, Dataset, Sampler
 from woof_lightning.data.config import DataConfig
 from woof_lightning.data.decoded import DecodedImages
 from woof_lightning.data.decoding import read_image
-from woof_lightning.data.images import ImageIndex
+from woof_lightning.data.images import ImageIndex, in_order
+from woof_lightning.data.on_device import ImagesOnDevice
 from woof_lightning.data.randomness import derived_seed, own_randomness
 from woof_lightning.data.samples import Samples
 from woof_lightning.data.transforms import eval_transform, train_transform
@@ -189,6 +190,7 @@ def train_loader(
     *,
     seed: int,
     decoded: DecodedImages | None = None,
+    device: torch.device | None = None,
     rank: int = 0,
     world_size: int = 1,
     batches: int | None = None,
@@ -202,23 +204,36 @@ def train_loader(
         config: The settings of the data. batch_size is divided among the devices.
         seed: The experiment's seed.
         decoded: The decoded images of the data set, see `opened`; without them each image is decoded when it is needed.
+        device: The training device, which keeps the images if data.on_device is set; by default the CPU.
         rank: This device's number.
         world_size: Number of devices.
         batches: Limits an epoch to its first batches; all of them by default.
 
     Raises:
-        UserError: If batch_size exceeds the number of images, or is not a multiple of the number of devices.
+        UserError: If batch_size exceeds the number of images or is not a multiple of the number of devices, or the
+            images should be kept on the device and it has too little memory.
     """
     check_batch_size(config, index)
     if config.batch_size % world_size:
         raise UserError(
             f"data.batch_size is {config.batch_size} over {world_size} devices: expected a multiple of {world_size}"
         )
-    transform = train_transform(config.image_size)
-    dataset = ImageDataset(index.root, index.train, transform, seed, decoded=decoded)
+    dataset: ImageDataset | ImagesOnDevice
+    if config.on_device:
+        images, labels = _training_images(index, decoded), index.train.labels
+        dataset = ImagesOnDevice(images, labels, device or torch.device("cpu"), config.image_size, seed)
+    else:
+        transform = train_transform(config.image_size)
+        dataset = ImageDataset(index.root, index.train, transform, seed, decoded=decoded)
     first = None if batches is None else batches * (config.batch_size // world_size)
     sampler = EpochSampler(len(dataset), seed, rank=rank, world_size=world_size, first=first)
     return _loader(dataset, sampler, config.batch_size // world_size, config)
+
+
+def _training_images(index: ImageIndex, decoded: DecodedImages | None) -> Iterator[Tensor]:
+    if decoded is None:
+        return in_order(read_image, (index.root / path for path in index.train.paths))
+    return map(decoded.read, range(len(index.train)))
 
 
 def smallest_batch(config: DataConfig, index: ImageIndex, *, world_size: int = 1, batches: int | None = None) -> int:
@@ -278,16 +293,19 @@ def val_loader(
     return _loader(dataset, FixedSampler(order[:count] if cut else order), config.eval_batch_size, config)
 
 
-def _loader(dataset: ImageDataset, sampler: Sampler[Key], batch_size: int, config: DataConfig) -> DataLoader[Batch]:
+def _loader(
+    dataset: ImageDataset | ImagesOnDevice, sampler: Sampler[Key], batch_size: int, config: DataConfig
+) -> DataLoader[Batch]:
+    on_device = isinstance(dataset, ImagesOnDevice)
     return DataLoader(
         dataset,
         batch_size=batch_size,
         sampler=sampler,
         collate_fn=as_it_is,
-        pin_memory=config.pin_memory,
+        pin_memory=config.pin_memory and not on_device,
         # Without a generator, a DataLoader draws the base seed of its workers from the global random state.
         generator=torch.Generator().manual_seed(0),
-        **worker_options(config.worker_count),
+        **worker_options(0 if on_device else config.worker_count),
     )
 
 

@@ -41,6 +41,8 @@ class ImagewoofDataModule(LightningDataModule):
         pin_memory: Load into page-locked memory, for faster copies to a CUDA device.
         cache: Whether decoded images are kept in the user's cache folder: off, disk, or auto, which keeps them if they
             need at most half of the free disk. Results do not depend on it.
+        on_device: Keep all training images on the training device and augment there, which takes no processor time. It
+            draws other random numbers, so results are not those of the same seed without it.
         seed: Seed of the order of the images and of their augmentation.
 
     Raises:
@@ -73,6 +75,7 @@ class ImagewoofDataModule(LightningDataModule):
         noisy_labels: int = 0,
         pin_memory: bool = False,
         cache: str | bool = "auto",
+        on_device: bool = False,
         seed: int = 0,
     ) -> None:
         super().__init__()
@@ -89,6 +92,7 @@ class ImagewoofDataModule(LightningDataModule):
             noisy_labels=noisy_labels,
             pin_memory=pin_memory,
             cache=cache,
+            on_device=on_device,
         )
         self.seed = seed
         self.index: ImageIndex | None = None
@@ -127,6 +131,7 @@ class ImagewoofDataModule(LightningDataModule):
             self.config,
             seed=self.seed,
             decoded=self.decoded,
+            device=self.trainer.strategy.root_device if self.trainer else None,
             rank=self.trainer.global_rank if self.trainer else 0,
             world_size=self.trainer.world_size if self.trainer else 1,
         )
@@ -170,7 +175,7 @@ class ImagewoofDataModule(LightningDataModule):
             batch_idx: The batch's place in that epoch, counted from 0.
         """
         index = self._indexed()
-        loader = train_loader(index, replace(self.config, num_workers=0), seed=self.seed)
+        loader = train_loader(index, replace(self.config, num_workers=0, on_device=False), seed=self.seed)
         sampler = cast(EpochSampler, loader.sampler)
         sampler.set_epoch(epoch)
         places = list(sampler)[batch_idx * self.config.batch_size :][: self.config.batch_size]

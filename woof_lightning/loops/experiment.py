@@ -159,7 +159,14 @@ class Experiment:
         Call `loader.sampler.set_epoch(epoch)` before each training epoch.
         """
         return (
-            train_loader(self.index, self.data, seed=self.seed, decoded=self.decoded, batches=self.train_batches),
+            train_loader(
+                self.index,
+                self.data,
+                seed=self.seed,
+                decoded=self.decoded,
+                device=self.device,
+                batches=self.train_batches,
+            ),
             val_loader(self.index, self.data, decoded=self.decoded, batches=self.val_batches),
         )
 

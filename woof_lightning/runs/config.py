@@ -29,6 +29,8 @@ MAY_DIFFER = frozenset(
         "trainer.profiler",
     }
 )
+# What settings were in runs that knew nothing of them.
+BEFORE_THEY_WERE = {"data.on_device": False}
 MISSING = "(not set)"
 PRECISION_KEY = "trainer.precision"
 # Lightning's short names, and its default.
@@ -46,13 +48,13 @@ def check_resumable(saved_file: Path, now: dict[str, Any]) -> None:
         UserError: If such settings differ, or the saved ones cannot be read.
     """
     try:
-        saved = canonical(flatten(yaml.safe_load(saved_file.read_text())))
+        saved = BEFORE_THEY_WERE | canonical(flatten(yaml.safe_load(saved_file.read_text())))
     except (OSError, yaml.YAMLError) as error:
         raise UserError(
             f"the run's settings {saved_file} cannot be read ({error}): start the run again with --overwrite, or start "
             "another run with --name"
         ) from error
-    current = canonical(flatten(now))
+    current = BEFORE_THEY_WERE | canonical(flatten(now))
     # With the step schedule, more epochs only add to a run. With onecycle, every step depends on the number of epochs.
     more_epochs_allowed = current.get("model.schedule") == "step"
     differing = [

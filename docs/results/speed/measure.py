@@ -24,7 +24,7 @@ from dataclasses import asdict
 from pathlib import Path
 from tempfile import TemporaryDirectory
 
-from docs.results.speed.one import LOADING, TRAINED, TRAINING, VALIDATION, Job
+from docs.results.speed.one import IMPORTS, LOADING, START, TRAINED, TRAINING, VALIDATION, Job
 from woof_lightning.measure.environment import clean_environment
 from woof_lightning.measure.machine import machine_id
 from woof_lightning.runs.record import machine, versions
@@ -70,6 +70,7 @@ def jobs_of(repeat: int, folder: str, sizes: Sequence[int], precisions: Sequence
             jobs.append(Job(VALIDATION, "woof_fit", folder, size_px, precision, 0, batches))
         batches = min(LOADED_BATCHES, steps or LOADED_BATCHES)
         jobs += [Job(LOADING, way, folder, size_px, "", 0, batches) for way in LOADED_WAYS]
+    jobs += [Job(START, way, folder, min(STEPS), FP32, 0, 1) for way in (IMPORTS, "woof_fit")]
     random.Random(repeat).shuffle(jobs)
     return jobs
 
@@ -93,6 +94,7 @@ def values_of(job: Job, before: Path) -> dict[str, float]:
     variables = {"PYTHONPATH": os.pathsep.join(map(str, places))}
     if job.way in MEMORY_FREED:
         variables["WOOF_KEEP_MEMORY"] = "0"
+    start_s = time.perf_counter()
     done = subprocess.run(
         [sys.executable, str(HERE / "one.py"), json.dumps(asdict(job))],
         env=clean_environment() | variables,
@@ -101,6 +103,8 @@ def values_of(job: Job, before: Path) -> dict[str, float]:
     )
     if done.returncode:
         raise SystemExit(f"{job} ended with exit code {done.returncode}:\n{done.stderr[-3000:]}")
+    if job.measured == START:  # It ends at its first step.
+        return {"start_s": time.perf_counter() - start_s}
     values: dict[str, float] = json.loads(done.stdout.splitlines()[-1])
     return values
 

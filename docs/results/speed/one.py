@@ -8,6 +8,7 @@ from __future__ import annotations
 import contextlib
 import json
 import multiprocessing
+import os
 import re
 import resource
 import sys
@@ -25,7 +26,9 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 from torch.optim import optimizer as optimizers
 
-TRAINING, LOADING, VALIDATION = "training", "loading", "validation"
+TRAINING, LOADING, VALIDATION, START = "training", "loading", "validation", "start"
+# In START: the libraries alone, with one step.
+IMPORTS = "imports"
 BATCH_SIZE, CLASSES, RATE = 128, 10, 0.02
 # Batches that fill the caches before the clock of loading starts.
 LOADED_BEFORE = 2
@@ -37,8 +40,8 @@ class Job:
     """What to measure.
 
     Args:
-        measured: TRAINING, LOADING or VALIDATION.
-        way: A key of TRAINED.
+        measured: TRAINING, LOADING, VALIDATION or START.
+        way: A key of TRAINED, or IMPORTS.
         folder: The data set's folder, with train/ and val/.
         size_px: Side of the square images that the net sees.
         precision: As in the settings of a run: bf16-mixed or 32-true.
@@ -261,6 +264,21 @@ def validation_s(job: Job) -> dict[str, float]:
     return times
 
 
+def first_step(job: Job) -> None:
+    """Ends this process after its first step. With IMPORTS, nothing but torch, torchvision and Lightning is used."""
+    optimizers.register_optimizer_step_post_hook(lambda *_: os._exit(0))
+    if job.way != IMPORTS:
+        run_woof(job, "fit", "--data.batch_size=8", overlay="cpu", cache="disk")
+        return
+    import lightning  # noqa: F401
+    import torchvision
+
+    net = torchvision.models.resnet18(num_classes=CLASSES)
+    optimizer = torch.optim.AdamW(net.parameters(), lr=RATE)
+    F.cross_entropy(net(torch.randn(8, 3, job.size_px, job.size_px)), torch.arange(8)).backward()
+    optimizer.step()
+
+
 def memory_mb() -> float:
     """Returns the memory of this process and of its children, in which shared pages count once."""
     processes = ["self", *(str(child.pid) for child in multiprocessing.active_children())]
@@ -283,7 +301,9 @@ def training(job: Job) -> dict[str, float]:
 def main(job: Job) -> None:
     """Does a job and prints its values."""
     torch.manual_seed(0)
-    if job.measured == TRAINING:
+    if job.measured == START:
+        first_step(job)
+    elif job.measured == TRAINING:
         values = training(job)
     elif job.measured == LOADING:
         values = {"loaded_per_s": loaded_per_s(job)}

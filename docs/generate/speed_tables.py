@@ -31,6 +31,7 @@ SPEED_LABELS = {
     LIMIT: "bare step, memory kept: the limit",
 }
 GPU_CORES = 16
+OF_LIMIT = "of the limit"
 # Measured, precision, side in px, way, name of the value.
 Key = tuple[str, str, int, str, str]
 
@@ -87,15 +88,16 @@ def training_table(folder: Path) -> str:
     for way, label in SPEED_LABELS.items():
         cells = []
         for precision, size_px in columns:
-            key, limit = (TRAINING, precision, size_px, way, "images_per_s"), LIMIT
-            share = found.ratio(key, (TRAINING, precision, size_px, limit, "images_per_s"))
-            cells += [cell(found.median(key)), cell(share)]
+            ours, limit = ((TRAINING, precision, size_px, name, "images_per_s") for name in (way, LIMIT))
+            cells += [cell(found.median(ours)), cell(found.ratio(ours, limit))]
         if set(cells) != {NOT_MEASURED}:
             rows.append([label, *cells])
-    header = [
-        text for precision, size_px in columns for text in (f"{size_px} px, {precision}: images/s", "of the limit")
-    ]
-    return markdown_table(("way", *header), rows)
+    header = [text for precision, size_px in columns for text in (f"{size_px} px, {precision}: images/s", OF_LIMIT)]
+    repeats = {len(values) for key, values in found.values.items() if key[0] == TRAINING}
+    return (
+        markdown_table(("way", *header), rows)
+        + f"\nRepeats: {' to '.join(map(str, sorted({min(repeats), max(repeats)})))}.\n"
+    )
 
 
 def loading_table(folder: Path) -> str:
@@ -148,9 +150,7 @@ def machine_text(folder: Path) -> str:
     """The conditions of the rows of a folder, in one paragraph."""
     found = json.loads((folder / "conditions.json").read_text())
     machine, versions = found["machine"], ", ".join(f"{name} {v}" for name, v in found["versions"].items())
-    repeats = {len(values) for values in Speeds.read(folder).values.values()} if (folder / "rows.csv").exists() else {0}
-    times = f"{min(repeats)} to {max(repeats)} repeats. " if max(repeats) > 1 else ""
-    return f"{machine['processor']}, {machine['cores']} cores, {found['date']}. {times}{versions}.\n"
+    return f"{machine['processor']}, {machine['cores']} cores, {found['date']}. {versions}.\n"
 
 
 def images_table(folder: Path) -> str:

@@ -95,17 +95,22 @@ def values_of(job: Job, before: Path) -> dict[str, float]:
     if job.way in MEMORY_FREED:
         variables["WOOF_KEEP_MEMORY"] = "0"
     start_s = time.perf_counter()
-    done = subprocess.run(
+    process = subprocess.Popen(
         [sys.executable, str(HERE / "one.py"), json.dumps(asdict(job))],
         env=clean_environment() | variables,
-        capture_output=True,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
         text=True,
     )
-    if done.returncode:
-        raise SystemExit(f"{job} ended with exit code {done.returncode}:\n{done.stderr[-3000:]}")
-    if job.measured == START:  # It ends at its first step.
-        return {"start_s": time.perf_counter() - start_s}
-    values: dict[str, float] = json.loads(done.stdout.splitlines()[-1])
+    if job.measured == START:  # It ends at its first step; its loading processes notice that seconds later.
+        process.wait()
+        elapsed_s = time.perf_counter() - start_s
+    output, errors = process.communicate()
+    if process.returncode:
+        raise SystemExit(f"{job} ended with exit code {process.returncode}:\n{errors[-3000:]}")
+    if job.measured == START:
+        return {"start_s": elapsed_s}
+    values: dict[str, float] = json.loads(output.splitlines()[-1])
     return values
 
 

@@ -11,8 +11,9 @@ import pytest
 import yaml
 from PIL import Image
 
-from docs.generate.figures import DEMO_RUNS, ways_together
+from docs.generate.figures import DEMO_RUNS, SPEED, rows_fingerprint, ways_together
 from docs.generate.pages import BLOCK, PageError, pages, regenerated
+from docs.generate.speed_tables import measured_folders
 from woof_lightning.cli.lightning_cli import known_keys
 from woof_lightning.compare.comparison import compare
 from woof_lightning.compare.curves import fingerprint as line_fingerprint
@@ -127,6 +128,14 @@ def test_the_readme_s_figure_shows_the_committed_runs() -> None:
     assert figure.axes[0].get_title() == f"One training, {len(WAYS)} ways: every line is the same"
     with Image.open(DEMO_RUNS / "top1.png") as drawn:
         assert drawn.info["Description"] == line_fingerprint(figure.axes[0]), "run `make docs`"
+
+
+def test_the_figures_of_speed_show_the_committed_rows() -> None:
+    folders = measured_folders(SPEED)
+    assert folders
+    for folder in folders:
+        with Image.open(folder / "speed.png") as drawn:
+            assert drawn.info["Description"] == rows_fingerprint(folder), "run `make docs`"
 
 
 COST = ROOT / "docs" / "results" / "cost"

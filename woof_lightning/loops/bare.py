@@ -34,7 +34,7 @@ def train(experiment: Experiment, run: LoopRun) -> None:
         net.train()
         train_loader.sampler.set_epoch(epoch)  # type: ignore[attr-defined]
         for images, labels in train_loader:
-            images, labels = images.to(device), labels.to(device)
+            images, labels = images.to(device, non_blocking=True), labels.to(device, non_blocking=True)
             with experiment.autocast():
                 logits = net(normalise(images, channels_last))
                 loss = F.cross_entropy(logits, labels)
@@ -52,7 +52,7 @@ def train(experiment: Experiment, run: LoopRun) -> None:
         means = SplitMeans()
         with torch.no_grad():
             for images, labels in val_loader:
-                images, labels = images.to(device), labels.to(device)
+                images, labels = images.to(device, non_blocking=True), labels.to(device, non_blocking=True)
                 with experiment.autocast():
                     logits = net(normalise(images, channels_last))
                 means.update(logits, labels)

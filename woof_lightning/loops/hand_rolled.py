@@ -155,7 +155,7 @@ class Trainer:
         """Trains for one epoch and passes the report of every report_every_n_steps-th step to `metrics`."""
         net.train()
         for images, labels in progress.track(self.bars.batches(loader)):
-            images, labels = images.to(self.device), labels.to(self.device)
+            images, labels = images.to(self.device, non_blocking=True), labels.to(self.device, non_blocking=True)
             logits, loss = self.forward(net, images, labels)
             optimizer.zero_grad()
             loss.backward()
@@ -179,7 +179,7 @@ class Trainer:
         means = SplitMeans()
         with torch.no_grad():
             for images, labels in self.bars.batches(loader):
-                images, labels = images.to(self.device), labels.to(self.device)
+                images, labels = images.to(self.device, non_blocking=True), labels.to(self.device, non_blocking=True)
                 logits, _ = self.forward(net, images, labels)
                 means.update(logits, labels)
                 metrics(in_percent({name: float(v.mean()) for name, v in per_image(logits, labels).items()}))

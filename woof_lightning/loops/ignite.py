@@ -33,7 +33,7 @@ def train(experiment: Experiment, run: LoopRun) -> None:
     events = TensorboardLogger(log_dir=str(run.folder.path))
 
     def update(_: Engine, batch: Any) -> dict[str, Any]:
-        images, labels = (part.to(device) for part in batch)
+        images, labels = (part.to(device, non_blocking=True) for part in batch)
         # Not create_supervised_trainer: its amp_mode autocasts for CUDA only.
         with experiment.autocast():
             logits = net(normalise(images, channels_last))
@@ -44,7 +44,7 @@ def train(experiment: Experiment, run: LoopRun) -> None:
         return {"loss": loss.detach(), "logits": logits.detach(), "labels": labels}
 
     def evaluate(engine: Any, batch: Any) -> None:
-        images, labels = (part.to(device) for part in batch)
+        images, labels = (part.to(device, non_blocking=True) for part in batch)
         with torch.no_grad(), experiment.autocast():
             logits = net(normalise(images, channels_last))
         engine.state.means.update(logits, labels)

@@ -1,6 +1,7 @@
 """Measures training, loading and validation of many ways in turns, each time in a process of its own.
 
 python docs/results/speed/measure.py NAME FOLDER [--sizes 64 128 224] [--precisions 32-true bf16-mixed] [--repeats 5]
+python docs/results/speed/measure.py NAME FOLDER --measured training --ways limit woof_fit --sizes 128    # some rows
 
 FOLDER is the data set's, with train/ and val/: `woof data --variant 160px` prints it. Rows go to NAME/rows.csv beside
 this file; what is there already is not measured again, so a cut measurement goes on. Nothing else may run. timm has to
@@ -43,6 +44,7 @@ STEPS = {64: (4, 24), 128: (3, 12), 224: (2, 6)}
 LOADED_WAYS = ("torchvision", "timm", "fastai", "woof_fit_before", "woof_fit_batch_path", "woof_fit")
 LOADED_BATCHES, VALIDATED_BATCHES = 10, 6
 FP32 = "32-true"
+MEASURED = (TRAINING, LOADING, VALIDATION, START)
 COLUMNS = ("measured", "precision", "size_px", "way", "repeat", "name", "value")
 LIBRARIES = ("timm", "fastai", "Pillow", "pillow-simd")
 
@@ -145,6 +147,8 @@ def main() -> None:
     parser.add_argument("folder", type=Path, help="the data set's folder")
     parser.add_argument("--sizes", type=int, nargs="+", choices=list(STEPS), default=list(STEPS))
     parser.add_argument("--precisions", nargs="+", choices=[FP32, "bf16-mixed"], default=[FP32])
+    parser.add_argument("--measured", nargs="+", choices=MEASURED, default=MEASURED)
+    parser.add_argument("--ways", nargs="+", choices=[*TRAINED, IMPORTS], default=[*TRAINED, IMPORTS])
     parser.add_argument("--repeats", type=int, default=5)
     parser.add_argument("--steps", type=int, help="fewer timed steps, for a trial")
     args = parser.parse_args()
@@ -153,6 +157,7 @@ def main() -> None:
         (repeat, job)
         for repeat in range(args.repeats)
         for job in jobs_of(repeat, folder, args.sizes, args.precisions, args.steps)
+        if job.measured in args.measured and job.way in args.ways
     )
     with TemporaryDirectory(prefix="woof-before-") as before:
         check_out_before(Path(before))

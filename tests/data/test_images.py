@@ -220,3 +220,14 @@ def test_results_come_in_order_and_not_all_at_once(count: int) -> None:
         assert result == str(number)
         assert len(taken) <= number + 2
     assert len(taken) == count
+
+
+def test_hashes_do_not_depend_on_how_many_lines_are_hashed_at_once(
+    small_folder: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    found = []
+    for lines in (1, 3, 10_000):
+        monkeypatch.setattr(images, "LINES_AT_ONCE", lines)
+        index = index_folder(small_folder)
+        found.append((index.fingerprint, index.state_of_files))
+    assert len(set(found)) == 1

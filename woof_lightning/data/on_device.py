@@ -97,7 +97,7 @@ def resized(parts: Tensor, sizes_px: Tensor, flipped: Tensor, side_px: int) -> T
     squeezed = torch.bmm(rows, parts.reshape(count, height, width * channels))
     squeezed = squeezed.view(count, side_px, width, channels).transpose(1, 2).reshape(count, width, -1)
     result = torch.bmm(columns, squeezed).view(count, side_px, side_px, channels)
-    return result.round_().clamp_(0, 255).byte().permute(0, 3, 2, 1).contiguous(memory_format=torch.channels_last)
+    return result.round_().byte().permute(0, 3, 2, 1).contiguous(memory_format=torch.channels_last)
 
 
 def _weights(sizes_px: Tensor, most_px: int, side_px: int) -> Tensor:

@@ -137,3 +137,12 @@ def flip(file: Path, place: int) -> None:
     content = bytearray(file.read_bytes())
     content[place] ^= 1
     file.write_bytes(content)
+
+
+def test_the_whole_file_is_on_the_disk_when_it_is_written(
+    paths: list[Path], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    synced: list[int] = []
+    monkeypatch.setattr(os, "fsync", lambda descriptor: synced.append(os.fstat(descriptor).st_size))
+    write_decoded(tmp_path / "decoded", paths, len(paths))
+    assert synced == [(tmp_path / "decoded").stat().st_size]

@@ -12,12 +12,12 @@ from matplotlib.figure import Figure
 
 from docs.generate.cost_summary import NOT_MEASURED
 from docs.generate.result_tables import read_rows
+from docs.results.speed.one import IMPORTS, LOADING, START, TRAINING, VALIDATION
 from woof_lightning.compare.draw import COLOURS
 from woof_lightning.compare.tables import markdown_table, three_digits
-from woof_lightning.measure.statistics import Estimate, bootstrapped, median_of
+from woof_lightning.measure.statistics import Estimate, median_of
 
 LIMIT, FIT, BEFORE = "limit", "woof_fit", "woof_fit_before"
-TRAINING, LOADING, VALIDATION, START = "training", "loading", "validation", "start"
 SPEED_LABELS = {
     "post": "the post's loop, as published",
     "torchvision": "torchvision's references",
@@ -65,8 +65,7 @@ class Speeds:
         shared = sorted(ours.keys() & theirs.keys())
         if not shared:
             return None
-        ratios = [ours[repeat] / theirs[repeat] for repeat in shared]
-        return bootstrapped(lambda chosen: np.median(chosen[0], axis=-1), [ratios])
+        return median_of([[ours[repeat] / theirs[repeat] for repeat in shared]])
 
     def columns(self, measured: str) -> list[tuple[str, int]]:
         """Returns the precisions and sizes at which something was measured."""
@@ -141,7 +140,7 @@ def start_table(folder: Path) -> str:
     """What a process takes up to the end of its first step."""
     found = Speeds.read(folder)
     ((precision, size_px),) = found.columns(START)
-    fit, imports = ((START, precision, size_px, way, "start_s") for way in (FIT, "imports"))
+    fit, imports = ((START, precision, size_px, way, "start_s") for way in (FIT, IMPORTS))
     row = [cell(found.median(imports)), cell(found.median(fit)), cell(found.ratio(fit, imports))]
     return markdown_table(("imports and a step, s", "woof fit, s", "ratio"), [row])
 

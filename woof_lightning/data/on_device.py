@@ -16,12 +16,12 @@ from torch import Tensor
 from torch.utils.data import Dataset
 
 from woof_lightning.data.randomness import derived_seed
+from woof_lightning.data.transforms import FLIPPED_SHARE
 from woof_lightning.errors import UserError
 from woof_lightning.resources import available_bytes
 
 # As torchvision's RandomResizedCrop.
 AREA_SHARES, SIDE_RATIOS, TRIES = (0.08, 1.0), (3 / 4, 4 / 3), 10
-FLIPPED_SHARE = 0.5
 # Batches and the training need room, too.
 SHARE_OF_DEVICE_TO_FILL = 0.5
 

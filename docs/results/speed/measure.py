@@ -152,6 +152,7 @@ def main() -> None:
     parser.add_argument("--repeats", type=int, default=5)
     parser.add_argument("--steps", type=int, help="fewer timed steps, for a trial")
     args = parser.parse_args()
+    given = ["FOLDER" if word == str(args.folder) else word for word in sys.argv[1:]]
     folder, out = str(args.folder.resolve()), HERE / args.name
     jobs = (
         (repeat, job)
@@ -163,7 +164,7 @@ def main() -> None:
         check_out_before(Path(before))
         out.mkdir(exist_ok=True)
         conditions = {
-            "command": " ".join(["python", "docs/results/speed/measure.py", *sys.argv[1:]]),
+            "command": " ".join(["python", "docs/results/speed/measure.py", *given]),
             "machine": machine(0) | {"threads": "one per usable core"},
             "machine_id": machine_id(),
             "date": time.strftime("%Y-%m-%d"),

@@ -214,13 +214,13 @@ def loaded_per_s(job: Job) -> float:
 def woof_batches(job: Job) -> Batches:
     """Yields training batches, epoch after epoch, in the version of woof_lightning that is imported."""
     from woof_lightning.data.config import DataConfig
-    from woof_lightning.data.imagewoof import open_data
+    from woof_lightning.data.imagewoof import prepare_checked_data
     from woof_lightning.data.loading import train_loader
 
     cache = {} if LOADED_HERE[job.way] is None else {"cache": LOADED_HERE[job.way]}
     settings: dict[str, Any] = {"image_size": job.size_px, "num_workers": 0, "batch_size": BATCH_SIZE, **cache}
     config = DataConfig(folder=Path(job.folder), **settings)
-    index = open_data(config)
+    index = prepare_checked_data(config)
     loader: Any = train_loader(index, config, seed=0, **decoded_images(index, config))
     for epoch in range(job.batches + LOADED_BEFORE):
         loader.sampler.set_epoch(epoch)

@@ -12,7 +12,7 @@ from matplotlib.figure import Figure
 
 from docs.generate.cost_summary import NOT_MEASURED
 from docs.generate.result_tables import read_rows
-from docs.results.speed.one import IMPORTS, LOADING, START, TRAINING, VALIDATION
+from docs.results.speed.job import IMPORTS, LOADING, START, TRAINING, VALIDATION
 from woof_lightning.compare.draw import COLOURS
 from woof_lightning.compare.tables import markdown_table, three_digits
 from woof_lightning.measure.statistics import Estimate, median_of
@@ -146,10 +146,14 @@ def start_table(folder: Path) -> str:
 
 
 def machine_text(folder: Path) -> str:
-    """The conditions of the rows of a folder, in one paragraph."""
-    found = json.loads((folder / "conditions.json").read_text())
-    machine, versions = found["machine"], ", ".join(f"{name} {v}" for name, v in found["versions"].items())
-    return f"{machine['processor']}, {machine['cores']} cores, {found['date']}. {versions}.\n"
+    """The conditions of the rows of a folder: the machine, then each call with its date and versions."""
+    calls = json.loads((folder / "conditions.json").read_text())
+    (machine,) = {f"{call['machine']['processor']}, {call['machine']['cores']} cores" for call in calls}
+    lines = [
+        f"- {call['date']}, `{call['command']}`: {', '.join(f'{name} {v}' for name, v in call['versions'].items())}."
+        for call in calls
+    ]
+    return f"{machine}.\n\n" + "\n".join(lines) + "\n"
 
 
 def images_table(folder: Path) -> str:

@@ -10,8 +10,8 @@ from typing import Any
 import pytest
 
 from docs.generate.speed_tables import SPEED_LABELS, SPEED_TABLES, bars
-from docs.results.speed.measure import COLUMNS, STEPS, WAYS_OF_BEFORE, jobs_of, key_of
-from docs.results.speed.one import LOADED_HERE, TRAINED, Stopwatch
+from docs.results.speed.measure import COLUMNS, STEPS, WAYS_OF_BEFORE, add_call, jobs_of, key_of
+from docs.results.speed.one import CACHES, TRAINED, Stopwatch
 
 TRAINED_VALUES = {
     # Speeds in two repeats: the machine was twice as fast in the second.
@@ -37,8 +37,8 @@ def measured(tmp_path: Path) -> Path:
     rows += [("start", "32-true", 64, way, 0, "start_s", value) for way, value in (("imports", 8), ("woof_fit", 6))]
     with (tmp_path / "rows.csv").open("w", newline="") as file:
         csv.writer(file).writerows([COLUMNS, *rows])
-    conditions = {"machine": {"processor": "P", "cores": 2}, "date": "2026-01-02", "versions": {"torch": "9"}}
-    (tmp_path / "conditions.json").write_text(json.dumps(conditions))
+    call = {"command": "c", "machine": {"processor": "P", "cores": 2}, "date": "2026-01-02", "versions": {"torch": "9"}}
+    (tmp_path / "conditions.json").write_text(json.dumps([call, call | {"command": "d", "date": "2026-01-03"}]))
     return tmp_path
 
 
@@ -72,7 +72,8 @@ def test_loading_memory_validation_and_start(measured: Path) -> None:
     assert ["1,010", "not measured"] in [row[1:] for row in table("speed-memory", measured)]
     assert table("speed-validation", measured)[1][2:] == ["1.5 (1.5 to 1.5)", "1.05 (1.05 to 1.05)"]
     assert table("speed-start", measured)[1] == ["8 (8 to 8)", "6 (6 to 6)", "0.75 (0.75 to 0.75)"]
-    assert SPEED_TABLES["speed-machine"](measured) == "P, 2 cores, 2026-01-02. torch 9.\n"
+    lines = ["P, 2 cores.", "", "- 2026-01-02, `c`: torch 9.", "- 2026-01-03, `d`: torch 9."]
+    assert SPEED_TABLES["speed-machine"](measured).splitlines() == lines
 
 
 def test_bars_are_the_medians_and_the_line_is_the_limit(measured: Path) -> None:
@@ -119,6 +120,13 @@ def test_a_repeat_has_each_way_once_in_an_order_of_its_own() -> None:
     assert {(job.warm_up, job.batches) for job in first if job.measured == "training"} == {STEPS[64]}
 
 
+def test_a_call_is_noted_once_beside_those_before(tmp_path: Path) -> None:
+    file = tmp_path / "conditions.json"
+    for command in ("a", "b", "a"):
+        add_call(file, {"command": command})
+    assert json.loads(file.read_text()) == [{"command": "a"}, {"command": "b"}]
+
+
 def test_each_way_has_a_label_and_the_versions_are_told_apart() -> None:
     assert set(TRAINED) == set(SPEED_LABELS)
-    assert {way for way, cache in LOADED_HERE.items() if cache is None} <= set(WAYS_OF_BEFORE)
+    assert {way for way, cache in CACHES.items() if cache is None} <= set(WAYS_OF_BEFORE)

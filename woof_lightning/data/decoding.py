@@ -19,9 +19,10 @@ from woof_lightning.errors import UnreadableImageError, reason_of
 SUFFIXES = (
     *(".jpg", ".jpeg", ".jpe", ".jfif", ".png", ".webp", ".gif", ".bmp", ".tif", ".tiff"),
     *(".ppm", ".pgm", ".pbm", ".pnm"),
-    # Pillow reads these if it was built with their libraries, as its wheels are.
-    *((".avif",) if "avif" in features.get_supported_modules() else ()),
-    *((".jp2", ".j2k", ".jpx") if "jpg_2000" in features.get_supported_codecs() else ()),
+    # Pillow reads these if it was built with their libraries, as its wheels are. (Asking it for a list of all that it
+    # supports would import tkinter.)
+    *((".avif",) if features.check_module("avif") else ()),
+    *((".jp2", ".j2k", ".jpx") if features.check_codec("jpg_2000") else ()),
 )
 # torchvision decodes JPEG twice as fast as Pillow. (A damaged PNG can crash it: tests/upstream/test_torchvision.py.)
 JPEG = b"\xff\xd8\xff"  # Not the suffix: names can be wrong.

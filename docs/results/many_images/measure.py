@@ -72,13 +72,14 @@ def main(root: Path) -> None:
     """Measures a first start and REPEATS further ones."""
     link_images(root)
     conditions = {
+        "command": "python docs/results/many_images/measure.py FOLDER",
         "machine": machine(0) | {"threads": "one per usable core"},
         "machine_id": machine_id(),
         "date": time.strftime("%Y-%m-%d"),
         "images": CLASSES * sum(IMAGES.values()),
         "versions": versions(),
     }
-    (HERE / "conditions.json").write_text(json.dumps(conditions, indent=2) + "\n")
+    (HERE / "conditions.json").write_text(json.dumps([conditions], indent=2) + "\n")
     with TemporaryDirectory() as cache, (HERE / "rows.csv").open("w", newline="") as file:
         rows = csv.writer(file, lineterminator="\n")
         rows.writerow(("start", "name", "value"))

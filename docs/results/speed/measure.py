@@ -20,12 +20,14 @@ import subprocess
 import sys
 import tarfile
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import asdict
+from importlib.util import find_spec
 from pathlib import Path
 from tempfile import TemporaryDirectory
 
-from docs.results.speed.one import IMPORTS, LOADING, START, TRAINED, TRAINING, VALIDATION, Job
+from docs.results.speed.job import IMPORTS, LOADING, START, TRAINING, VALIDATION, Job
+from docs.results.speed.one import TRAINED
 from woof_lightning.measure.environment import clean_environment
 from woof_lightning.measure.machine import machine_id
 from woof_lightning.runs.record import machine, versions
@@ -46,6 +48,8 @@ LOADED_BATCHES, VALIDATED_BATCHES = 10, 6
 FP32 = "32-true"
 MEASURED = (TRAINING, LOADING, VALIDATION, START)
 COLUMNS = ("measured", "precision", "size_px", "way", "repeat", "name", "value")
+# Ways that need a library which this project does not install.
+NEEDED = {"timm": "timm", "fastai": "fastai"}
 LIBRARIES = ("timm", "fastai", "Pillow", "pillow-simd")
 
 
@@ -140,6 +144,13 @@ def check_out_before(folder: Path) -> None:
         archive.extractall(folder, filter="data")
 
 
+def add_call(file: Path, call: Mapping[str, object]) -> None:
+    """Adds the conditions of this call to those of the calls before, unless it repeats one of them."""
+    calls = json.loads(file.read_text()) if file.exists() else []
+    if call not in calls:
+        file.write_text(json.dumps([*calls, call], indent=2) + "\n")
+
+
 def main() -> None:
     """Measures and writes rows.csv and conditions.json."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
@@ -152,18 +163,21 @@ def main() -> None:
     parser.add_argument("--repeats", type=int, default=5)
     parser.add_argument("--steps", type=int, help="fewer timed steps, for a trial")
     args = parser.parse_args()
+    missing = [way for way, library in NEEDED.items() if way in args.ways and find_spec(library) is None]
+    if missing:
+        print(f"not measured, because it is not installed: {', '.join(missing)}", flush=True)
     given = ["FOLDER" if word == str(args.folder) else word for word in sys.argv[1:]]
     folder, out = str(args.folder.resolve()), HERE / args.name
     jobs = (
         (repeat, job)
         for repeat in range(args.repeats)
         for job in jobs_of(repeat, folder, args.sizes, args.precisions, args.steps)
-        if job.measured in args.measured and job.way in args.ways
+        if job.measured in args.measured and job.way in args.ways and job.way not in missing
     )
     with TemporaryDirectory(prefix="woof-before-") as before:
         check_out_before(Path(before))
         out.mkdir(exist_ok=True)
-        conditions = {
+        call = {
             "command": " ".join(["python", "docs/results/speed/measure.py", *given]),
             "machine": machine(0) | {"threads": "one per usable core"},
             "machine_id": machine_id(),
@@ -171,7 +185,7 @@ def main() -> None:
             "before": BEFORE,
             "versions": versions(LIBRARIES),
         }
-        (out / "conditions.json").write_text(json.dumps(conditions, indent=2) + "\n")
+        add_call(out / "conditions.json", call)
         measure(out / "rows.csv", jobs, Path(before))
 
 

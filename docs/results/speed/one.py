@@ -15,8 +15,6 @@ import sys
 import tempfile
 import time
 from collections.abc import Callable, Iterator
-from contextlib import AbstractContextManager
-from dataclasses import dataclass
 from itertools import cycle, islice
 from pathlib import Path
 from typing import Any
@@ -26,45 +24,11 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 from torch.optim import optimizer as optimizers
 
-TRAINING, LOADING, VALIDATION, START = "training", "loading", "validation", "start"
-# In START: the libraries alone, with one step.
-IMPORTS = "imports"
-BATCH_SIZE, CLASSES, RATE = 128, 10, 0.02
+from docs.results.speed.job import BATCH_SIZE, CLASSES, IMPORTS, LOADING, RATE, START, TRAINING, Job
+
 # Batches that fill the caches before the clock of loading starts.
 LOADED_BEFORE = 2
 VALIDATION_EPOCHS = 2
-
-
-@dataclass(frozen=True)
-class Job:
-    """What to measure.
-
-    Args:
-        measured: TRAINING, LOADING, VALIDATION or START.
-        way: A key of TRAINED, or IMPORTS.
-        folder: The data set's folder, with train/ and val/.
-        size_px: Side of the square images that the net sees.
-        precision: As in the settings of a run: bf16-mixed or 32-true.
-        warm_up: The number of steps before the clock starts.
-        batches: The number of timed steps; or of batches to load or to validate.
-    """
-
-    measured: str
-    way: str
-    folder: str
-    size_px: int
-    precision: str
-    warm_up: int
-    batches: int
-
-    @property
-    def all_steps(self) -> int:
-        """The number of steps to train."""
-        return self.warm_up + self.batches
-
-    def autocast(self) -> AbstractContextManager[Any]:
-        """Returns the context for forward pass and loss."""
-        return torch.autocast("cpu", torch.bfloat16, enabled=self.precision == "bf16-mixed")
 
 
 class Stopwatch:
@@ -182,6 +146,14 @@ def another(name: str) -> Train:
     return train
 
 
+# The setting data.cache of the ways that are `woof fit`; None in the version before there was one. measure.py switches
+# the keeping of memory off for woof_fit_batch_path.
+CACHES = {
+    "woof_fit_before": None,
+    "woof_fit_batch_path": "off",
+    "woof_fit_memory_kept": "off",
+    "woof_fit": "disk",
+}
 TRAINED: dict[str, Train] = {
     "limit": train_limit,
     "limit_memory_freed": train_limit_memory_freed,
@@ -190,20 +162,14 @@ TRAINED: dict[str, Train] = {
     "torchvision": another("torchvision"),
     "timm": another("timm"),
     "fastai": another("fastai"),
-    "woof_fit_before": woof("fit"),
-    # measure.py switches the keeping of memory off for this one.
-    "woof_fit_batch_path": woof("fit", cache="off"),
-    "woof_fit_memory_kept": woof("fit", cache="off"),
-    "woof_fit": woof("fit", cache="disk"),
+    **{way: woof("fit", cache=cache) for way, cache in CACHES.items()},
 }
-# The setting data.cache of the ways whose batches this project loads; None in the version before it.
-LOADED_HERE = {"woof_fit_before": None, "woof_fit_batch_path": "off", "woof_fit": "disk"}
 
 
 def loaded_per_s(job: Job) -> float:
     """Returns the images per second that one core decodes, augments and puts together."""
     torch.set_num_threads(1)
-    batches = woof_batches(job) if job.way in LOADED_HERE else others_batches(job)
+    batches = woof_batches(job) if job.way in CACHES else others_batches(job)
     for _ in range(LOADED_BEFORE):
         next(batches)
     start_s = time.perf_counter()
@@ -217,7 +183,7 @@ def woof_batches(job: Job) -> Batches:
     from woof_lightning.data.imagewoof import prepare_checked_data
     from woof_lightning.data.loading import train_loader
 
-    cache = {} if LOADED_HERE[job.way] is None else {"cache": LOADED_HERE[job.way]}
+    cache = {} if CACHES[job.way] is None else {"cache": CACHES[job.way]}
     settings: dict[str, Any] = {"image_size": job.size_px, "num_workers": 0, "batch_size": BATCH_SIZE, **cache}
     config = DataConfig(folder=Path(job.folder), **settings)
     index = prepare_checked_data(config)

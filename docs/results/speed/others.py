@@ -8,20 +8,17 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import torch
 import torch.nn.functional as F
 from torch import nn
 from torch.utils.data import DataLoader
 
+from docs.results.speed.job import BATCH_SIZE, RATE, Job
 from woof_lightning.data.transforms import IMAGENET_MEAN, IMAGENET_STD
 from woof_lightning.resources import usable_cores
 
-if TYPE_CHECKING:
-    from docs.results.speed.one import Job
-
-BATCH_SIZE, RATE = 128, 0.02
 ALL = -1
 
 

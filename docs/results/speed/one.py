@@ -29,6 +29,8 @@ from docs.results.speed.job import BATCH_SIZE, CLASSES, IMPORTS, LOADING, RATE, 
 # Batches that fill the caches before the clock of loading starts.
 LOADED_BEFORE = 2
 VALIDATION_EPOCHS = 2
+# Of the one step of START: small, so that the start shows.
+START_BATCH_SIZE = 8
 
 
 class Stopwatch:
@@ -105,7 +107,9 @@ def woof(*verb: str, cache: str | None = None, overlay: str = "cpu") -> Train:
     return train
 
 
-def run_woof(job: Job, *arguments: str, overlay: str, cache: str | None, **settings: Any) -> None:
+def run_woof(
+    job: Job, *arguments: str, overlay: str, cache: str | None, batch_size: int = BATCH_SIZE, **settings: Any
+) -> None:
     """Runs `woof` for one epoch of a job's steps, on the loader settings of its own configs.
 
     Args:
@@ -113,6 +117,7 @@ def run_woof(job: Job, *arguments: str, overlay: str, cache: str | None, **setti
         arguments: The verb and further arguments.
         overlay: The config for the machine; empty for none.
         cache: The setting data.cache; None to leave it out.
+        batch_size: Images per training step.
         settings: Further settings of the trainer.
     """
     from woof_lightning.cli import main
@@ -125,7 +130,9 @@ def run_woof(job: Job, *arguments: str, overlay: str, cache: str | None, **setti
         "limit_val_batches": 1,
         **settings,
     }
-    data = {"folder": job.folder, "image_size": job.size_px} | ({} if cache is None else {"cache": cache})
+    data: dict[str, Any] = {"folder": job.folder, "image_size": job.size_px, "batch_size": batch_size}
+    if cache is not None:
+        data["cache"] = cache
     given = [f"--trainer.{key}={value}" for key, value in trainer.items()]
     given += [f"--data.{key}={value}" for key, value in data.items()]
     configs = [part for name in ("adamw_onecycle", overlay) if name for part in ("--config", name)]
@@ -234,14 +241,15 @@ def first_step(job: Job) -> None:
     """Ends this process after its first step. With IMPORTS, nothing but torch, torchvision and Lightning is used."""
     optimizers.register_optimizer_step_post_hook(lambda *_: os._exit(0))
     if job.way != IMPORTS:
-        run_woof(job, "fit", "--data.batch_size=8", overlay="cpu", cache="disk")
+        run_woof(job, "fit", overlay="cpu", cache="disk", batch_size=START_BATCH_SIZE)
         return
     import lightning  # noqa: F401
     import torchvision
 
     net = torchvision.models.resnet18(num_classes=CLASSES)
     optimizer = torch.optim.AdamW(net.parameters(), lr=RATE)
-    F.cross_entropy(net(torch.randn(8, 3, job.size_px, job.size_px)), torch.arange(8)).backward()
+    images, labels = torch.randn(START_BATCH_SIZE, 3, job.size_px, job.size_px), torch.arange(START_BATCH_SIZE)
+    F.cross_entropy(net(images), labels).backward()
     optimizer.step()
 
 

@@ -31,6 +31,7 @@ SPEED_LABELS = {
     LIMIT: "bare step, memory kept: the limit",
 }
 GPU_CORES = 16
+OURS = "woof_lightning"
 OF_LIMIT = "of the limit"
 # Measured, precision, side in px, way, name of the value.
 Key = tuple[str, str, int, str, str]
@@ -146,14 +147,16 @@ def start_table(folder: Path) -> str:
 
 
 def machine_text(folder: Path) -> str:
-    """The conditions of the rows of a folder: the machine, then each call with its date and versions."""
+    """The conditions of the rows of a folder: machine and libraries, then each call."""
     calls = json.loads((folder / "conditions.json").read_text())
-    (machine,) = {f"{call['machine']['processor']}, {call['machine']['cores']} cores" for call in calls}
-    lines = [
-        f"- {call['date']}, `{call['command']}`: {', '.join(f'{name} {v}' for name, v in call['versions'].items())}."
-        for call in calls
-    ]
-    return f"{machine}.\n\n" + "\n".join(lines) + "\n"
+    about, lines = [], []
+    for call in calls:
+        versions = dict(call["versions"])
+        ours = versions.pop(OURS)
+        libraries = ", ".join(f"{name} {version}" for name, version in versions.items())
+        about.append(f"{call['machine']['processor']}, {call['machine']['cores']} cores. {libraries}.")
+        lines.append(f"- {call['date']}, {call['machine_id']}, {OURS} {ours}: `{call['command']}`")
+    return "\n\n".join(dict.fromkeys(about)) + "\n\n" + "\n".join(lines) + "\n"
 
 
 def images_table(folder: Path) -> str:

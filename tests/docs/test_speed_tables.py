@@ -37,8 +37,20 @@ def measured(tmp_path: Path) -> Path:
     rows += [("start", "32-true", 64, way, 0, "start_s", value) for way, value in (("imports", 8), ("woof_fit", 6))]
     with (tmp_path / "rows.csv").open("w", newline="") as file:
         csv.writer(file).writerows([COLUMNS, *rows])
-    call = {"command": "c", "machine": {"processor": "P", "cores": 2}, "date": "2026-01-02", "versions": {"torch": "9"}}
-    (tmp_path / "conditions.json").write_text(json.dumps([call, call | {"command": "d", "date": "2026-01-03"}]))
+    call = {
+        "command": "c",
+        "machine": {"processor": "P", "cores": 2},
+        "machine_id": "p-1",
+        "date": "2026-01-02",
+        "versions": {"woof_lightning": "1", "torch": "9"},
+    }
+    later = {
+        "command": "d",
+        "machine_id": "p-2",
+        "date": "2026-01-03",
+        "versions": {"woof_lightning": "2", "torch": "9"},
+    }
+    (tmp_path / "conditions.json").write_text(json.dumps([call, call | later]))
     return tmp_path
 
 
@@ -72,7 +84,8 @@ def test_loading_memory_validation_and_start(measured: Path) -> None:
     assert ["1,010", "not measured"] in [row[1:] for row in table("speed-memory", measured)]
     assert table("speed-validation", measured)[1][2:] == ["1.5 (1.5 to 1.5)", "1.05 (1.05 to 1.05)"]
     assert table("speed-start", measured)[1] == ["8 (8 to 8)", "6 (6 to 6)", "0.75 (0.75 to 0.75)"]
-    lines = ["P, 2 cores.", "", "- 2026-01-02, `c`: torch 9.", "- 2026-01-03, `d`: torch 9."]
+    calls = ["- 2026-01-02, p-1, woof_lightning 1: `c`", "- 2026-01-03, p-2, woof_lightning 2: `d`"]
+    lines = ["P, 2 cores. torch 9.", "", *calls]
     assert SPEED_TABLES["speed-machine"](measured).splitlines() == lines
 
 

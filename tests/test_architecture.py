@@ -33,7 +33,8 @@ MAY_IMPORT = {
     "loops": RECIPE | RUNS,
     "parity": {"lit", "loops", *WAYS},
     "cost": {"lit", "loops", *WAYS, *MEASURE},
-    "cli": {"cost", "parity", "lit", "loops", *WAYS, *MEASURE},
+    "changes": MEASURE,
+    "cli": {"changes", "cost", "parity", "lit", "loops", *WAYS, *MEASURE},
     "__main__": {"cli"},
     # The public names.
     "__init__": {"lit", "recipe"},

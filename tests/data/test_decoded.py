@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import os
 import pickle
+import zlib
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -115,6 +117,19 @@ def test_damaged_pixels_are_noticed_when_they_are_read_and_the_file_goes(file: P
     with pytest.raises(DamagedCacheError, match="decodes them again"):
         images.read(3)
     assert not file.exists()
+
+
+def test_pixels_are_verified_once(file: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    crc32, images, verified = zlib.crc32, DecodedImages(file), list[int]()
+
+    def noting(content: Any) -> int:
+        verified.append(len(content))
+        return crc32(content)
+
+    monkeypatch.setattr(zlib, "crc32", noting)
+    for place in (2, 2, 1, 2):
+        images.read(place)
+    assert len(verified) == 2
 
 
 def test_a_file_that_is_cut_short_while_it_is_used_ends_with_an_error(file: Path) -> None:

@@ -28,6 +28,8 @@ def test_a_class_is_added_at_the_end() -> None:
 def test_other_labels_belong_to_paths() -> None:
     samples = Samples.of(GIVEN).with_labels({"train/b/1.jpg": 0, "train/a/1.jpg": 1, "train/b/2.jpg": 1})
     assert list(samples) == [GIVEN[0]._replace(label=1), GIVEN[1]._replace(label=0), GIVEN[2]]
+    unsorted = Samples.of(reversed(GIVEN)).with_labels({sample.path: sample.size_bytes for sample in GIVEN})
+    assert [sample.label for sample in unsorted] == [sample.size_bytes for sample in reversed(GIVEN)]
     with pytest.raises(KeyError, match=r"train/b/2\.jpg"):
         Samples.of(GIVEN).with_labels({"train/b/1.jpg": 0, "train/a/1.jpg": 1})
 

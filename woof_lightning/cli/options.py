@@ -20,6 +20,7 @@ VERBS = {
     "lr-find": "Sweep the learning rate and suggest one",
     "loop": "Train the same experiment under another loop",
     "cost": "Measure what each way to train costs",
+    "change": "Show what a change costs: the same one made in each way",
     "compare": "Compare runs: a table, the settings that differ, figures, a page",
     "validate": "Validate a run: top-1, top-5, per class, confusion matrix",
     "predict": "Name the breed in images",

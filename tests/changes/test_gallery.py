@@ -1,0 +1,90 @@
+"""Every program of the gallery runs, in all forms, and equals the one by hand."""
+
+from __future__ import annotations
+
+import shutil
+from pathlib import Path
+
+import pytest
+
+from tests.processes import Ended, run
+from woof_lightning.changes import find
+from woof_lightning.changes.equal import compare
+from woof_lightning.changes.find import BASE, BY_HAND, PACKAGES, Cell, gallery
+
+PEERS = sorted({package for packages in PACKAGES.values() for package in packages} - {"lightning"})
+CELLS = [cell for change in gallery().values() for cell in change.cells.values()]
+
+
+@pytest.fixture(scope="module")
+def checked(tmp_path_factory: pytest.TempPathFactory) -> Ended:
+    return run(["-m", "woof_lightning", "change", "--check"], tmp_path_factory.mktemp("checked"))
+
+
+@pytest.mark.peer(*PEERS)
+@pytest.mark.process
+@pytest.mark.parametrize("name", gallery())
+def test_every_way_equals_the_one_by_hand(name: str, checked: Ended) -> None:
+    lines = [line.split() for line in checked.out.splitlines() if line.startswith(f"{name} ")]
+    assert [line[1] for line in lines] == list(gallery()[name].cells), checked.err
+    assert all(line[2:] in (["equal"], ["as", "known"]) for line in lines), checked.err
+
+
+@pytest.mark.peer(*PEERS)
+@pytest.mark.process
+def test_the_check_ends_well(checked: Ended) -> None:
+    assert checked.code == 0, checked.err
+
+
+@pytest.mark.peer(*PEERS)
+@pytest.mark.process
+@pytest.mark.parametrize("cell", CELLS, ids=lambda cell: f"{cell.change}-{cell.way}")
+def test_a_program_runs_from_any_folder_and_as_a_module(cell: Cell, tmp_path: Path) -> None:
+    module = f"woof_lightning.changes.{cell.change}.{cell.file.stem}"
+    for words in ([cell.file, "a"], [cell.file, "a", "--resume"], ["-m", module, "b"]):
+        ended = run(words, tmp_path)
+        assert ended.code == 0, ended.err
+    assert all(list((tmp_path / folder).rglob("*tfevents*")) for folder in "ab")
+
+
+def test_each_change_is_told_and_has_the_way_by_hand() -> None:
+    folders = {file.parent.name for file in find.GALLERY.glob(f"*/*{find.SUFFIX}")}
+    assert folders == set(gallery())
+    assert next(iter(gallery())) == BASE
+    for change in gallery().values():
+        assert BY_HAND in change.cells
+        written = {file.name.removesuffix(find.SUFFIX) for file in (find.GALLERY / change.name).glob(f"*{find.SUFFIX}")}
+        assert written == set(change.cells)
+        assert not change.not_offered.keys() & change.cells.keys()
+    assert [change.number for change in gallery().values()] == sorted({c.number for c in gallery().values()})
+
+
+# An error in a way of the base, and how it shows.
+PLANTED = [
+    ("momentum=0.9", "momentum=0.8", "net: weights"),
+    ("gamma=0.5", "gamma=0.4", "scheduler: gamma"),
+    ("        scheduler.step()\n", "", "trace -schedule"),
+    ("F.cross_entropy(logits, labels) * len(labels)", "F.cross_entropy(logits, labels) * 8", "metric val/loss"),
+    ("            optimizer.zero_grad()\n", "", "trace -zero"),
+    ('        optimizer.load_state_dict(checkpoint["optimizer"])\n', "", "resumed optimizer: weights"),
+    ('        net.load_state_dict(checkpoint["net"])\n', "", "resumed metric val/loss"),
+    ("        net.eval()\n", "", f"trace +{' '.join(['forward without gradient'] * 3)}"),
+    ("import torch\n", "import torc\n", "error ModuleNotFoundError: No module named 'torc'"),
+]
+
+
+@pytest.mark.process
+@pytest.mark.parametrize(("text", "planted", "shows"), PLANTED, ids=lambda text: text.strip()[:20])
+def test_an_error_shows(text: str, planted: str, shows: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    copied = tmp_path / "gallery"
+    shutil.copytree(find.GALLERY / BASE, copied / BASE)
+    right = copied / BASE / f"{BY_HAND}{find.SUFFIX}"
+    assert right.read_text().count(text) == 1
+    (copied / BASE / f"fabric{find.SUFFIX}").write_text(right.read_text().replace(text, planted))
+    monkeypatch.setattr(find, "GALLERY", copied)
+    ways = [BY_HAND, "fabric"]
+    whole, wrong = compare(gallery()[BASE], tmp_path / "trainings", ways)
+    assert not whole.differences
+    assert shows in wrong.differences
+    assert shows in wrong.unexplained
+    assert wrong.gone == []

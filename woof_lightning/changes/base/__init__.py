@@ -1,0 +1,1 @@
+"""The loop before any change."""

@@ -1,0 +1,126 @@
+"""Finds the programs of the gallery and what is known about each change: folders with an about.yaml."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from functools import lru_cache
+from pathlib import Path
+from typing import Any
+
+import yaml
+
+from woof_lightning.errors import UserError, did_you_mean
+
+GALLERY = Path(__file__).parent
+BASE, BY_HAND, SUFFIX = "base", "by_hand", "_way.py"
+# What each way needs beside PyTorch.
+PACKAGES = {
+    BY_HAND: (),
+    "fabric": ("lightning",),
+    "accelerate": ("accelerate",),
+    "lightning": ("lightning",),
+    "ignite": ("ignite",),
+    "fastai": ("fastai",),
+}
+# Further roads of a way, in the order in which they are shown: the one that documentation sends to where the first does
+# not lead there, and that of people who know better.
+ROADS = {"lightning_manual": "lightning", "lightning_expert": "lightning"}
+
+
+@dataclass(frozen=True)
+class Cell:
+    """A change made in one way.
+
+    Args:
+        change: The name of the change.
+        way: The name of the way.
+        known: What differs from the change by hand, each difference with its reason.
+    """
+
+    change: str
+    way: str
+    known: dict[str, str] = field(default_factory=dict)
+
+    @property
+    def file(self) -> Path:
+        """The program."""
+        return GALLERY / self.change / f"{self.way}{SUFFIX}"
+
+    @property
+    def base_file(self) -> Path:
+        """The program that was changed."""
+        return GALLERY / BASE / f"{ROADS.get(self.way, self.way)}{SUFFIX}"
+
+    @property
+    def packages(self) -> tuple[str, ...]:
+        """The libraries that it needs beside PyTorch."""
+        return PACKAGES[ROADS.get(self.way, self.way)]
+
+
+@dataclass(frozen=True)
+class Change:
+    """A change and its cells.
+
+    Args:
+        name: Its name, which is that of its folder.
+        number: Its place in lists.
+        title: What is changed, in a few words.
+        cells: Its programs, by way.
+        not_offered: Ways that do not offer it, each with `says` and `link`.
+        traps: What goes wrong with it, each with `says` and `link`.
+    """
+
+    name: str
+    number: int
+    title: str
+    cells: dict[str, Cell]
+    not_offered: dict[str, dict[str, str]]
+    traps: list[dict[str, str]]
+
+
+@lru_cache
+def gallery() -> dict[str, Change]:
+    """Returns all changes by name, in their order. The first is the base."""
+    inherited = known_of(about(BASE))
+    found = []
+    for folder in sorted(file.parent for file in GALLERY.glob("*/about.yaml")):
+        told = about(folder.name)
+        known = known_of(told)
+        cells = {
+            way: Cell(folder.name, way, inherited.get(ROADS.get(way, way), {}) | known.get(way, {}))
+            for way in (*PACKAGES, *ROADS)
+            if (folder / f"{way}{SUFFIX}").exists()
+        }
+        found.append(
+            Change(
+                folder.name, told["number"], told["title"], cells, told.get("not_offered", {}), told.get("traps", [])
+            )
+        )
+    return {change.name: change for change in sorted(found, key=lambda change: change.number)}
+
+
+def about(name: str) -> dict[str, Any]:
+    """Returns what is known about a change."""
+    told: dict[str, Any] = yaml.safe_load((GALLERY / name / "about.yaml").read_text())
+    return told
+
+
+def known_of(told: dict[str, Any]) -> dict[str, dict[str, str]]:
+    """Returns the known differences of each way, each with its reason."""
+    return {
+        way: {difference: one["because"] for one in groups for difference in one["differs"]}
+        for way, groups in told.get("known", {}).items()
+    }
+
+
+def change_named(name: str) -> Change:
+    """Returns a change by its name.
+
+    Raises:
+        UserError: If there is none of that name.
+    """
+    changes = gallery()
+    if name not in changes or name == BASE:
+        known = [other for other in changes if other != BASE]
+        raise UserError(f"{name} is no change: {did_you_mean(name, known, 'woof change lists them')}")
+    return changes[name]

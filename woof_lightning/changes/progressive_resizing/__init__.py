@@ -1,0 +1,1 @@
+"""Progressive resizing: the first two epochs see images of half the size."""

@@ -1,0 +1,1 @@
+"""A one-cycle schedule, which steps with each batch."""

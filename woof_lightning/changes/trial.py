@@ -1,0 +1,161 @@
+"""Runs a program of the gallery in a process forked from one that has imported everything, and notes all it does."""
+
+from __future__ import annotations
+
+import contextlib
+import logging
+import multiprocessing
+import os
+import runpy
+import sys
+import traceback
+import warnings
+from dataclasses import dataclass, field
+from pathlib import Path
+from tempfile import TemporaryDirectory
+from typing import Any
+
+import torch
+
+from woof_lightning.changes.trace import Trace
+
+# What the programs import; a forked process need not import it again.
+IMPORTED = ("lightning.pytorch", "lightning.fabric", "accelerate", "torch.utils.tensorboard")
+TIMEOUT_S = 120.0
+KILLED_EXIT_CODE = 70
+
+
+@dataclass
+class Outcome:
+    """What a program did.
+
+    Args:
+        states: What it trained: the state_dict of each object that it returned, by the object's name.
+        metrics: The values of each tag in its events, in their order.
+        events: What happened, in its order, as Trace records it.
+        warnings: The texts of its warnings, each once.
+        error: Type and message of the error that ended it; empty without one.
+        steps: The number of optimizer steps.
+        ended: Whether it came to its end, with or without an error. A program that was killed did not.
+    """
+
+    states: dict[str, Any] = field(default_factory=dict)
+    metrics: dict[str, list[float]] = field(default_factory=dict)
+    events: list[str] = field(default_factory=list)
+    warnings: list[str] = field(default_factory=list)
+    error: str = ""
+    steps: int = 0
+    ended: bool = False
+
+
+def run_program(
+    file: Path, folder: Path, *, resume: bool = False, kill_after: int | None = None, timeout_s: float = TIMEOUT_S
+) -> Outcome:
+    """Runs a program in a forked process.
+
+    Args:
+        file: The program.
+        folder: For its events and its checkpoint.
+        resume: Whether it resumes.
+        kill_after: Kill it after so many optimizer steps.
+        timeout_s: The time after which it is killed, in s.
+    """
+    folder.mkdir(parents=True, exist_ok=True)
+    with TemporaryDirectory() as place:
+        result = Path(place, "outcome")
+        process = multiprocessing.get_context("fork").Process(
+            target=_child, args=(file, folder, resume, kill_after, result)
+        )
+        process.start()
+        process.join(timeout_s)
+        if process.is_alive():
+            process.kill()
+            process.join()
+            return Outcome(error=f"Timeout: it ran for more than {timeout_s:g} s")
+        if not result.exists():
+            killed = process.exitcode == KILLED_EXIT_CODE
+            return Outcome(error="" if killed else f"Exit: the process ended with exit code {process.exitcode}")
+        outcome: Outcome = torch.load(result, weights_only=False)
+    outcome.metrics = metrics_in(folder)
+    return outcome
+
+
+def _child(file: Path, folder: Path, resume: bool, kill_after: int | None, result: Path) -> None:
+    with (folder / "output.txt").open("a") as output:
+        os.dup2(output.fileno(), 1)
+        os.dup2(output.fileno(), 2)
+    torch.set_num_threads(1)
+    outcome = Outcome()
+
+    def stepped(steps: int) -> None:
+        if steps == kill_after:
+            os._exit(KILLED_EXIT_CODE)
+
+    trace = Trace(stepped)
+    with warnings.catch_warnings(record=True) as caught, noting_logged_warnings() as logged, trace.recording():
+        warnings.simplefilter("always")
+        try:
+            trained = runpy.run_path(str(file))["train"](folder, resume)
+            outcome.states = {name: plain(part.state_dict()) for name, part in trained.items()}
+        except BaseException as error:
+            traceback.print_exc()
+            outcome.error = f"{type(error).__name__}: {error}"
+    outcome.events, outcome.steps, outcome.ended = trace.events, trace.steps, True
+    outcome.warnings = list(dict.fromkeys([*(str(one.message) for one in caught), *logged]))
+    torch.save(outcome, result)
+    sys.stdout.flush()
+    # Not sys.exit: what multiprocessing and loggers do at the end would take half a second.
+    os._exit(0)
+
+
+@contextlib.contextmanager
+def noting_logged_warnings() -> Any:
+    """Yields a list of the warnings that libraries write to their loggers within the block."""
+    found: list[str] = []
+
+    class Noting(logging.Handler):
+        def emit(self, record: logging.LogRecord) -> None:
+            found.append(record.getMessage())
+
+    handler = Noting(logging.WARNING)
+    loggers = [logging.getLogger(name) for name in (None, "lightning.pytorch", "lightning.fabric", "accelerate")]
+    for logger in loggers:
+        logger.addHandler(handler)
+    try:
+        yield found
+    finally:
+        for logger in loggers:
+            logger.removeHandler(handler)
+
+
+def plain(state: Any) -> Any:
+    """Returns a state_dict without the names that wrappers put before those of the net's weights, on the CPU."""
+    if isinstance(state, dict):
+        return {key.removeprefix("module.") if isinstance(key, str) else key: plain(v) for key, v in state.items()}
+    if isinstance(state, (list, tuple)):
+        return [plain(part) for part in state]
+    if isinstance(state, torch.Tensor):
+        return state.detach().cpu().clone()
+    return state if isinstance(state, (int, float, str, bool, type(None))) else repr(type(state))
+
+
+def metrics_in(folder: Path) -> dict[str, list[float]]:
+    """Returns the values of each tag in the TensorBoard events below a folder, in the order they were written."""
+    from tensorboard.backend.event_processing.event_file_loader import LegacyEventFileLoader
+
+    found: dict[str, list[float]] = {}
+    for file in sorted(folder.rglob("*tfevents*"), key=lambda file: file.name):
+        for event in LegacyEventFileLoader(str(file)).Load():
+            for value in event.summary.value:
+                if value.HasField("simple_value"):
+                    found.setdefault(value.tag, []).append(value.simple_value)
+    return found
+
+
+def import_everything() -> None:
+    """Imports what the programs import, so that each forked process starts at once."""
+    import importlib
+
+    for module in IMPORTED:
+        with contextlib.suppress(ImportError):
+            importlib.import_module(module)

@@ -1,0 +1,115 @@
+"""`woof change`."""
+
+from __future__ import annotations
+
+import os
+import shutil
+from argparse import Namespace
+from collections.abc import Sequence
+from pathlib import Path
+from tempfile import TemporaryDirectory
+
+from woof_lightning.changes.find import BASE, Change, change_named, gallery
+from woof_lightning.changes.show import beside, diff_of
+from woof_lightning.cli.options import small_parser
+from woof_lightning.errors import UserError, did_you_mean, raise_together
+
+
+def run(args: Sequence[str]) -> None:
+    """Lists changes, shows how each way makes them, and proves that the ways agree.
+
+    Args:
+        args: The options.
+
+    Raises:
+        UserError: If an option cannot be used, or ways differ where they should not.
+    """
+    options = parse(args)
+    names = options.changes or [name for name in gallery() if name != BASE]
+    changes = [change_named(name) for name in names]
+    if options.check:
+        check([*([gallery()[BASE]] if not options.changes else []), *changes], options.ways)
+    elif options.changes:
+        width = shutil.get_terminal_size().columns
+        for change in changes:
+            print(shown(change, options.ways, width))
+    else:
+        print(listed(changes, options.ways))
+
+
+def parse(args: Sequence[str]) -> Namespace:
+    """Returns the options after checking them all.
+
+    Raises:
+        UserError: If options cannot be used. The error lists all of them.
+    """
+    parser = small_parser("change")
+    parser.add_argument("changes", nargs="*", metavar="CHANGE", help="the changes to show (a list of all)")
+    parser.add_argument("--ways", nargs="+", metavar="WAY", help="the ways to show (all)")
+    parser.add_argument("--check", action="store_true", help="train each way and compare it with the one by hand")
+    options = parser.parse_args(list(args))
+    problems = []
+    known = list(dict.fromkeys(way for change in gallery().values() for way in change.cells))
+    for way in options.ways or ():
+        if way not in known:
+            problems.append(f"--ways is {way}; {did_you_mean(way, known, 'expected ' + ' or '.join(known))}")
+    raise_together(problems)
+    return options
+
+
+def listed(changes: Sequence[Change], ways: Sequence[str] | None) -> str:
+    """Returns a table of logical lines added and removed, a row for each change and a column for each way."""
+    from woof_lightning.changes.count import count
+
+    columns = [
+        way for way in dict.fromkeys(way for change in changes for way in change.cells) if not ways or way in ways
+    ]
+    width = max(len(change.name) for change in changes) + 2
+    lines = ["logical lines added and removed; woof change NAME shows them", ""]
+    lines.append(" " * width + "".join(f"{way:<18}" for way in columns).rstrip())
+    for change in changes:
+        cells = []
+        for way in columns:
+            if way in change.cells:
+                counted = count(change.cells[way])
+                cells.append(f"+{counted.added} -{counted.removed}")
+            else:
+                cells.append("not offered" if way in change.not_offered else "")
+        lines.append(f"{change.name:<{width}}" + "".join(f"{cell:<18}" for cell in cells).rstrip())
+    return "\n".join(lines)
+
+
+def shown(change: Change, ways: Sequence[str] | None, width: int) -> str:
+    """Returns the title of a change and its diffs beside each other."""
+    columns = {way: diff_of(cell) for way, cell in change.cells.items() if not ways or way in ways}
+    texts = [f"{change.name}: {change.title}", beside(columns, width)]
+    for way, told in change.not_offered.items():
+        if not ways or way in ways:
+            texts.append(f"{way}: not offered. {told['says']} {told['link']}")
+    return "\n\n".join(texts) + "\n"
+
+
+def check(changes: Sequence[Change], ways: Sequence[str] | None) -> None:
+    """Trains the cells of changes and prints how they compare with the ones by hand.
+
+    Raises:
+        UserError: If a way differs where it should not, or a known difference is gone.
+    """
+    if not hasattr(os, "fork"):
+        raise UserError("--check needs os.fork, which this system does not have: run it on Linux or macOS")
+    from woof_lightning.changes.equal import compare
+    from woof_lightning.changes.trial import import_everything
+
+    import_everything()
+    problems = []
+    for change in changes:
+        with TemporaryDirectory(prefix="woof-change-") as folder:
+            for found in compare(change, Path(folder), list(ways) if ways else None):
+                name = f"{change.name} {found.cell.way}"
+                bad = [*found.unexplained, *(f"no longer: {text}" for text in found.gone)]
+                problems += [f"{name}: {text}" for text in bad]
+                print(f"{name:<42}{'DIFFERS' if bad else 'equal' if not found.differences else 'as known'}", flush=True)
+                for difference, reason in found.cell.known.items():
+                    print(f"    {difference}: {reason}")
+    if problems:
+        raise UserError("differs from the change by hand, or does so no longer:\n" + "\n".join(problems))

@@ -59,10 +59,14 @@ class Line:
     Args:
         text: Its tokens, with a space between them.
         function: The dotted name of the function or class around it; empty at the top of the file.
+        first: The number of the first line of the file that it stands on, from 0.
+        end: The number of the line after its last.
     """
 
     text: str
     function: str
+    first: int
+    end: int
 
 
 def count(cell: Cell) -> Count:
@@ -108,7 +112,8 @@ def lines_of(text: str) -> Iterator[Line]:
             around = ["", *(name for name, lines in functions if tokens[0].start[0] in lines)][-1]
             is_docstring = all(part.type == tokenize.STRING for part in tokens)
             if not is_docstring and not (around == PROGRAM and tokens[0].string == "return"):
-                yield Line(" ".join(part.string for part in without_magic_commas(tokens)), around)
+                text_of_line = " ".join(part.string for part in without_magic_commas(tokens))
+                yield Line(text_of_line, around, tokens[0].start[0] - 1, tokens[-1].end[0])
             tokens = []
         elif token.type not in SKIPPED:
             tokens.append(token)

@@ -23,6 +23,7 @@ from woof_lightning.changes.trace import Trace
 IMPORTED = ("lightning.pytorch", "lightning.fabric", "accelerate", "torch.utils.tensorboard")
 TIMEOUT_S = 120.0
 KILLED_EXIT_CODE = 70
+CHECKPOINTS = (".ckpt", ".bin", ".safetensors", ".pkl", ".pt", ".pth")
 
 
 @dataclass
@@ -36,6 +37,7 @@ class Outcome:
         warnings: The texts of its warnings, each once.
         error: Type and message of the error that ended it; empty without one.
         steps: The number of optimizer steps.
+        saved_bytes: The size of its checkpoint.
         ended: Whether it came to its end, with or without an error. A program that was killed did not.
     """
 
@@ -45,6 +47,7 @@ class Outcome:
     warnings: list[str] = field(default_factory=list)
     error: str = ""
     steps: int = 0
+    saved_bytes: int = 0
     ended: bool = False
 
 
@@ -77,6 +80,7 @@ def run_program(
             return Outcome(error="" if killed else f"Exit: the process ended with exit code {process.exitcode}")
         outcome: Outcome = torch.load(result, weights_only=False)
     outcome.metrics = metrics_in(folder)
+    outcome.saved_bytes = sum(file.stat().st_size for file in folder.rglob("*") if file.suffix in CHECKPOINTS)
     return outcome
 
 
@@ -101,7 +105,8 @@ def _child(file: Path, folder: Path, resume: bool, kill_after: int | None, resul
             traceback.print_exc()
             outcome.error = f"{type(error).__name__}: {error}"
     outcome.events, outcome.steps, outcome.ended = trace.events, trace.steps, True
-    outcome.warnings = list(dict.fromkeys([*(str(one.message) for one in caught), *logged]))
+    texts = [*(str(one.message) for one in caught), *logged]
+    outcome.warnings = list(dict.fromkeys(text.replace(str(folder), "FOLDER") for text in texts))
     torch.save(outcome, result)
     sys.stdout.flush()
     # Not sys.exit: what multiprocessing and loggers do at the end would take half a second.

@@ -50,7 +50,7 @@ def train(folder: Path, resume: bool = False) -> Trained:
                 loss = F.cross_entropy(net(images), labels)
                 accelerator.backward(loss)
                 if accelerator.sync_gradients:
-                    accelerator.clip_grad_norm_(net.parameters(), 1.0)
+                    accelerator.clip_grad_norm_(net.parameters(), 0.1)
                 optimizer.step()
                 optimizer.zero_grad()
             progress.step += accelerator.sync_gradients

@@ -34,7 +34,7 @@ def train(folder: Path, resume: bool = False) -> Trained:
             (loss / 4).backward()
             if batch % 4 and batch < len(train_loader):
                 continue
-            torch.nn.utils.clip_grad_norm_(net.parameters(), 1.0)
+            torch.nn.utils.clip_grad_norm_(net.parameters(), 0.1)
             optimizer.step()
             optimizer.zero_grad()
             step += 1

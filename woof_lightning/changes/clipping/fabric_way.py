@@ -35,7 +35,7 @@ def train(folder: Path, resume: bool = False) -> Trained:
                 fabric.backward(loss / 4)
             if accumulating:
                 continue
-            fabric.clip_gradients(net, optimizer, max_norm=1.0)
+            fabric.clip_gradients(net, optimizer, max_norm=0.1)
             optimizer.step()
             optimizer.zero_grad()
             state["step"] += 1

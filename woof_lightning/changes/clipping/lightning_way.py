@@ -50,7 +50,7 @@ def train(folder: Path, resume: bool = False) -> Trained:
         precision="bf16-mixed",
         max_epochs=EPOCHS,
         accumulate_grad_batches=4,
-        gradient_clip_val=1.0,
+        gradient_clip_val=0.1,
         log_every_n_steps=10,
         logger=TensorBoardLogger(folder, name="", version=""),
         callbacks=[ModelCheckpoint(folder, filename="last", enable_version_counter=False)],

@@ -1,0 +1,141 @@
+"""Counts and breaks the changes of the gallery, and keeps the rows of both."""
+
+from __future__ import annotations
+
+import csv
+import json
+import time
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from tempfile import TemporaryDirectory
+
+from tqdm import tqdm
+
+from woof_lightning.changes.broken import Break, Found, Right, breaks_of, sorted_out
+from woof_lightning.changes.count import count
+from woof_lightning.changes.find import BASE, Cell, Change
+from woof_lightning.errors import UserError
+
+COUNTS, BROKEN, CONDITIONS = "counts.csv", "broken.csv", "conditions.json"
+# Changed programs are counted in one file each; none needs another.
+FILES = 1
+COUNT_COLUMNS = ("change", "way", "added", "removed", "places", "functions", "files", "names", "torch_names")
+BROKEN_COLUMNS = ("change", "way", "kind", "line", "what", "outcome", "detail")
+
+
+@dataclass(frozen=True)
+class BrokenRow:
+    """What one broken program did.
+
+    Args:
+        change: The change.
+        way: The way.
+        kind: How it was broken.
+        line: The number of the line in the program.
+        what: The line, or the argument and its line.
+        outcome: One of broken.OUTCOMES.
+        detail: The error, the warning, or what differs.
+    """
+
+    change: str
+    way: str
+    kind: str
+    line: int
+    what: str
+    outcome: str
+    detail: str
+
+
+def write_counts(changes: Sequence[Change], file: Path) -> None:
+    """Counts every cell and writes the rows. Names are separated by spaces."""
+    with file.open("w", newline="") as out:
+        writer = csv.writer(out, lineterminator="\n")
+        writer.writerow(COUNT_COLUMNS)
+        for cell in cells_of(changes):
+            found = count(cell)
+            numbers = (found.added, found.removed, found.places, found.functions, FILES)
+            writer.writerow((cell.change, cell.way, *numbers, " ".join(found.names), " ".join(found.torch_names)))
+
+
+def break_all(changes: Sequence[Change], file: Path) -> None:
+    """Breaks every cell in every way, and appends a row for each that is not there yet.
+
+    Args:
+        changes: The changes.
+        file: The rows.
+
+    Raises:
+        UserError: If a program fails that nobody broke.
+    """
+    todo = [(cell, list(breaks_of(cell))) for cell in cells_of(changes)]
+    done = {key_of(row.change, row.way, row) for row in read_broken(file)} if file.exists() else set()
+    if not file.exists():
+        append(file, BROKEN_COLUMNS)
+    with tqdm(total=sum(len(breaks) for _, breaks in todo), desc="broken programs", disable=None) as bar:
+        for cell, breaks in todo:
+            missing = [one for one in breaks if key_of(cell.change, cell.way, one) not in done]
+            bar.update(len(breaks) - len(missing))
+            for one, found in outcomes(cell, missing):
+                append(file, (cell.change, cell.way, one.kind, one.line, one.what, found.outcome, found.detail))
+                bar.update()
+
+
+def key_of(change: str, way: str, one: Break | BrokenRow) -> tuple[str, str, str, int, str]:
+    """Returns what tells one broken program from all others."""
+    return change, way, one.kind, one.line, one.what
+
+
+def outcomes(cell: Cell, breaks: Sequence[Break]) -> Iterator[tuple[Break, Found]]:
+    """Yields what a cell does if it is broken.
+
+    Args:
+        cell: The cell.
+        breaks: The ways to break it.
+
+    Raises:
+        UserError: If it fails without being broken.
+    """
+    if not breaks:
+        return
+    with TemporaryDirectory(prefix="woof-change-") as place:
+        right = Right.of(cell.file, Path(place, "right"))
+        if right.whole.error or right.resumed.error:
+            raise UserError(f"{cell.file} fails by itself: {right.whole.error or right.resumed.error}")
+        for one in breaks:
+            yield one, sorted_out(one, right, Path(place, "brok"))
+
+
+def cells_of(changes: Sequence[Change]) -> Iterator[Cell]:
+    """Yields the cells of changes, without the base's."""
+    for change in changes:
+        if change.name != BASE:
+            yield from change.cells.values()
+
+
+def append(file: Path, row: Sequence[object]) -> None:
+    """Appends a row to a CSV file."""
+    with file.open("a", newline="") as out:
+        csv.writer(out, lineterminator="\n").writerow(row)
+
+
+def read_broken(file: Path) -> list[BrokenRow]:
+    """Returns the rows of broken programs."""
+    with file.open(newline="") as rows:
+        return [BrokenRow(**{**row, "line": int(row["line"])}) for row in csv.DictReader(rows)]
+
+
+def note_conditions(folder: Path, command: str, versions: dict[str, str], machine: dict[str, object]) -> None:
+    """Writes under which conditions a command made rows, beside those of other commands.
+
+    Args:
+        folder: The folder of the rows.
+        command: The command.
+        versions: The versions of the libraries.
+        machine: The machine.
+    """
+    file = folder / CONDITIONS
+    calls = json.loads(file.read_text()) if file.exists() else []
+    call = {"command": command, "date": time.strftime("%Y-%m-%d"), "machine": machine, "versions": versions}
+    kept = [one for one in calls if one["command"] != command]
+    file.write_text(json.dumps([*kept, call], indent=2) + "\n")

@@ -122,7 +122,10 @@ def append(file: Path, row: Sequence[object]) -> None:
 def read_broken(file: Path) -> list[BrokenRow]:
     """Returns the rows of broken programs."""
     with file.open(newline="") as rows:
-        return [BrokenRow(**{**row, "line": int(row["line"])}) for row in csv.DictReader(rows)]
+        return [
+            BrokenRow(r["change"], r["way"], r["kind"], int(r["line"]), r["what"], r["outcome"], r["detail"])
+            for r in csv.DictReader(rows)
+        ]
 
 
 def note_conditions(folder: Path, command: str, versions: dict[str, str], machine: dict[str, object]) -> None:

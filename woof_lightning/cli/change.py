@@ -11,7 +11,7 @@ from tempfile import TemporaryDirectory
 
 from woof_lightning.changes.find import BASE, Change, change_named, gallery
 from woof_lightning.changes.show import beside, diff_of
-from woof_lightning.cli.options import small_parser
+from woof_lightning.cli.options import both_given, path_of, small_parser
 from woof_lightning.errors import UserError, did_you_mean, raise_together
 
 
@@ -27,7 +27,9 @@ def run(args: Sequence[str]) -> None:
     options = parse(args)
     names = options.changes or [name for name in gallery() if name != BASE]
     changes = [change_named(name) for name in names]
-    if options.check:
+    if options.count or options.breaking:
+        measure(changes, options)
+    elif options.check:
         check([*([gallery()[BASE]] if not options.changes else []), *changes], options.ways)
     elif options.changes:
         width = shutil.get_terminal_size().columns
@@ -47,14 +49,56 @@ def parse(args: Sequence[str]) -> Namespace:
     parser.add_argument("changes", nargs="*", metavar="CHANGE", help="the changes to show (a list of all)")
     parser.add_argument("--ways", nargs="+", metavar="WAY", help="the ways to show (all)")
     parser.add_argument("--check", action="store_true", help="train each way and compare it with the one by hand")
+    parser.add_argument("--count", action="store_true", help="write what each way takes to write, to counts.csv")
+    parser.add_argument(
+        "--break", dest="breaking", action="store_true", help="forget each line in turn, and write what happens"
+    )
+    parser.add_argument("--out", type=path_of, default=Path("changes"), help="folder for the rows (changes)")
+    parser.add_argument("--resume", action="store_true", help="continue --break in --out")
+    parser.add_argument("--overwrite", action="store_true", help="replace the rows in --out")
     options = parser.parse_args(list(args))
-    problems = []
+    problems = both_given(options, "resume", "overwrite")
+    if options.check and (options.count or options.breaking):
+        problems.append("--check is given with --count or --break: leave one of them out")
+    if options.ways and (options.count or options.breaking):
+        problems.append("--ways is given with --count or --break: they are for all ways; leave --ways out")
     known = list(dict.fromkeys(way for change in gallery().values() for way in change.cells))
     for way in options.ways or ():
         if way not in known:
             problems.append(f"--ways is {way}; {did_you_mean(way, known, 'expected ' + ' or '.join(known))}")
     raise_together(problems)
     return options
+
+
+def measure(changes: Sequence[Change], options: Namespace) -> None:
+    """Counts or breaks changes and writes the rows.
+
+    Raises:
+        UserError: If there are rows already and nothing says what to do with them.
+    """
+    from woof_lightning.changes import measured
+    from woof_lightning.runs.record import machine, versions
+
+    out: Path = options.out
+    out.mkdir(parents=True, exist_ok=True)
+    files = [out / measured.COUNTS] * options.count + [out / measured.BROKEN] * options.breaking
+    for file in files:
+        if file.exists() and options.overwrite:
+            file.unlink()
+        elif file.exists() and not (options.resume and file.name == measured.BROKEN):
+            raise UserError(
+                f"--out: {file} is there already; continue it with --resume (--break), or replace it with --overwrite"
+            )
+    if options.count:
+        measured.write_counts(changes, out / measured.COUNTS)
+    if options.breaking:
+        ready_to_train()
+        measured.break_all(changes, out / measured.BROKEN)
+    words = [*options.changes, *["--count"] * options.count, *["--break"] * options.breaking]
+    measured.note_conditions(
+        out, " ".join(["woof change", *words]), versions(("accelerate", "pytorch-ignite", "fastai")), machine(1)
+    )
+    print(f"rows: {', '.join(map(str, files))}")
 
 
 def listed(changes: Sequence[Change], ways: Sequence[str] | None) -> str:
@@ -95,12 +139,9 @@ def check(changes: Sequence[Change], ways: Sequence[str] | None) -> None:
     Raises:
         UserError: If a way differs where it should not, or a known difference is gone.
     """
-    if not hasattr(os, "fork"):
-        raise UserError("--check needs os.fork, which this system does not have: run it on Linux or macOS")
+    ready_to_train()
     from woof_lightning.changes.equal import compare
-    from woof_lightning.changes.trial import import_everything
 
-    import_everything()
     problems = []
     for change in changes:
         with TemporaryDirectory(prefix="woof-change-") as folder:
@@ -113,3 +154,16 @@ def check(changes: Sequence[Change], ways: Sequence[str] | None) -> None:
                     print(f"    {difference}: {reason}")
     if problems:
         raise UserError("differs from the change by hand, or does so no longer:\n" + "\n".join(problems))
+
+
+def ready_to_train() -> None:
+    """Imports what the programs import, from which each is then forked.
+
+    Raises:
+        UserError: If this system cannot fork.
+    """
+    if not hasattr(os, "fork"):
+        raise UserError("--check and --break need os.fork, which this system does not have: use Linux or macOS")
+    from woof_lightning.changes.trial import import_everything
+
+    import_everything()

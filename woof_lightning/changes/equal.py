@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -16,6 +16,8 @@ from woof_lightning.changes.trial import Outcome, run_program
 # A program is killed so many steps before its end, and resumes from the last epoch's checkpoint.
 KILLED_BEFORE_END = 5
 WEIGHTS = "weights"
+# A known difference that ends so stands for all that begin as it does.
+ALL = " *"
 
 
 @dataclass(frozen=True)
@@ -57,17 +59,20 @@ def compare(change: Change, folder: Path, ways: list[str] | None = None) -> Iter
             cut = folder / f"{way}-resumed"
             killed = run_program(cell.file, cut, kill_after=whole.steps - KILLED_BEFORE_END)
             resumed = run_program(cell.file, cut, resume=True)
-            yield Comparison(
-                cell,
-                frozenset(
-                    [
-                        *differences(whole, reference),
-                        *(f"error before it was killed: {killed.error}" for _ in range(bool(killed.error))),
-                        *(f"resumed {text}" for text in differences_of_states(resumed, whole)),
-                        *(f"resumed {text}" for text in last_metrics_differ(resumed, whole)),
-                    ]
-                ),
-            )
+            found = [
+                *differences(whole, reference),
+                *(f"resumed {text}" for text in differences_of_states(resumed, whole)),
+                *(f"resumed {text}" for text in last_metrics_differ(resumed, whole)),
+            ]
+            if killed.error:
+                found.append(f"error before it was killed: {killed.error}")
+            yield Comparison(cell, frozenset(folded(text, cell.known) for text in found))
+
+
+def folded(difference: str, known: Iterable[str]) -> str:
+    """Returns the known difference that stands for all of a kind, if there is one for this; else the difference."""
+    kinds = (one for one in known if one.endswith(ALL) and difference.startswith(one.removesuffix(ALL) + " "))
+    return next(kinds, difference)
 
 
 def differences(ours: Outcome, reference: Outcome) -> Iterator[str]:

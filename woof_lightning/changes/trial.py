@@ -20,7 +20,10 @@ import torch
 from woof_lightning.changes.trace import Trace
 
 # What the programs import; a forked process need not import it again.
-IMPORTED = ("lightning.pytorch", "lightning.fabric", "accelerate", "torch.utils.tensorboard")
+IMPORTED = (
+    *("lightning.pytorch", "lightning.fabric", "accelerate", "ignite.handlers", "ignite.metrics"),
+    "torch.utils.tensorboard",
+)
 TIMEOUT_S = 120.0
 KILLED_EXIT_CODE = 70
 CHECKPOINTS = (".ckpt", ".bin", ".safetensors", ".pkl", ".pt", ".pth")

@@ -43,11 +43,11 @@ def train(folder: Path, resume: bool = False) -> Trained:
     scheduler = StepLR(optimizer, step_size=1, gamma=0.5)
     critic_scheduler = StepLR(critic_optimizer, step_size=1, gamma=0.5)
     train_loader, val_loader = loaders()
-    generator, optimizer, scheduler = accelerator.prepare(generator, optimizer, scheduler)
-    critic, critic_optimizer, critic_scheduler = accelerator.prepare(critic, critic_optimizer, critic_scheduler)
+    generator, optimizer = accelerator.prepare(generator, optimizer)
+    critic, critic_optimizer = accelerator.prepare(critic, critic_optimizer)
     train_loader, val_loader = accelerator.prepare(train_loader, val_loader)
     progress = Progress()
-    accelerator.register_for_checkpointing(progress)
+    accelerator.register_for_checkpointing(scheduler, critic_scheduler, progress)
     if resume:
         accelerator.load_state(folder / "last")
 

@@ -33,11 +33,9 @@ def train(folder: Path, resume: bool = False) -> Trained:
     optimizer = SGD(net.parameters(), lr=0.1, momentum=0.9)
     scheduler = StepLR(optimizer, step_size=1, gamma=0.5)
     train_loader, val_loader = loaders()
-    net, optimizer, scheduler, train_loader, val_loader = accelerator.prepare(
-        net, optimizer, scheduler, train_loader, val_loader
-    )
+    net, optimizer, train_loader, val_loader = accelerator.prepare(net, optimizer, train_loader, val_loader)
     progress = Progress()
-    accelerator.register_for_checkpointing(progress)
+    accelerator.register_for_checkpointing(scheduler, progress)
     if resume:
         accelerator.load_state(folder / "last")
 

@@ -32,9 +32,9 @@ def train(folder: Path, resume: bool = False) -> Trained:
     net = build_net()
     optimizer = SGD(net.parameters(), lr=0.1, momentum=0.9)
     scheduler = StepLR(optimizer, step_size=1, gamma=0.5)
-    net, optimizer, scheduler = accelerator.prepare(net, optimizer, scheduler)
+    net, optimizer = accelerator.prepare(net, optimizer)
     progress = Progress()
-    accelerator.register_for_checkpointing(progress)
+    accelerator.register_for_checkpointing(scheduler, progress)
     if resume:
         accelerator.load_state(folder / "last")
 

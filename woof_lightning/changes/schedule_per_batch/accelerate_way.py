@@ -33,8 +33,8 @@ def train(folder: Path, resume: bool = False) -> Trained:
     optimizer = SGD(net.parameters(), lr=0.1, momentum=0.9)
     train_loader, val_loader = loaders()
     scheduler = OneCycleLR(optimizer, max_lr=0.1, total_steps=EPOCHS * len(train_loader))
-    net, optimizer, scheduler, train_loader, val_loader = accelerator.prepare(
-        net, optimizer, scheduler, train_loader, val_loader
+    net, optimizer, train_loader, val_loader, scheduler = accelerator.prepare(
+        net, optimizer, train_loader, val_loader, scheduler
     )
     progress = Progress()
     accelerator.register_for_checkpointing(progress)

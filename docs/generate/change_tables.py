@@ -1,0 +1,255 @@
+"""Tables, sections and the figure of docs/cost-of-change.md, from the gallery and the rows of `woof change`."""
+
+from __future__ import annotations
+
+import importlib
+import json
+from collections import Counter
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
+
+from docs.generate.result_tables import read_rows
+from woof_lightning.changes.broken import IMPORT, OUTCOMES, SILENT
+from woof_lightning.changes.find import BASE, BY_HAND, PACKAGES, ROADS, Cell, Change, gallery
+from woof_lightning.changes.measured import BROKEN, CONDITIONS, COUNTS, BrokenRow, read_broken
+from woof_lightning.changes.show import diff_of
+from woof_lightning.compare.tables import markdown_table
+
+LABELS = {
+    BY_HAND: "by hand",
+    "fabric": "Fabric",
+    "accelerate": "Accelerate",
+    "lightning": "Lightning",
+    "ignite": "Ignite",
+    "fastai": "fastai",
+    "lightning_manual": "Lightning, manual optimization",
+    "lightning_expert": "Lightning, as experts do",
+}
+# The road of a way that its documentation sends to where there is no automatic one.
+MANUAL = {"lightning": "lightning_manual"}
+EMPTY, NOT_OFFERED = "", "not offered"
+
+
+@dataclass(frozen=True)
+class Counted:
+    """What a change takes to write, as a row says.
+
+    Args:
+        added: Logical lines added.
+        removed: Logical lines removed.
+        places: Places changed.
+        functions: Functions touched.
+        names: New names of the way's library.
+        torch_names: New names of PyTorch.
+    """
+
+    added: int
+    removed: int
+    places: int
+    functions: int
+    names: tuple[str, ...]
+    torch_names: tuple[str, ...]
+
+
+def counts_in(folder: Path) -> dict[tuple[str, str], Counted]:
+    """Returns the counts of a folder, by change and way."""
+    return {
+        (row["change"], row["way"]): Counted(
+            int(row["added"]),
+            int(row["removed"]),
+            int(row["places"]),
+            int(row["functions"]),
+            tuple(row["names"].split()),
+            tuple(row["torch_names"].split()),
+        )
+        for row in read_rows(folder / COUNTS)
+    }
+
+
+def broken_in(folder: Path) -> list[BrokenRow]:
+    """Returns the rows of broken programs without those of imports."""
+    return [row for row in read_broken(folder / BROKEN) if row.kind != IMPORT]
+
+
+def changes() -> list[Change]:
+    """Returns the changes without the base."""
+    return [change for change in gallery().values() if change.name != BASE]
+
+
+def road(change: Change, way: str) -> Cell | None:
+    """Returns the cell of the road that a way's documentation takes; None if there is none."""
+    return change.cells.get(way) or change.cells.get(MANUAL.get(way, ""))
+
+
+def ways() -> list[str]:
+    """Returns the ways that have a road in some change."""
+    return [way for way in PACKAGES if any(road(change, way) for change in changes())]
+
+
+def roads(way: str) -> set[tuple[str, str]]:
+    """Returns the changes that a way's documentation shows, each with the name of the road."""
+    return {(cell.change, cell.way) for change in changes() if (cell := road(change, way))}
+
+
+def lines_table(folder: Path) -> str:
+    """Logical lines added and removed, a row for each change and a column for each way."""
+    found = counts_in(folder)
+
+    def cell_of(change: Change, way: str) -> str:
+        cell = road(change, way)
+        if cell is None:
+            return NOT_OFFERED if way in change.not_offered else EMPTY
+        counted = found[change.name, cell.way]
+        return f"+{counted.added} -{counted.removed}{' (manual)' if cell.way in MANUAL.values() else ''}"
+
+    rows = [[link_to(change), *(cell_of(change, way) for way in ways())] for change in changes()]
+    return markdown_table(("change", *(LABELS[way] for way in ways())), rows)
+
+
+def outcomes_table(folder: Path) -> str:
+    """What happens when one thing is forgotten, a row for each way."""
+    rows = broken_in(folder)
+    lines = []
+    for name, cells in [(way, roads(way)) for way in ways()] + [(road_, expert(road_)) for road_ in ("lightning_expert",)]:
+        found = Counter(row.outcome for row in rows if (row.change, row.way) in cells)
+        total = sum(found.values())
+        share = f"{found[SILENT]} of {total} ({100 * found[SILENT] / total:.0f} %)"
+        lines.append([LABELS[name], str(len(cells)), share, *(str(found[one]) for one in OUTCOMES if one != SILENT)])
+    return markdown_table(("way", "changes", SILENT, *(one for one in OUTCOMES if one != SILENT)), lines)
+
+
+def expert(way: str) -> set[tuple[str, str]]:
+    """Returns the cells of a way that only people who know better take."""
+    return {(change.name, way) for change in changes() if way in change.cells}
+
+
+def silent_table(folder: Path) -> str:
+    """Of the things that can be forgotten, how many end silent and wrong: a row for each change."""
+    rows = broken_in(folder)
+
+    def cell_of(change: Change, way: str) -> str:
+        cell = road(change, way)
+        if cell is None:
+            return EMPTY
+        silent, total = silent_of(rows, cell)
+        return f"{silent} of {total}"
+
+    lines = [[link_to(change), *(cell_of(change, way) for way in ways())] for change in changes()]
+    return markdown_table(("change", *(LABELS[way] for way in ways())), lines)
+
+
+def silent_of(rows: list[BrokenRow], cell: Cell) -> tuple[int, int]:
+    """Returns how many broken programs of a cell end silent and wrong, and how many there are."""
+    own = [row.outcome for row in rows if (row.change, row.way) == (cell.change, cell.way)]
+    return own.count(SILENT), len(own)
+
+
+def link_to(change: Change) -> str:
+    """Returns a link to the section of a change."""
+    return f"[{change.title}](#{change.name.replace('_', '-')})"
+
+
+def sections(folder: Path) -> str:
+    """A section for each change: its diffs, counts, known differences and traps."""
+    found, rows = counts_in(folder), broken_in(folder)
+    return "\n".join(text for change in changes() for text in section(change, found, rows))
+
+
+def section(
+    change: Change, found: dict[tuple[str, str], Counted], rows: list[BrokenRow]
+) -> Iterator[str]:
+    """Yields the lines of a change's section."""
+    docstring = importlib.import_module(f"woof_lightning.changes.{change.name}").__doc__ or ""
+    yield f"### {change.name.replace('_', '-')}\n\n{docstring.strip()}\n"
+    header = ("way", "lines", "places", "functions", "new names of the library", "new names of PyTorch", SILENT)
+    lines = []
+    for way, cell in change.cells.items():
+        counted = found[change.name, way]
+        silent, total = silent_of(rows, cell)
+        names, torch_names = (", ".join(f"`{name}`" for name in part) for part in (counted.names, counted.torch_names))
+        numbers = (f"+{counted.added} -{counted.removed}", str(counted.places), str(counted.functions))
+        link = f"[{LABELS[way]}](../woof_lightning/changes/{change.name}/{cell.file.name})"
+        lines.append([link, *numbers, names, torch_names, f"{silent} of {total}"])
+    yield markdown_table(header, lines)
+    for way, told in change.not_offered.items():
+        yield f"{LABELS[way]} does not offer it: {told['says']} ([source]({told['link']}))\n"
+    first = [way for way in (BY_HAND, "lightning", "lightning_manual") if way in change.cells][:2]
+    yield beside(change, first)
+    rest = [way for way in change.cells if way not in first]
+    yield f"<details><summary>{', '.join(LABELS[way] for way in rest)}</summary>\n"
+    for place in range(0, len(rest), 2):
+        yield beside(change, rest[place : place + 2])
+    yield "</details>\n"
+    inherited = gallery()[BASE].cells
+    for way, cell in change.cells.items():
+        base = inherited[ROADS.get(way, way)].known
+        reasons = dict.fromkeys(reason for difference, reason in cell.known.items() if difference not in base)
+        yield from (f"- {LABELS[way]}: {reason}" for reason in reasons)
+    for trap in change.traps:
+        yield f"- Reported: {trap['says']} ([thread]({trap['link']}))"
+    yield ""
+
+
+def beside(change: Change, names: list[str]) -> str:
+    """Returns the diffs of some ways beside each other, as HTML around Markdown."""
+    cells = [
+        f'<td valign="top">\n\n**{LABELS[way]}**\n\n```diff\n' + "\n".join(diff_of(change.cells[way])) + "\n```\n\n</td>"
+        for way in names
+    ]
+    return "<table><tr>\n" + "\n".join(cells) + "\n</tr></table>\n"
+
+
+def conditions(folder: Path) -> str:
+    """The conditions of the rows: each command with its machine and versions."""
+    calls = json.loads((folder / CONDITIONS).read_text())
+    return "".join(
+        f"- `{call['command']}`: {call['date']}, {call['machine']['processor']}, 1 thread; "
+        f"{', '.join(f'{name} {version}' for name, version in call['versions'].items())}.\n"
+        for call in calls
+    )
+
+
+def heat_map(folder: Path) -> Figure:
+    """Returns two maps of changes and ways: lines touched, and forgotten things that end silent and wrong."""
+    found, rows = counts_in(folder), broken_in(folder)
+    figure = Figure(figsize=(11, 5.5), layout="constrained")
+    left, right = figure.subplots(1, 2, sharey=True)
+    touched, silent = np.full((2, len(changes()), len(ways())), np.nan)
+    for row, change in enumerate(changes()):
+        for column, way in enumerate(ways()):
+            cell = road(change, way)
+            if cell is not None:
+                counted = found[change.name, cell.way]
+                touched[row, column] = counted.added + counted.removed
+                silent[row, column] = silent_of(rows, cell)[0]
+    for axes, values, title in (
+        (left, touched, "logical lines added and removed"),
+        (right, silent, "forgotten things that end silent and wrong"),
+    ):
+        draw_map(axes, values, title)
+    left.set_yticks(range(len(changes())), [change.title for change in changes()])
+    return figure
+
+
+def draw_map(axes: Axes, values: np.ndarray, title: str) -> None:  # type: ignore[type-arg]
+    """Draws one map, with its numbers."""
+    axes.imshow(values, cmap="Oranges", vmin=0, vmax=np.nanmax(values) * 1.3, aspect="auto")
+    for (row, column), value in np.ndenumerate(values):
+        if not np.isnan(value):
+            axes.text(column, row, f"{value:.0f}", ha="center", va="center")
+    axes.set_xticks(range(len(ways())), [LABELS[way] for way in ways()], rotation=20, ha="right")
+    axes.set_title(title)
+
+
+CHANGE_TABLES: dict[str, Callable[[Path], str]] = {
+    "changes-lines": lines_table,
+    "changes-outcomes": outcomes_table,
+    "changes-silent": silent_table,
+    "changes-conditions": conditions,
+    "changes": sections,
+}

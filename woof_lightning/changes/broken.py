@@ -207,27 +207,30 @@ class Right:
     Args:
         whole: Once through.
         resumed: Killed and resumed.
+        processes: The number of processes that train together.
     """
 
     whole: Outcome
     resumed: Outcome
+    processes: int
 
     @classmethod
-    def of(cls, file: Path, folder: Path) -> Right:
-        """Trains with the right program.
+    def of(cls, cell: Cell, folder: Path) -> Right:
+        """Trains with the program of a cell.
 
         Args:
-            file: The program.
+            cell: The cell.
             folder: An empty folder.
         """
-        whole = run_program(file, folder / "whole")
-        return cls(whole, resumed_after(file, folder / "cut", whole.steps - KILLED_BEFORE_END))
+        whole = run_program(cell.file, folder / "whole", processes=cell.processes)
+        resumed = resumed_after(cell.file, folder / "cut", whole.steps - KILLED_BEFORE_END, cell.processes)
+        return cls(whole, resumed, cell.processes)
 
 
-def resumed_after(file: Path, folder: Path, steps: int) -> Outcome:
+def resumed_after(file: Path, folder: Path, steps: int, processes: int) -> Outcome:
     """Returns what a program does that was killed after some steps and resumes."""
-    run_program(file, folder, kill_after=steps)
-    return run_program(file, folder, resume=True)
+    run_program(file, folder, kill_after=steps, processes=processes)
+    return run_program(file, folder, resume=True, processes=processes)
 
 
 def sorted_out(one: Break, right: Right, folder: Path) -> Found:
@@ -242,13 +245,14 @@ def sorted_out(one: Break, right: Right, folder: Path) -> Found:
     folder.mkdir(parents=True)
     file = folder / "broken_way.py"
     file.write_text(one.text)
-    whole = run_program(file, folder / "whole")
+    whole = run_program(file, folder / "whole", processes=right.processes)
     if whole.error or not whole.ended:
         return Found(RAISED if whole.steps else REFUSED, first_line(whole.error))
     warned = [text for text in whole.warnings if text not in right.whole.warnings]
     wrong = wrong_in(whole, right.whole)
     if not wrong:
-        resumed = resumed_after(file, folder / "cut", right.whole.steps - KILLED_BEFORE_END)
+        steps = right.whole.steps - KILLED_BEFORE_END
+        resumed = resumed_after(file, folder / "cut", steps, right.processes)
         if resumed.error or not resumed.ended:
             return Found(RAISED, f"resumed: {first_line(resumed.error)}")
         warned += [text for text in resumed.warnings if text not in right.resumed.warnings]

@@ -52,13 +52,13 @@ def compare(change: Change, folder: Path, ways: list[str] | None = None) -> Iter
         folder: An empty folder for the files of the trainings.
         ways: The ways to compare; all if None.
     """
-    reference = run_program(change.cells[BY_HAND].file, folder / BY_HAND)
+    reference = run_cell(change.cells[BY_HAND], folder / BY_HAND)
     for way, cell in change.cells.items():
         if ways is None or way in ways:
-            whole = reference if way == BY_HAND else run_program(cell.file, folder / way)
+            whole = reference if way == BY_HAND else run_cell(cell, folder / way)
             cut = folder / f"{way}-resumed"
-            killed = run_program(cell.file, cut, kill_after=whole.steps - KILLED_BEFORE_END)
-            resumed = run_program(cell.file, cut, resume=True)
+            killed = run_cell(cell, cut, kill_after=whole.steps - KILLED_BEFORE_END)
+            resumed = run_cell(cell, cut, resume=True)
             found = [
                 *differences(whole, reference),
                 *(f"resumed {text}" for text in differences_of_states(resumed, whole)),
@@ -67,6 +67,18 @@ def compare(change: Change, folder: Path, ways: list[str] | None = None) -> Iter
             if killed.error:
                 found.append(f"error before it was killed: {killed.error}")
             yield Comparison(cell, frozenset(folded(text, cell.known) for text in found))
+
+
+def run_cell(cell: Cell, folder: Path, *, resume: bool = False, kill_after: int | None = None) -> Outcome:
+    """Runs the program of a cell.
+
+    Args:
+        cell: The cell.
+        folder: For its events and its checkpoint.
+        resume: Whether it resumes.
+        kill_after: Kill it after so many optimizer steps.
+    """
+    return run_program(cell.file, folder, resume=resume, kill_after=kill_after, processes=cell.processes)
 
 
 def folded(difference: str, known: Iterable[str]) -> str:

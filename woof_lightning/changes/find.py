@@ -35,11 +35,13 @@ class Cell:
         change: The name of the change.
         way: The name of the way.
         known: What differs from the change by hand, each difference with its reason.
+        processes: The number of processes that train together.
     """
 
     change: str
     way: str
     known: dict[str, str] = field(default_factory=dict)
+    processes: int = 1
 
     @property
     def file(self) -> Path:
@@ -87,7 +89,12 @@ def gallery() -> dict[str, Change]:
         told = about(folder.name)
         known = known_of(told)
         cells = {
-            way: Cell(folder.name, way, inherited.get(ROADS.get(way, way), {}) | known.get(way, {}))
+            way: Cell(
+                folder.name,
+                way,
+                inherited.get(ROADS.get(way, way), {}) | known.get(way, {}),
+                told.get("processes", 1),
+            )
             for way in (*PACKAGES, *ROADS)
             if (folder / f"{way}{SUFFIX}").exists()
         }

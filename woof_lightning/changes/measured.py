@@ -99,7 +99,7 @@ def outcomes(cell: Cell, breaks: Sequence[Break]) -> Iterator[tuple[Break, Found
     if not breaks:
         return
     with TemporaryDirectory(prefix="woof-change-") as place:
-        right = Right.of(cell.file, Path(place, "right"))
+        right = Right.of(cell, Path(place, "right"))
         if right.whole.error or right.resumed.error:
             raise UserError(f"{cell.file} fails by itself: {right.whole.error or right.resumed.error}")
         for one in breaks:

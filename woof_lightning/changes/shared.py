@@ -3,6 +3,10 @@
 from __future__ import annotations
 
 import argparse
+import os
+import socket
+import subprocess
+import sys
 from collections import OrderedDict
 from collections.abc import Callable
 from pathlib import Path
@@ -36,16 +40,17 @@ def build_net(seed: int = 0) -> nn.Sequential:
         return nn.Sequential(OrderedDict(backbone=backbone, head=nn.Linear(32, CLASSES)))
 
 
-def loaders(size_px: int = SIZE_PX) -> tuple[DataLoader[Any], DataLoader[Any]]:
+def loaders(size_px: int = SIZE_PX, batch_size: int = BATCH_SIZE) -> tuple[DataLoader[Any], DataLoader[Any]]:
     """Returns loaders of training and validation batches: images ([B, 3, S, S], float32) and labels ([B], int64).
 
     They do not shuffle, so every way sees the same batches, also after a resume.
 
     Args:
         size_px: Side of the square images.
+        batch_size: Images per batch.
     """
     train, val = images(TRAIN_IMAGES, 0, size_px), images(VAL_IMAGES, 1, size_px)
-    return DataLoader(train, BATCH_SIZE), DataLoader(val, BATCH_SIZE)
+    return DataLoader(train, batch_size), DataLoader(val, batch_size)
 
 
 def images(count: int, seed: int, size_px: int = SIZE_PX) -> TensorDataset:
@@ -133,16 +138,55 @@ def realness_loss(logits: Tensor, real: int) -> Tensor:
     return nn.functional.binary_cross_entropy_with_logits(logits, torch.full_like(logits, real))
 
 
-def run_as_script(train: Callable[[Path, bool], Trained]) -> None:
+def environment_of(rank: int, processes: int, port: int) -> dict[str, str]:
+    """Returns the environment variables that torchrun sets for one of several processes on a machine.
+
+    Args:
+        rank: The number of the process, from 0.
+        processes: The number of processes.
+        port: The port at which the first process waits for the others.
+    """
+    return {
+        "RANK": str(rank),
+        "LOCAL_RANK": str(rank),
+        "GROUP_RANK": "0",
+        "WORLD_SIZE": str(processes),
+        "LOCAL_WORLD_SIZE": str(processes),
+        "MASTER_ADDR": "127.0.0.1",
+        "MASTER_PORT": str(port),
+        "TORCHELASTIC_RUN_ID": "gallery",
+    }
+
+
+def free_port() -> int:
+    """Returns a port of this machine that nobody uses."""
+    with socket.socket() as found:
+        found.bind(("127.0.0.1", 0))
+        port: int = found.getsockname()[1]
+    return port
+
+
+def run_as_script(train: Callable[[Path, bool], Trained], processes: int = 1) -> None:
     """Runs a program of the gallery with the options of the command line.
 
     Args:
         train: Trains, with its files in a folder; resumes the training there if asked to.
+        processes: The number of processes that train together. They are started as torchrun starts them.
+
+    Raises:
+        SystemExit: If a process fails.
     """
     parser = argparse.ArgumentParser(description=train.__doc__)
     parser.add_argument("folder", type=Path, help="folder for events and checkpoint")
     parser.add_argument("--resume", action="store_true", help="resume from the checkpoint in the folder")
     options = parser.parse_args()
+    if processes > 1 and "RANK" not in os.environ:
+        port = free_port()
+        started = [
+            subprocess.Popen([sys.executable, *sys.argv], env=os.environ | environment_of(rank, processes, port))
+            for rank in range(processes)
+        ]
+        raise SystemExit(max(process.wait() for process in started))
     options.folder.mkdir(parents=True, exist_ok=True)
     train(options.folder, options.resume)
     print(f"trained; events and checkpoint: {options.folder}")

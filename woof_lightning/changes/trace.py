@@ -11,6 +11,7 @@ from typing import Any
 import torch
 from torch import nn
 from torch.nn.modules.module import register_module_forward_hook, register_module_forward_pre_hook
+from torch.nn.parallel import DistributedDataParallel
 from torch.optim import Optimizer
 from torch.optim.lr_scheduler import LRScheduler
 from torch.optim.optimizer import register_optimizer_step_post_hook
@@ -71,12 +72,15 @@ class Trace:
             yield
 
     def _forward_began(self, net: nn.Module, _: Any) -> None:
+        if is_wrapper(net):
+            return
         if self._depth == 0:
             self.events.append(FORWARD[torch.is_grad_enabled(), net.training])
         self._depth += 1
 
-    def _forward_ended(self, *_: Any) -> None:
-        self._depth -= 1
+    def _forward_ended(self, net: nn.Module, *_: Any) -> None:
+        if not is_wrapper(net):
+            self._depth -= 1
 
     def _step_ended(self, *_: Any) -> None:
         self.steps += 1
@@ -103,6 +107,13 @@ class Trace:
                 self._quiet = False
 
         return unrecorded
+
+
+def is_wrapper(net: nn.Module) -> bool:
+    """Returns whether a module only calls another one: that of a framework or of DDP. Its own mode has no effect."""
+    return isinstance(net, DistributedDataParallel) or any(
+        cls.__module__.startswith("lightning.") for cls in type(net).__mro__
+    )
 
 
 def in_one_order(events: list[str]) -> list[str]:

@@ -11,12 +11,14 @@ import sys
 import traceback
 import warnings
 from dataclasses import dataclass, field
+from multiprocessing.context import ForkProcess
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Any
 
 import torch
 
+from woof_lightning.changes.shared import environment_of, free_port
 from woof_lightning.changes.trace import Trace
 
 # What the programs import; a forked process need not import it again.
@@ -24,7 +26,7 @@ IMPORTED = (
     *("lightning.pytorch", "lightning.fabric", "accelerate", "ignite.handlers", "ignite.metrics"),
     "torch.utils.tensorboard",
 )
-TIMEOUT_S = 120.0
+TIMEOUT_S = 60.0
 KILLED_EXIT_CODE = 70
 CHECKPOINTS = (".ckpt", ".bin", ".safetensors", ".pkl", ".pt", ".pth")
 
@@ -41,6 +43,7 @@ class Outcome:
         error: Type and message of the error that ended it; empty without one.
         steps: The number of optimizer steps.
         saved_bytes: The size of its checkpoint.
+        lost: Whether that error says that another process is gone.
         ended: Whether it came to its end, with or without an error. A program that was killed did not.
     """
 
@@ -51,46 +54,63 @@ class Outcome:
     error: str = ""
     steps: int = 0
     saved_bytes: int = 0
+    lost: bool = False
     ended: bool = False
 
 
 def run_program(
-    file: Path, folder: Path, *, resume: bool = False, kill_after: int | None = None, timeout_s: float = TIMEOUT_S
+    file: Path, folder: Path, *, resume: bool = False, kill_after: int | None = None, processes: int = 1
 ) -> Outcome:
-    """Runs a program in a forked process.
+    """Runs a program in forked processes and returns what the first of them did.
 
     Args:
         file: The program.
         folder: For its events and its checkpoint.
         resume: Whether it resumes.
         kill_after: Kill it after so many optimizer steps.
-        timeout_s: The time after which it is killed, in s.
+        processes: The number of processes that train together.
     """
     folder.mkdir(parents=True, exist_ok=True)
+    port = free_port()
+    context = multiprocessing.get_context("fork")
     with TemporaryDirectory() as place:
-        result = Path(place, "outcome")
-        process = multiprocessing.get_context("fork").Process(
-            target=_child, args=(file, folder, resume, kill_after, result)
-        )
-        process.start()
-        process.join(timeout_s)
-        if process.is_alive():
-            process.kill()
-            process.join()
-            return Outcome(error=f"Timeout: it ran for more than {timeout_s:g} s")
-        if not result.exists():
-            killed = process.exitcode == KILLED_EXIT_CODE
-            return Outcome(error="" if killed else f"Exit: the process ended with exit code {process.exitcode}")
-        outcome: Outcome = torch.load(result, weights_only=False)
+        results = [Path(place, str(rank)) for rank in range(processes)]
+        started = []
+        for rank, result in enumerate(results):
+            environment = environment_of(rank, processes, port) if processes > 1 else {}
+            arguments = (file, folder, resume, kill_after, result, environment)
+            started.append(context.Process(target=_child, args=arguments))
+            started[-1].start()
+        outcomes = [_outcome_of(process, result) for process, result in zip(started, results, strict=True)]
+    outcome = outcomes[0]
+    # If one process fails, the others end with an error that only says that they have lost it.
+    outcome.error = next((other.error for other in outcomes if other.error and not other.lost), outcome.error)
     outcome.metrics = metrics_in(folder)
     outcome.saved_bytes = sum(file.stat().st_size for file in folder.rglob("*") if file.suffix in CHECKPOINTS)
     return outcome
 
 
-def _child(file: Path, folder: Path, resume: bool, kill_after: int | None, result: Path) -> None:
+def _outcome_of(process: ForkProcess, result: Path) -> Outcome:
+    """Waits for a process and returns what it did."""
+    process.join(TIMEOUT_S)
+    if process.is_alive():
+        process.kill()
+        process.join()
+        return Outcome(error=f"Timeout: it ran for more than {TIMEOUT_S:g} s")
+    if not result.exists():
+        killed = process.exitcode == KILLED_EXIT_CODE
+        return Outcome(error="" if killed else f"Exit: the process ended with exit code {process.exitcode}")
+    outcome: Outcome = torch.load(result, weights_only=False)
+    return outcome
+
+
+def _child(
+    file: Path, folder: Path, resume: bool, kill_after: int | None, result: Path, environment: dict[str, str]
+) -> None:
     with (folder / "output.txt").open("a") as output:
         os.dup2(output.fileno(), 1)
         os.dup2(output.fileno(), 2)
+    os.environ |= environment
     torch.set_num_threads(1)
     outcome = Outcome()
 
@@ -107,6 +127,7 @@ def _child(file: Path, folder: Path, resume: bool, kill_after: int | None, resul
         except BaseException as error:
             traceback.print_exc()
             outcome.error = f"{type(error).__name__}: {error}"
+            outcome.lost = isinstance(error, RuntimeError) and "gloo" in str(error)
     outcome.events, outcome.steps, outcome.ended = trace.events, trace.steps, True
     texts = [*(str(one.message) for one in caught), *logged]
     outcome.warnings = list(dict.fromkeys(text.replace(str(folder), "FOLDER") for text in texts))

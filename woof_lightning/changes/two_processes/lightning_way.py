@@ -1,0 +1,64 @@
+"""Trains a net with PyTorch Lightning."""
+
+from pathlib import Path
+from typing import Any
+
+import torch.nn.functional as F
+from lightning.pytorch import LightningModule, Trainer
+from lightning.pytorch.callbacks import ModelCheckpoint
+from lightning.pytorch.loggers import TensorBoardLogger
+from torch import Tensor
+from torch.optim import SGD
+from torch.optim.lr_scheduler import StepLR
+
+from woof_lightning.changes.shared import EPOCHS, Trained, build_net, loaders, run_as_script
+
+PROCESSES = 2
+
+
+class Classifier(LightningModule):
+    """A net with its loss, its metrics and its optimizer."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.net = build_net()
+
+    def training_step(self, batch: Any, batch_idx: int) -> Tensor:
+        """Returns the loss of a batch."""
+        images, labels = batch
+        loss = F.cross_entropy(self.net(images), labels)
+        self.log("train/loss", loss)
+        return loss
+
+    def validation_step(self, batch: Any, batch_idx: int) -> None:
+        """Adds a batch to the metrics."""
+        images, labels = batch
+        logits = self.net(images)
+        self.log("val/loss", F.cross_entropy(logits, labels), sync_dist=True)
+        self.log("val/acc1", (logits.argmax(1) == labels).float().mean(), sync_dist=True)
+
+    def configure_optimizers(self) -> Any:
+        """Returns the optimizer and the schedule."""
+        optimizer = SGD(self.parameters(), lr=0.1, momentum=0.9)
+        return [optimizer], [StepLR(optimizer, step_size=1, gamma=0.5)]
+
+
+def train(folder: Path, resume: bool = False) -> Trained:
+    """Trains, reports each tenth step, validates and saves after each epoch."""
+    module = Classifier()
+    trainer = Trainer(
+        accelerator="cpu",
+        devices=PROCESSES,
+        strategy="ddp",
+        max_epochs=EPOCHS,
+        log_every_n_steps=10,
+        logger=TensorBoardLogger(folder, name="", version=""),
+        callbacks=[ModelCheckpoint(folder, filename="last", enable_version_counter=False)],
+    )
+    trainer.fit(module, *loaders(batch_size=4), ckpt_path=folder / "last.ckpt" if resume else None)
+    optimizer, scheduler = module.optimizers(), module.lr_schedulers()
+    return {"net": module.net, "optimizer": optimizer, "scheduler": scheduler}
+
+
+if __name__ == "__main__":
+    run_as_script(train, PROCESSES)

@@ -11,7 +11,7 @@ import pytest
 import yaml
 from PIL import Image
 
-from docs.generate.figures import DEMO_RUNS, SPEED, rows_fingerprint, ways_together
+from docs.generate.figures import CHANGES, DEMO_RUNS, SPEED, rows_fingerprint, ways_together
 from docs.generate.pages import BLOCK, PageError, pages, regenerated
 from docs.generate.speed_tables import measured_folders
 from woof_lightning.cli.lightning_cli import known_keys
@@ -136,6 +136,11 @@ def test_the_figures_of_speed_show_the_committed_rows() -> None:
     for folder in folders:
         with Image.open(folder / "speed.png") as drawn:
             assert drawn.info["Description"] == rows_fingerprint(folder), "run `make docs`"
+
+
+def test_the_figure_of_changes_shows_the_committed_rows() -> None:
+    with Image.open(CHANGES / "heat_map.png") as drawn:
+        assert drawn.info["Description"] == rows_fingerprint(CHANGES), "run `make docs`"
 
 
 COST = ROOT / "docs" / "results" / "cost"

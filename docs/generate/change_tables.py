@@ -7,11 +7,13 @@ import json
 from collections import Counter
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 
 import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
+from numpy.typing import NDArray
 
 from docs.generate.result_tables import read_rows
 from woof_lightning.changes.broken import IMPORT, OUTCOMES, SILENT
@@ -32,6 +34,7 @@ LABELS = {
 }
 # The road of a way that its documentation sends to where there is no automatic one.
 MANUAL = {"lightning": "lightning_manual"}
+EXPERT = "lightning_expert"
 EMPTY, NOT_OFFERED = "", "not offered"
 
 
@@ -96,8 +99,13 @@ def roads(way: str) -> set[tuple[str, str]]:
     return {(cell.change, cell.way) for change in changes() if (cell := road(change, way))}
 
 
-def lines_table(folder: Path) -> str:
-    """Logical lines added and removed, a row for each change and a column for each way."""
+def lines_table(folder: Path, page: str = "") -> str:
+    """Logical lines added and removed, a row for each change and a column for each way.
+
+    Args:
+        folder: Holds the rows.
+        page: The page with the sections, if it is another one.
+    """
     found = counts_in(folder)
 
     def cell_of(change: Change, way: str) -> str:
@@ -107,7 +115,7 @@ def lines_table(folder: Path) -> str:
         counted = found[change.name, cell.way]
         return f"+{counted.added} -{counted.removed}{' (manual)' if cell.way in MANUAL.values() else ''}"
 
-    rows = [[link_to(change), *(cell_of(change, way) for way in ways())] for change in changes()]
+    rows = [[link_to(change, page), *(cell_of(change, way) for way in ways())] for change in changes()]
     return markdown_table(("change", *(LABELS[way] for way in ways())), rows)
 
 
@@ -115,7 +123,7 @@ def outcomes_table(folder: Path) -> str:
     """What happens when one thing is forgotten, a row for each way."""
     rows = broken_in(folder)
     lines = []
-    for name, cells in [(way, roads(way)) for way in ways()] + [(road_, expert(road_)) for road_ in ("lightning_expert",)]:
+    for name, cells in {**{way: roads(way) for way in ways()}, EXPERT: expert(EXPERT)}.items():
         found = Counter(row.outcome for row in rows if (row.change, row.way) in cells)
         total = sum(found.values())
         share = f"{found[SILENT]} of {total} ({100 * found[SILENT] / total:.0f} %)"
@@ -149,9 +157,9 @@ def silent_of(rows: list[BrokenRow], cell: Cell) -> tuple[int, int]:
     return own.count(SILENT), len(own)
 
 
-def link_to(change: Change) -> str:
+def link_to(change: Change, page: str = "") -> str:
     """Returns a link to the section of a change."""
-    return f"[{change.title}](#{change.name.replace('_', '-')})"
+    return f"[{change.title}]({page}#{change.name.replace('_', '-')})"
 
 
 def sections(folder: Path) -> str:
@@ -160,9 +168,7 @@ def sections(folder: Path) -> str:
     return "\n".join(text for change in changes() for text in section(change, found, rows))
 
 
-def section(
-    change: Change, found: dict[tuple[str, str], Counted], rows: list[BrokenRow]
-) -> Iterator[str]:
+def section(change: Change, found: dict[tuple[str, str], Counted], rows: list[BrokenRow]) -> Iterator[str]:
     """Yields the lines of a change's section."""
     docstring = importlib.import_module(f"woof_lightning.changes.{change.name}").__doc__ or ""
     yield f"### {change.name.replace('_', '-')}\n\n{docstring.strip()}\n"
@@ -197,10 +203,10 @@ def section(
 
 def beside(change: Change, names: list[str]) -> str:
     """Returns the diffs of some ways beside each other, as HTML around Markdown."""
-    cells = [
-        f'<td valign="top">\n\n**{LABELS[way]}**\n\n```diff\n' + "\n".join(diff_of(change.cells[way])) + "\n```\n\n</td>"
-        for way in names
-    ]
+    cells = []
+    for way in names:
+        diff = "\n".join(diff_of(change.cells[way]))
+        cells.append(f'<td valign="top">\n\n**{LABELS[way]}**\n\n```diff\n{diff}\n```\n\n</td>')
     return "<table><tr>\n" + "\n".join(cells) + "\n</tr></table>\n"
 
 
@@ -236,7 +242,7 @@ def heat_map(folder: Path) -> Figure:
     return figure
 
 
-def draw_map(axes: Axes, values: np.ndarray, title: str) -> None:  # type: ignore[type-arg]
+def draw_map(axes: Axes, values: NDArray[np.float64], title: str) -> None:
     """Draws one map, with its numbers."""
     axes.imshow(values, cmap="Oranges", vmin=0, vmax=np.nanmax(values) * 1.3, aspect="auto")
     for (row, column), value in np.ndenumerate(values):
@@ -248,8 +254,40 @@ def draw_map(axes: Axes, values: np.ndarray, title: str) -> None:  # type: ignor
 
 CHANGE_TABLES: dict[str, Callable[[Path], str]] = {
     "changes-lines": lines_table,
+    "changes-overview": partial(lines_table, page="docs/cost-of-change.md"),
     "changes-outcomes": outcomes_table,
     "changes-silent": silent_table,
     "changes-conditions": conditions,
     "changes": sections,
+}
+
+
+def lines_added_text(folder: Path, way: str, change: str) -> str:
+    """Returns the logical lines that a change adds on a way's documented road."""
+    cell = road(gallery()[change], way)
+    if cell is None:
+        raise LookupError(f"{way} does not make {change}")
+    return str(counts_in(folder)[change, cell.way].added)
+
+
+def silent_count_text(folder: Path, way: str) -> str:
+    """Returns how many forgotten things end silent and wrong on a way's documented roads."""
+    return str(_silent(folder, way)[0])
+
+
+def silent_percent_text(folder: Path, way: str) -> str:
+    """Returns the share of forgotten things that end silent and wrong on a way's documented roads, in percent."""
+    silent, total = _silent(folder, way)
+    return f"{100 * silent / total:.0f}"
+
+
+def _silent(folder: Path, way: str) -> tuple[int, int]:
+    rows = [row.outcome for row in broken_in(folder) if (row.change, row.way) in roads(way)]
+    return rows.count(SILENT), len(rows)
+
+
+CHANGE_VALUES: dict[str, Callable[..., str]] = {
+    "change_lines": lines_added_text,
+    "change_silent": silent_count_text,
+    "change_silent_percent": silent_percent_text,
 }

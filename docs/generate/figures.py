@@ -9,6 +9,7 @@ from pathlib import Path
 from matplotlib.figure import Figure
 from matplotlib.ticker import MultipleLocator
 
+from docs.generate.change_tables import heat_map
 from docs.generate.speed_tables import bars, measured_folders
 from woof_lightning.compare.curves import fingerprint
 from woof_lightning.compare.draw import COLOURS, save_png
@@ -19,6 +20,7 @@ ROOT = Path(__file__).parents[2]
 # The demo, trained in every way: docs/results/parity/measure.py.
 DEMO_RUNS = ROOT / "docs" / "results" / "parity" / "demo"
 SPEED = ROOT / "docs" / "results" / "speed"
+CHANGES = ROOT / "docs" / "results" / "changes"
 # Each line lies on the one before it, which shows this much on both sides.
 RIM_PT = 1.0
 
@@ -29,11 +31,12 @@ def draw_figures() -> None:
     save_png(figure, DEMO_RUNS / "top1.png", dpi=140, fingerprint=fingerprint(figure.axes[0]))
     for folder in measured_folders(SPEED):
         save_png(bars(folder), folder / "speed.png", dpi=110, fingerprint=rows_fingerprint(folder))
+    save_png(heat_map(CHANGES), CHANGES / "heat_map.png", dpi=110, fingerprint=rows_fingerprint(CHANGES))
 
 
 def rows_fingerprint(folder: Path) -> str:
-    """Returns a hash of the rows of a folder."""
-    return hashlib.sha256((folder / "rows.csv").read_bytes()).hexdigest()
+    """Returns a hash of all rows of a folder."""
+    return hashlib.sha256(b"".join(file.read_bytes() for file in sorted(folder.glob("*.csv")))).hexdigest()
 
 
 def ways_together(folder: Path) -> Figure:

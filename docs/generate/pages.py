@@ -6,6 +6,7 @@ import re
 from collections.abc import Callable
 from pathlib import Path
 
+from docs.generate.change_tables import CHANGE_TABLES
 from docs.generate.cost_tables import COST_TABLES
 from docs.generate.post_tables import POST_TABLES
 from docs.generate.result_tables import RESULT_TABLES
@@ -25,6 +26,7 @@ TABLES: dict[str, Callable[[Path], str]] = {
     **COST_TABLES,
     **POST_TABLES,
     **SPEED_TABLES,
+    **CHANGE_TABLES,
     "source": source_block,
 }
 

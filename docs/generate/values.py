@@ -13,6 +13,7 @@ from pathlib import Path
 from statistics import fmean, median
 from typing import Any
 
+from docs.generate.change_tables import CHANGE_VALUES
 from docs.generate.cost_summary import Estimate, read_summary
 from docs.generate.cost_tables import FULL_TRAINING_STEPS
 from docs.generate.post_tables import POST_TOP1, validations
@@ -289,4 +290,5 @@ VALUES: dict[str, Callable[..., str]] = {
     "times_below_rate": times_below_rate_text,
     "trained_loss": trained_loss_text,
     "speed_times": speed_times_text,
+    **CHANGE_VALUES,
 }

@@ -111,6 +111,7 @@ ENDS = [
     ("    writer.close()\n", "    writer.close()\n    __import__('warnings').warn('look')\n", WARNED, "look"),
     ("momentum=0.9", "momentum=0.8", SILENT, "net: weights"),
     ('        scheduler.load_state_dict(checkpoint["scheduler"])\n', "", SILENT, "resumed scheduler: last_epoch"),
+    ('"epoch": epoch + 1, "step": step', '"epoch": epoch + 1', RAISED, "resumed: KeyError: 'step'"),
     ('"epoch": epoch + 1', '"more": torch.ones(999), "epoch": epoch + 1', SILENT, "the checkpoint is larger"),
     (
         '                writer.add_scalar("train/loss", loss, step)\n',

@@ -40,6 +40,7 @@ OUTCOMES = (REFUSED, RAISED, WARNED, SILENT, NOT_REPORTED, NO_EFFECT)
 ALIKE = 0.5
 # A checkpoint whose size differs by less has the same content: paths in it may be longer.
 SAME_BYTES = 1000
+LARGER, SMALLER = "the checkpoint is larger", "the checkpoint is smaller"
 
 
 @dataclass(frozen=True)
@@ -250,13 +251,13 @@ def sorted_out(one: Break, right: Right, folder: Path) -> Found:
         return Found(RAISED if whole.steps else REFUSED, first_line(whole.error))
     warned = [text for text in whole.warnings if text not in right.whole.warnings]
     wrong = wrong_in(whole, right.whole)
-    if not wrong:
+    if wrong in ([], [LARGER], [SMALLER]):  # A resume may notice what a checkpoint lacks.
         steps = right.whole.steps - KILLED_BEFORE_END
         resumed = resumed_after(file, folder / "cut", steps, right.processes)
         if resumed.error or not resumed.ended:
             return Found(RAISED, f"resumed: {first_line(resumed.error)}")
         warned += [text for text in resumed.warnings if text not in right.resumed.warnings]
-        wrong = [f"resumed {text}" for text in wrong_in(resumed, right.resumed)]
+        wrong = wrong or [f"resumed {text}" for text in wrong_in(resumed, right.resumed)]
     if warned:
         return Found(WARNED, first_line(warned[0]))
     missing = [text for text in wrong if text.startswith("report ")]
@@ -275,7 +276,7 @@ def wrong_in(ours: Outcome, right: Outcome) -> list[str]:
     if len(ours.metrics) == len(right.metrics) and not found and ours.metrics != right.metrics:
         found += [f"metric {tag}" for tag, values in right.metrics.items() if ours.metrics[tag] != values]
     if abs(ours.saved_bytes - right.saved_bytes) > SAME_BYTES and not found:
-        found.append(f"the checkpoint is {'larger' if ours.saved_bytes > right.saved_bytes else 'smaller'}")
+        found.append(LARGER if ours.saved_bytes > right.saved_bytes else SMALLER)
     return found
 
 

@@ -197,7 +197,9 @@ def section(change: Change, found: dict[tuple[str, str], Counted], rows: list[Br
         reasons = dict.fromkeys(reason for difference, reason in cell.known.items() if difference not in base)
         yield from (f"- {LABELS[way]}: {reason}" for reason in reasons)
     for trap in change.traps:
-        yield f"- Reported: {trap['says']} ([thread]({trap['link']}))"
+        made = trap.mistake
+        here = f" Made here ({LABELS[made.way]}): **{made.outcome}**, {made.detail}." if made else ""
+        yield f"- Reported: {trap.says} ([thread]({trap.link})){here}"
     yield ""
 
 
@@ -252,11 +254,23 @@ def draw_map(axes: Axes, values: NDArray[np.float64], title: str) -> None:
     axes.set_title(title)
 
 
+def mistakes_table(_: Path) -> str:
+    """Reported mistakes, made again in a program here, and what happens."""
+    rows = [
+        [link_to(change), LABELS[trap.mistake.way], f"{trap.says} ([thread]({trap.link}))", trap.mistake.outcome]
+        for change in changes()
+        for trap in change.traps
+        if trap.mistake is not None
+    ]
+    return markdown_table(("change", "way", "reported", "here"), rows)
+
+
 CHANGE_TABLES: dict[str, Callable[[Path], str]] = {
     "changes-lines": lines_table,
     "changes-overview": partial(lines_table, page="docs/cost-of-change.md"),
     "changes-outcomes": outcomes_table,
     "changes-silent": silent_table,
+    "changes-mistakes": mistakes_table,
     "changes-conditions": conditions,
     "changes": sections,
 }

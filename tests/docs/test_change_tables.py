@@ -89,7 +89,7 @@ def test_each_change_has_its_diffs_differences_and_reports(rows: Path) -> None:
         if change.name != BASE:
             section = text.split(f"### {change.name.replace('_', '-')}\n")[1].split("\n### ")[0]
             assert section.count("```diff") == len(change.cells)
-            assert all(trap["link"] in section for trap in change.traps)
+            assert all(trap.link in section for trap in change.traps)
             assert all(told["link"] in section for told in change.not_offered.values())
     assert "num_sanity_val_steps" not in text, "that is the base's"
     assert "`one`, `two`" in text

@@ -25,10 +25,11 @@ from typing import Any
 
 from woof_lightning.changes.count import Line, lines_of, matched
 from woof_lightning.changes.equal import KILLED_BEFORE_END, differences_of_states, last_metrics_differ
-from woof_lightning.changes.find import Cell
+from woof_lightning.changes.find import Cell, Mistake
 from woof_lightning.changes.trial import Outcome, run_program
 
 LEFT_OUT, AS_BEFORE, ARGUMENT, IMPORT = "line left out", "line as before", "argument left out", "import"
+MISTAKE = "mistake"
 REFUSED = "refused before the first step"
 RAISED = "raised later"
 WARNED = "warned"
@@ -48,7 +49,7 @@ class Break:
     """A change with one thing forgotten.
 
     Args:
-        kind: LEFT_OUT, AS_BEFORE, ARGUMENT or IMPORT.
+        kind: LEFT_OUT, AS_BEFORE, ARGUMENT, IMPORT or MISTAKE.
         line: The number of the line in the file, from 1.
         what: The line, or the argument and its line.
         text: The program.
@@ -264,6 +265,18 @@ def sorted_out(one: Break, right: Right, folder: Path) -> Found:
     if wrong and len(missing) == len(wrong):
         return Found(NOT_REPORTED, "; ".join(wrong))
     return Found(SILENT, "; ".join(wrong)) if wrong else Found(NO_EFFECT, "")
+
+
+def of_mistake(cell: Cell, mistake: Mistake, folder: Path) -> Found:
+    """Makes a mistake in a cell and sorts what happens.
+
+    Args:
+        cell: The cell.
+        mistake: The mistake.
+        folder: An empty folder.
+    """
+    one = Break(MISTAKE, 0, mistake.way, mistake.program(cell.file.read_text()))
+    return sorted_out(one, Right.of(cell, folder / "right"), folder / "brok")
 
 
 def wrong_in(ours: Outcome, right: Outcome) -> list[str]:

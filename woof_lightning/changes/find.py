@@ -60,6 +60,53 @@ class Cell:
 
 
 @dataclass(frozen=True)
+class Mistake:
+    """A mistake that somebody reported, made again in one of the programs.
+
+    Args:
+        way: The way whose program it is made in.
+        edits: Texts of the program, each with what stands there instead.
+        outcome: What happens, as broken.py sorts it.
+        detail: What its detail begins with.
+    """
+
+    way: str
+    edits: tuple[tuple[str, str], ...]
+    outcome: str
+    detail: str
+
+    def program(self, text: str) -> str:
+        """Returns a program with the mistake in it.
+
+        Args:
+            text: The right program.
+
+        Raises:
+            ValueError: If a text that is to be replaced is not in it exactly once.
+        """
+        for old, new in self.edits:
+            if text.count(old) != 1:
+                raise ValueError(f"{old!r} is there {text.count(old)} times: expected once")
+            text = text.replace(old, new)
+        return text
+
+
+@dataclass(frozen=True)
+class Trap:
+    """What goes wrong with a change, as somebody reported it.
+
+    Args:
+        says: What happened.
+        link: The thread.
+        mistake: The same here; None if it cannot be made here.
+    """
+
+    says: str
+    link: str
+    mistake: Mistake | None = None
+
+
+@dataclass(frozen=True)
 class Change:
     """A change and its cells.
 
@@ -69,7 +116,7 @@ class Change:
         title: What is changed, in a few words.
         cells: Its programs, by way.
         not_offered: Ways that do not offer it, each with `says` and `link`.
-        traps: What goes wrong with it, each with `says` and `link`.
+        traps: What goes wrong with it.
     """
 
     name: str
@@ -77,7 +124,7 @@ class Change:
     title: str
     cells: dict[str, Cell]
     not_offered: dict[str, dict[str, str]]
-    traps: list[dict[str, str]]
+    traps: tuple[Trap, ...]
 
 
 @lru_cache
@@ -99,9 +146,7 @@ def gallery() -> dict[str, Change]:
             if (folder / f"{way}{SUFFIX}").exists()
         }
         found.append(
-            Change(
-                folder.name, told["number"], told["title"], cells, told.get("not_offered", {}), told.get("traps", [])
-            )
+            Change(folder.name, told["number"], told["title"], cells, told.get("not_offered", {}), traps_of(told))
         )
     return {change.name: change for change in sorted(found, key=lambda change: change.number)}
 
@@ -118,6 +163,21 @@ def known_of(told: dict[str, Any]) -> dict[str, dict[str, str]]:
         way: {difference: one["because"] for one in groups for difference in one["differs"]}
         for way, groups in told.get("known", {}).items()
     }
+
+
+def traps_of(told: dict[str, Any]) -> tuple[Trap, ...]:
+    """Returns what goes wrong with a change."""
+    found = []
+    for trap in told.get("traps", ()):
+        made = trap.get("mistake")
+        mistake = made and Mistake(
+            made["way"],
+            tuple((edit["instead_of"], edit["stands"]) for edit in made["edits"]),
+            made["outcome"],
+            made["detail"],
+        )
+        found.append(Trap(trap["says"].strip(), trap["link"], mistake))
+    return tuple(found)
 
 
 def change_named(name: str) -> Change:

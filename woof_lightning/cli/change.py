@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 import shutil
 from argparse import Namespace
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from tempfile import TemporaryDirectory
 
@@ -142,7 +142,7 @@ def check(changes: Sequence[Change], ways: Sequence[str] | None) -> None:
     ready_to_train()
     from woof_lightning.changes.equal import compare
 
-    problems = []
+    problems = list[str]()
     for change in changes:
         with TemporaryDirectory(prefix="woof-change-") as folder:
             for found in compare(change, Path(folder), list(ways) if ways else None):
@@ -150,10 +150,25 @@ def check(changes: Sequence[Change], ways: Sequence[str] | None) -> None:
                 bad = [*found.unexplained, *(f"no longer: {text}" for text in found.gone)]
                 problems += [f"{name}: {text}" for text in bad]
                 print(f"{name:<42}{'DIFFERS' if bad else 'equal' if not found.differences else 'as known'}", flush=True)
-                for difference, reason in found.cell.known.items():
-                    print(f"    {difference}: {reason}")
+                for reason in dict.fromkeys(found.cell.known.values()):
+                    kinds = [difference for difference, why in found.cell.known.items() if why == reason]
+                    print(f"    {'; '.join(kinds)}: {reason}")
+            problems += check_mistakes(change, Path(folder), ways)
     if problems:
         raise UserError("differs from the change by hand, or does so no longer:\n" + "\n".join(problems))
+
+
+def check_mistakes(change: Change, folder: Path, ways: Sequence[str] | None) -> Iterator[str]:
+    """Makes the reported mistakes of a change, prints what happens, and yields what should have happened instead."""
+    from woof_lightning.changes.broken import of_mistake
+
+    for number, trap in enumerate(change.traps):
+        made = trap.mistake
+        if made is not None and (not ways or made.way in ways):
+            found = of_mistake(change.cells[made.way], made, folder / f"mistake-{number}")
+            print(f"{change.name} {made.way}, a mistake: {found.outcome} ({found.detail})\n    {trap.says} {trap.link}")
+            if found.outcome != made.outcome or not found.detail.startswith(made.detail):
+                yield f"{change.name} {made.way}: {trap.link} is {found.outcome}, {found.detail}; not {made.outcome}"
 
 
 def ready_to_train() -> None:

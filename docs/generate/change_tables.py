@@ -18,7 +18,8 @@ from numpy.typing import NDArray
 from docs.generate.result_tables import read_rows
 from woof_lightning.changes.broken import IMPORT, OUTCOMES, SILENT
 from woof_lightning.changes.find import BASE, BY_HAND, PACKAGES, ROADS, Cell, Change, gallery
-from woof_lightning.changes.measured import BROKEN, CONDITIONS, COUNTS, BrokenRow, read_broken
+from woof_lightning.changes.measured import BROKEN, CONDITIONS, COUNTS, PAIRS, BrokenRow, read_broken
+from woof_lightning.changes.merge import CONFLICT, MERGED, RUNS
 from woof_lightning.changes.show import diff_of
 from woof_lightning.compare.tables import markdown_table
 
@@ -254,6 +255,16 @@ def draw_map(axes: Axes, values: NDArray[np.float64], title: str) -> None:
     axes.set_title(title)
 
 
+def pairs_table(folder: Path) -> str:
+    """What becomes of two changes in one program, a row for each way."""
+    found = Counter((row["way"], row["outcome"]) for row in read_rows(folder / PAIRS))
+    rows = []
+    for way in dict.fromkeys(way for way, _ in found):
+        counts = [found[way, outcome] for outcome in MERGED]
+        rows.append([LABELS[way], str(sum(counts)), *map(str, counts)])
+    return markdown_table(("way", "pairs", *MERGED), rows)
+
+
 def mistakes_table(_: Path) -> str:
     """Reported mistakes, made again in a program here, and what happens."""
     rows = [
@@ -271,6 +282,7 @@ CHANGE_TABLES: dict[str, Callable[[Path], str]] = {
     "changes-outcomes": outcomes_table,
     "changes-silent": silent_table,
     "changes-mistakes": mistakes_table,
+    "changes-pairs": pairs_table,
     "changes-conditions": conditions,
     "changes": sections,
 }
@@ -300,8 +312,16 @@ def _silent(folder: Path, way: str) -> tuple[int, int]:
     return rows.count(SILENT), len(rows)
 
 
+def pairs_text(folder: Path, way: str, outcome: str = "") -> str:
+    """Returns how many pairs of a way's changes end so, or how many there are."""
+    ends = {"conflict": CONFLICT, "runs": RUNS, "": ""}[outcome]
+    rows = [row for row in read_rows(folder / PAIRS) if row["way"] == way]
+    return str(len([row for row in rows if not ends or row["outcome"] == ends]))
+
+
 CHANGE_VALUES: dict[str, Callable[..., str]] = {
     "change_lines": lines_added_text,
     "change_silent": silent_count_text,
     "change_silent_percent": silent_percent_text,
+    "change_pairs": pairs_text,
 }

@@ -145,7 +145,7 @@ def test_the_rows_are_those_of_the_programs() -> None:
     cells = list(cells_of(list(gallery().values())))
     assert [key_of(row.change, row.way, row) for row in rows] == [
         key_of(cell.change, cell.way, one) for cell in cells for one in breaks_of(cell)
-    ], "run woof change --count --break --overwrite --out docs/results/changes"
+    ], "run woof change --count --break --merge --overwrite --out docs/results/changes"
     with (ROWS / COUNTS).open(newline="") as file:
         counts = {(row["change"], row["way"]): row for row in csv.DictReader(file)}
     assert list(counts) == [(cell.change, cell.way) for cell in cells]

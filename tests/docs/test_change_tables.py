@@ -14,6 +14,8 @@ from docs.generate.change_tables import (
     lines_added_text,
     lines_table,
     outcomes_table,
+    pairs_table,
+    pairs_text,
     sections,
     silent_count_text,
     silent_percent_text,
@@ -27,9 +29,12 @@ from woof_lightning.changes.measured import (
     BROKEN_COLUMNS,
     COUNT_COLUMNS,
     COUNTS,
+    PAIR_COLUMNS,
+    PAIRS,
     cells_of,
     note_conditions,
 )
+from woof_lightning.changes.merge import CONFLICT, FAILS, RUNS
 
 CELLS = list(cells_of(list(gallery().values())))
 # A cell's place in the list is the number of lines that it adds.
@@ -83,6 +88,14 @@ def test_a_way_has_its_documented_roads_and_no_imports(rows: Path) -> None:
     assert by_change["ema"][1] == "1 of 2"
 
 
+def test_pairs_are_counted_by_their_end(tmp_path: Path) -> None:
+    rows = [("fabric", "a", "b", CONFLICT, ""), ("fabric", "a", "c", RUNS, ""), ("fabric", "b", "c", FAILS, "x")]
+    with (tmp_path / PAIRS).open("w", newline="") as file:
+        csv.writer(file).writerows([PAIR_COLUMNS, *rows, ("ignite", "a", "b", CONFLICT, "")])
+    assert cells(pairs_table(tmp_path))[2:] == [["Fabric", "3", "1", "1", "1"], ["Ignite", "1", "1", "0", "0"]]
+    assert [pairs_text(tmp_path, "fabric", end) for end in ("", "conflict", "runs")] == ["3", "1", "1"]
+
+
 def test_each_change_has_its_diffs_differences_and_reports(rows: Path) -> None:
     text = sections(rows)
     for change in gallery().values():
@@ -106,7 +119,7 @@ def test_the_map_has_both_numbers(rows: Path) -> None:
 
 def test_a_command_s_conditions_are_those_of_its_last_call(tmp_path: Path) -> None:
     machine: dict[str, object] = {"processor": "P"}
-    for command, version in (("a", "1"), ("b", "1"), ("a", "2")):
-        note_conditions(tmp_path, command, {"torch": version}, machine)
-    assert [line.split(":")[0] for line in conditions(tmp_path).splitlines()] == ["- `b`", "- `a`"]
+    for command, files, version in (("a", ["x"], "1"), ("b", ["x", "y"], "1"), ("c", ["x"], "2")):
+        note_conditions(tmp_path, command, files, {"torch": version}, machine)
+    assert [line.split(":")[0] for line in conditions(tmp_path).splitlines()] == ["- `b`", "- `c`"]
     assert "torch 2" in conditions(tmp_path)

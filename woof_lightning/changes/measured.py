@@ -7,6 +7,7 @@ import json
 import time
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
+from itertools import combinations
 from pathlib import Path
 from tempfile import TemporaryDirectory
 
@@ -15,12 +16,14 @@ from tqdm import tqdm
 from woof_lightning.changes.broken import Break, Found, Right, breaks_of, sorted_out
 from woof_lightning.changes.count import count
 from woof_lightning.changes.find import BASE, Cell, Change
+from woof_lightning.changes.merge import try_merged
 from woof_lightning.errors import UserError
 
-COUNTS, BROKEN, CONDITIONS = "counts.csv", "broken.csv", "conditions.json"
+COUNTS, BROKEN, PAIRS, CONDITIONS = "counts.csv", "broken.csv", "pairs.csv", "conditions.json"
 # Changed programs are counted in one file each; none needs another.
 FILES = 1
 COUNT_COLUMNS = ("change", "way", "added", "removed", "places", "functions", "files", "names", "torch_names")
+PAIR_COLUMNS = ("way", "first", "second", "outcome", "detail")
 BROKEN_COLUMNS = ("change", "way", "kind", "line", "what", "outcome", "detail")
 
 
@@ -106,6 +109,20 @@ def outcomes(cell: Cell, breaks: Sequence[Break]) -> Iterator[tuple[Break, Found
             yield one, sorted_out(one, right, Path(place, "brok"))
 
 
+def write_pairs(changes: Sequence[Change], file: Path) -> None:
+    """Merges the changes of each way in pairs, tries the programs, and writes the rows."""
+    by_way: dict[str, list[Cell]] = {}
+    for cell in cells_of(changes):
+        by_way.setdefault(cell.way, []).append(cell)
+    pairs = [pair for cells in by_way.values() for pair in combinations(cells, 2)]
+    with file.open("w", newline="") as out, TemporaryDirectory(prefix="woof-change-") as place:
+        writer = csv.writer(out, lineterminator="\n")
+        writer.writerow(PAIR_COLUMNS)
+        for number, (first, second) in enumerate(tqdm(pairs, desc="pairs of changes", disable=None)):
+            found = try_merged(first, second, Path(place, str(number)))
+            writer.writerow((first.way, first.change, second.change, found.outcome, found.detail))
+
+
 def cells_of(changes: Sequence[Change]) -> Iterator[Cell]:
     """Yields the cells of changes, without the base's."""
     for change in changes:
@@ -128,17 +145,21 @@ def read_broken(file: Path) -> list[BrokenRow]:
         ]
 
 
-def note_conditions(folder: Path, command: str, versions: dict[str, str], machine: dict[str, object]) -> None:
-    """Writes under which conditions a command made rows, beside those of other commands.
+def note_conditions(
+    folder: Path, command: str, files: Sequence[str], versions: dict[str, str], machine: dict[str, object]
+) -> None:
+    """Writes under which conditions a command made rows, beside those of commands whose rows are still there.
 
     Args:
         folder: The folder of the rows.
         command: The command.
+        files: The names of the files with its rows.
         versions: The versions of the libraries.
         machine: The machine.
     """
     file = folder / CONDITIONS
     calls = json.loads(file.read_text()) if file.exists() else []
-    call = {"command": command, "date": time.strftime("%Y-%m-%d"), "machine": machine, "versions": versions}
-    kept = [one for one in calls if one["command"] != command]
+    call = {"command": command, "files": [*files], "date": time.strftime("%Y-%m-%d")}
+    call |= {"machine": machine, "versions": versions}
+    kept = [one for one in calls if not set(one["files"]) <= set(files)]
     file.write_text(json.dumps([*kept, call], indent=2) + "\n")

@@ -27,7 +27,7 @@ def run(args: Sequence[str]) -> None:
     options = parse(args)
     names = options.changes or [name for name in gallery() if name != BASE]
     changes = [change_named(name) for name in names]
-    if options.count or options.breaking:
+    if options.count or options.breaking or options.merge:
         measure(changes, options)
     elif options.check:
         check([*([gallery()[BASE]] if not options.changes else []), *changes], options.ways)
@@ -53,15 +53,17 @@ def parse(args: Sequence[str]) -> Namespace:
     parser.add_argument(
         "--break", dest="breaking", action="store_true", help="forget each line in turn, and write what happens"
     )
+    parser.add_argument("--merge", action="store_true", help="make two changes at once, and write whether that runs")
     parser.add_argument("--out", type=path_of, default=Path("changes"), help="folder for the rows (changes)")
     parser.add_argument("--resume", action="store_true", help="continue --break in --out")
     parser.add_argument("--overwrite", action="store_true", help="replace the rows in --out")
     options = parser.parse_args(list(args))
     problems = both_given(options, "resume", "overwrite")
-    if options.check and (options.count or options.breaking):
-        problems.append("--check is given with --count or --break: leave one of them out")
-    if options.ways and (options.count or options.breaking):
-        problems.append("--ways is given with --count or --break: they are for all ways; leave --ways out")
+    writing = options.count or options.breaking or options.merge
+    if options.check and writing:
+        problems.append("--check is given with --count, --break or --merge: leave one of them out")
+    if options.ways and writing:
+        problems.append("--ways is given with --count, --break or --merge: they are for all ways; leave --ways out")
     known = list(dict.fromkeys(way for change in gallery().values() for way in change.cells))
     for way in options.ways or ():
         if way not in known:
@@ -81,7 +83,8 @@ def measure(changes: Sequence[Change], options: Namespace) -> None:
 
     out: Path = options.out
     out.mkdir(parents=True, exist_ok=True)
-    files = [out / measured.COUNTS] * options.count + [out / measured.BROKEN] * options.breaking
+    chosen = {measured.COUNTS: options.count, measured.BROKEN: options.breaking, measured.PAIRS: options.merge}
+    files = [out / name for name, wanted in chosen.items() if wanted]
     for file in files:
         if file.exists() and options.overwrite:
             file.unlink()
@@ -94,10 +97,18 @@ def measure(changes: Sequence[Change], options: Namespace) -> None:
     if options.breaking:
         ready_to_train()
         measured.break_all(changes, out / measured.BROKEN)
-    words = [*options.changes, *["--count"] * options.count, *["--break"] * options.breaking]
-    measured.note_conditions(
-        out, " ".join(["woof change", *words]), versions(("accelerate", "pytorch-ignite", "fastai")), machine(1)
-    )
+    if options.merge:
+        ready_to_train()
+        measured.write_pairs(changes, out / measured.PAIRS)
+    words = [
+        *options.changes,
+        *["--count"] * options.count,
+        *["--break"] * options.breaking,
+        *["--merge"] * options.merge,
+    ]
+    libraries = versions(("accelerate", "pytorch-ignite", "fastai"))
+    command = " ".join(["woof change", *words])
+    measured.note_conditions(out, command, [file.name for file in files], libraries, machine(1))
     print(f"rows: {', '.join(map(str, files))}")
 
 
@@ -178,7 +189,7 @@ def ready_to_train() -> None:
         UserError: If this system cannot fork.
     """
     if not hasattr(os, "fork"):
-        raise UserError("--check and --break need os.fork, which this system does not have: use Linux or macOS")
+        raise UserError("--check, --break and --merge need os.fork, which this system lacks: use Linux or macOS")
     from woof_lightning.changes.trial import import_everything
 
     import_everything()

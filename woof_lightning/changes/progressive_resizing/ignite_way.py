@@ -46,7 +46,8 @@ def train(folder: Path, resume: bool = False) -> Trained:
     trainer.add_event_handler(Events.EPOCH_COMPLETED, saver)
     if resume:
         Checkpoint.load_objects(to_save, torch.load(folder / "last.ckpt"))
-    trainer.run(train_loader, max_epochs=EPOCHS)
+    if trainer.state.epoch < EPOCHS:  # Ignite would begin a finished training anew.
+        trainer.run(train_loader, max_epochs=EPOCHS)
     logger.close()
     return {"net": net, "optimizer": optimizer, "scheduler": scheduler}
 

@@ -159,7 +159,7 @@ def note_conditions(
     """
     file = folder / CONDITIONS
     calls = json.loads(file.read_text()) if file.exists() else []
-    call = {"command": command, "files": [*files], "date": time.strftime("%Y-%m-%d")}
+    call: dict[str, object] = {"command": command, "files": [*files], "date": time.strftime("%Y-%m-%d")}
     call |= {"machine": machine, "versions": versions}
     kept = [one for one in calls if not set(one["files"]) <= set(files)]
     file.write_text(json.dumps([*kept, call], indent=2) + "\n")

@@ -109,6 +109,12 @@ ENDS = [
     ("            step += 1\n", "            step += [1, 'no'][step > 20]\n", RAISED, "TypeError"),
     ('checkpoint["epoch"], checkpoint["step"]', 'checkpoint["no"], 0', RAISED, "resumed: KeyError"),
     ("    writer.close()\n", "    writer.close()\n    __import__('warnings').warn('look')\n", WARNED, "look"),
+    (
+        "    writer.close()\n",
+        "    writer.close()\n    __import__('warnings').warn(f'in {folder}')\n",
+        WARNED,
+        "in FOLDER",
+    ),
     ("momentum=0.9", "momentum=0.8", SILENT, "net: weights"),
     ('        scheduler.load_state_dict(checkpoint["scheduler"])\n', "", SILENT, "resumed scheduler: last_epoch"),
     ('"epoch": epoch + 1, "step": step', '"epoch": epoch + 1', RAISED, "resumed: KeyError: 'step'"),

@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
 import pytest
 
+from woof_lightning.changes import find
 from woof_lightning.changes.find import gallery
 from woof_lightning.changes.show import beside, diff_of, fold
 from woof_lightning.cli import main
@@ -41,6 +44,18 @@ def test_a_change_is_shown_with_its_ways(capsys: pytest.CaptureFixture[str]) -> 
     shown = capsys.readouterr().out
     assert "EMAWeightAveraging(decay=0.9)" in shown
     assert "update_parameters" not in shown
+
+
+def test_a_way_whose_library_is_missing_is_told_or_refused(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setitem(find.PACKAGES, "accelerate", ("no_such_library",))
+    assert main(["change", "freezing", "--check", "--ways", "accelerate"]) == 0
+    told = capsys.readouterr()
+    assert (told.out, "accelerate is not compared, since no_such_library is not installed" in told.err) == ("", True)
+    assert main(["change", "freezing", "--count", "--out", str(tmp_path)]) == 2
+    assert "not installed: no_such_library" in capsys.readouterr().err
+    assert main(["change"]) == 0
 
 
 @pytest.mark.parametrize(

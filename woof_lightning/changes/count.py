@@ -72,14 +72,7 @@ class Line:
 def count(cell: Cell) -> Count:
     """Counts a change. Imports the libraries that the cell needs."""
     base, changed = cell.base_file.read_text(), cell.file.read_text()
-    before, after = list(lines_of(base)), list(lines_of(changed))
-    added, removed = list[Line](), list[Line]()
-    places = 0
-    for kind, first, last, new_first, new_last in matched(before, after):
-        if kind != "equal":
-            places += 1
-            removed += before[first:last]
-            added += after[new_first:new_last]
+    added, removed, places = changed_lines(cell)
     return Count(
         len(added),
         len(removed),
@@ -88,6 +81,19 @@ def count(cell: Cell) -> Count:
         new_names(base, changed, cell.packages),
         new_names(base, changed, TORCH),
     )
+
+
+def changed_lines(cell: Cell) -> tuple[list[Line], list[Line], int]:
+    """Returns the lines that a change adds, those that it removes, and the number of places."""
+    before, after = (list(lines_of(file.read_text())) for file in (cell.base_file, cell.file))
+    added, removed = list[Line](), list[Line]()
+    places = 0
+    for kind, first, last, new_first, new_last in matched(before, after):
+        if kind != "equal":
+            places += 1
+            removed += before[first:last]
+            added += after[new_first:new_last]
+    return added, removed, places
 
 
 def matched(before: list[Line], after: list[Line]) -> Sequence[tuple[str, int, int, int, int]]:

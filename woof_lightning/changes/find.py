@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field
 from functools import lru_cache
+from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
@@ -57,6 +58,11 @@ class Cell:
     def packages(self) -> tuple[str, ...]:
         """The libraries that it needs beside PyTorch."""
         return PACKAGES[ROADS.get(self.way, self.way)]
+
+    @property
+    def missing(self) -> tuple[str, ...]:
+        """The libraries that it needs and that are not installed."""
+        return tuple(package for package in self.packages if find_spec(package) is None)
 
 
 @dataclass(frozen=True)

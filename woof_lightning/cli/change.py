@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import shutil
+import sys
 from argparse import Namespace
 from collections.abc import Iterator, Sequence
 from pathlib import Path
@@ -81,6 +82,9 @@ def measure(changes: Sequence[Change], options: Namespace) -> None:
     from woof_lightning.changes import measured
     from woof_lightning.runs.record import machine, versions
 
+    missing = sorted({package for change in changes for cell in change.cells.values() for package in cell.missing})
+    if missing:
+        raise UserError(f"not installed: {', '.join(missing)}; pip install 'woof-lightning[peers]' brings every way")
     out: Path = options.out
     out.mkdir(parents=True, exist_ok=True)
     chosen = {measured.COUNTS: options.count, measured.BROKEN: options.breaking, measured.PAIRS: options.merge}
@@ -114,7 +118,7 @@ def measure(changes: Sequence[Change], options: Namespace) -> None:
 
 def listed(changes: Sequence[Change], ways: Sequence[str] | None) -> str:
     """Returns a table of logical lines added and removed, a row for each change and a column for each way."""
-    from woof_lightning.changes.count import count
+    from woof_lightning.changes.count import changed_lines
 
     columns = [
         way for way in dict.fromkeys(way for change in changes for way in change.cells) if not ways or way in ways
@@ -126,8 +130,8 @@ def listed(changes: Sequence[Change], ways: Sequence[str] | None) -> str:
         cells = []
         for way in columns:
             if way in change.cells:
-                counted = count(change.cells[way])
-                cells.append(f"+{counted.added} -{counted.removed}")
+                added, removed, _ = changed_lines(change.cells[way])
+                cells.append(f"+{len(added)} -{len(removed)}")
             else:
                 cells.append("not offered" if way in change.not_offered else "")
         lines.append(f"{change.name:<{width}}" + "".join(f"{cell:<18}" for cell in cells).rstrip())
@@ -154,9 +158,16 @@ def check(changes: Sequence[Change], ways: Sequence[str] | None) -> None:
     from woof_lightning.changes.equal import compare
 
     problems = list[str]()
+    cells = [cell for change in changes for cell in change.cells.values()]
+    missing = {cell.way: cell.missing for cell in cells if cell.missing and (not ways or cell.way in ways)}
+    for way, packages in missing.items():
+        print(f"note: {way} is not compared, since {', '.join(packages)} is not installed", file=sys.stderr)
+    ways = [
+        way for way in dict.fromkeys(cell.way for cell in cells) if way not in missing and (not ways or way in ways)
+    ]
     for change in changes:
         with TemporaryDirectory(prefix="woof-change-") as folder:
-            for found in compare(change, Path(folder), list(ways) if ways else None):
+            for found in compare(change, Path(folder), ways):
                 name = f"{change.name} {found.cell.way}"
                 bad = [*found.unexplained, *(f"no longer: {text}" for text in found.gone)]
                 problems += [f"{name}: {text}" for text in bad]
@@ -175,7 +186,7 @@ def check_mistakes(change: Change, folder: Path, ways: Sequence[str] | None) -> 
 
     for number, trap in enumerate(change.traps):
         made = trap.mistake
-        if made is not None and (not ways or made.way in ways):
+        if made is not None and (ways is None or made.way in ways):
             found = of_mistake(change.cells[made.way], made, folder / f"mistake-{number}")
             print(f"{change.name} {made.way}, a mistake: {found.outcome} ({found.detail})\n    {trap.says} {trap.link}")
             if found.outcome != made.outcome or not found.detail.startswith(made.detail):

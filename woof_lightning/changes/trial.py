@@ -11,15 +11,17 @@ import sys
 import traceback
 import warnings
 from dataclasses import dataclass, field
-from multiprocessing.context import ForkProcess
 from pathlib import Path
 from tempfile import TemporaryDirectory
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import torch
 
 from woof_lightning.changes.shared import environment_of, free_port
 from woof_lightning.changes.trace import Trace
+
+if TYPE_CHECKING:  # Windows does not have it.
+    from multiprocessing.context import ForkProcess
 
 # What the programs import; a forked process need not import it again.
 IMPORTED = (

@@ -6,7 +6,6 @@ import importlib
 import json
 from collections import Counter
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
 
@@ -17,6 +16,7 @@ from numpy.typing import NDArray
 
 from docs.generate.result_tables import read_rows
 from woof_lightning.changes.broken import IMPORT, OUTCOMES, SILENT
+from woof_lightning.changes.count import Count
 from woof_lightning.changes.find import BASE, BY_HAND, PACKAGES, ROADS, Cell, Change, gallery
 from woof_lightning.changes.measured import BROKEN, CONDITIONS, COUNTS, PAIRS, BrokenRow, read_broken
 from woof_lightning.changes.merge import CONFLICT, MERGED, RUNS
@@ -39,31 +39,10 @@ EXPERT = "lightning_expert"
 EMPTY, NOT_OFFERED = "", "not offered"
 
 
-@dataclass(frozen=True)
-class Counted:
-    """What a change takes to write, as a row says.
-
-    Args:
-        added: Logical lines added.
-        removed: Logical lines removed.
-        places: Places changed.
-        functions: Functions touched.
-        names: New names of the way's library.
-        torch_names: New names of PyTorch.
-    """
-
-    added: int
-    removed: int
-    places: int
-    functions: int
-    names: tuple[str, ...]
-    torch_names: tuple[str, ...]
-
-
-def counts_in(folder: Path) -> dict[tuple[str, str], Counted]:
+def counts_in(folder: Path) -> dict[tuple[str, str], Count]:
     """Returns the counts of a folder, by change and way."""
     return {
-        (row["change"], row["way"]): Counted(
+        (row["change"], row["way"]): Count(
             int(row["added"]),
             int(row["removed"]),
             int(row["places"]),
@@ -145,16 +124,21 @@ def silent_table(folder: Path) -> str:
         cell = road(change, way)
         if cell is None:
             return EMPTY
-        silent, total = silent_of(rows, cell)
+        silent, total = silent_of(rows, {(cell.change, cell.way)})
         return f"{silent} of {total}"
 
     lines = [[link_to(change), *(cell_of(change, way) for way in ways())] for change in changes()]
     return markdown_table(("change", *(LABELS[way] for way in ways())), lines)
 
 
-def silent_of(rows: list[BrokenRow], cell: Cell) -> tuple[int, int]:
-    """Returns how many broken programs of a cell end silent and wrong, and how many there are."""
-    own = [row.outcome for row in rows if (row.change, row.way) == (cell.change, cell.way)]
+def silent_of(rows: list[BrokenRow], cells: set[tuple[str, str]]) -> tuple[int, int]:
+    """Returns how many broken programs of some cells end silent and wrong, and how many there are.
+
+    Args:
+        rows: The rows.
+        cells: The cells, each as its change and its way.
+    """
+    own = [row.outcome for row in rows if (row.change, row.way) in cells]
     return own.count(SILENT), len(own)
 
 
@@ -169,7 +153,7 @@ def sections(folder: Path) -> str:
     return "\n".join(text for change in changes() for text in section(change, found, rows))
 
 
-def section(change: Change, found: dict[tuple[str, str], Counted], rows: list[BrokenRow]) -> Iterator[str]:
+def section(change: Change, found: dict[tuple[str, str], Count], rows: list[BrokenRow]) -> Iterator[str]:
     """Yields the lines of a change's section."""
     docstring = importlib.import_module(f"woof_lightning.changes.{change.name}").__doc__ or ""
     yield f"### {change.name.replace('_', '-')}\n\n{docstring.strip()}\n"
@@ -177,7 +161,7 @@ def section(change: Change, found: dict[tuple[str, str], Counted], rows: list[Br
     lines = []
     for way, cell in change.cells.items():
         counted = found[change.name, way]
-        silent, total = silent_of(rows, cell)
+        silent, total = silent_of(rows, {(cell.change, cell.way)})
         names, torch_names = (", ".join(f"`{name}`" for name in part) for part in (counted.names, counted.torch_names))
         numbers = (f"+{counted.added} -{counted.removed}", str(counted.places), str(counted.functions))
         link = f"[{LABELS[way]}](../woof_lightning/changes/{change.name}/{cell.file.name})"
@@ -235,7 +219,7 @@ def heat_map(folder: Path) -> Figure:
             if cell is not None:
                 counted = found[change.name, cell.way]
                 touched[row, column] = counted.added + counted.removed
-                silent[row, column] = silent_of(rows, cell)[0]
+                silent[row, column] = silent_of(rows, {(cell.change, cell.way)})[0]
     for axes, values, title in (
         (left, touched, "logical lines added and removed"),
         (right, silent, "forgotten things that end silent and wrong"),
@@ -298,18 +282,13 @@ def lines_added_text(folder: Path, way: str, change: str) -> str:
 
 def silent_count_text(folder: Path, way: str) -> str:
     """Returns how many forgotten things end silent and wrong on a way's documented roads."""
-    return str(_silent(folder, way)[0])
+    return str(silent_of(broken_in(folder), roads(way))[0])
 
 
 def silent_percent_text(folder: Path, way: str) -> str:
     """Returns the share of forgotten things that end silent and wrong on a way's documented roads, in percent."""
-    silent, total = _silent(folder, way)
+    silent, total = silent_of(broken_in(folder), roads(way))
     return f"{100 * silent / total:.0f}"
-
-
-def _silent(folder: Path, way: str) -> tuple[int, int]:
-    rows = [row.outcome for row in broken_in(folder) if (row.change, row.way) in roads(way)]
-    return rows.count(SILENT), len(rows)
 
 
 def pairs_text(folder: Path, way: str, outcome: str = "") -> str:

@@ -21,7 +21,6 @@ EPOCHS, BATCH_SIZE, CLASSES, SIZE_PX = 4, 8, 4, 16
 # Eleven batches an epoch: not a multiple of four, so windows of accumulation end in the middle of one. The last
 # validation batch has five images, and two processes cannot share 21 images evenly.
 TRAIN_IMAGES, VAL_IMAGES = 88, 21
-STEPS_PER_EPOCH = TRAIN_IMAGES // BATCH_SIZE
 
 # What a program returns: the objects that it trained, by what they are (net, optimizer, scheduler, ...).
 Trained = dict[str, Any]

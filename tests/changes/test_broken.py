@@ -142,7 +142,7 @@ def test_what_happens_is_sorted(
 ) -> None:
     program = gallery()[BASE].cells[BY_HAND].file.read_text()
     assert program.count(text) == 1
-    found = sorted_out(Break(LEFT_OUT, 1, "", program.replace(text, broken)), right, tmp_path / "b")
+    found = sorted_out(program.replace(text, broken), right, tmp_path / "b")
     assert (found.outcome, detail in found.detail) == (outcome, True), found.detail
 
 

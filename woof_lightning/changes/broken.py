@@ -29,7 +29,6 @@ from woof_lightning.changes.find import Cell, Mistake
 from woof_lightning.changes.trial import Outcome, run_program
 
 LEFT_OUT, AS_BEFORE, ARGUMENT, IMPORT = "line left out", "line as before", "argument left out", "import"
-MISTAKE = "mistake"
 REFUSED = "refused before the first step"
 RAISED = "raised later"
 WARNED = "warned"
@@ -49,7 +48,7 @@ class Break:
     """A change with one thing forgotten.
 
     Args:
-        kind: LEFT_OUT, AS_BEFORE, ARGUMENT, IMPORT or MISTAKE.
+        kind: LEFT_OUT, AS_BEFORE, ARGUMENT or IMPORT.
         line: The number of the line in the file, from 1.
         what: The line, or the argument and its line.
         text: The program.
@@ -235,18 +234,18 @@ def resumed_after(file: Path, folder: Path, steps: int, processes: int) -> Outco
     return run_program(file, folder, resume=True, processes=processes)
 
 
-def sorted_out(one: Break, right: Right, folder: Path) -> Found:
+def sorted_out(program: str, right: Right, folder: Path) -> Found:
     """Trains with a broken program and sorts what happens.
 
     Args:
-        one: The broken program.
+        program: The broken program.
         right: What the right one does.
         folder: A folder that is emptied first.
     """
     shutil.rmtree(folder, ignore_errors=True)
     folder.mkdir(parents=True)
     file = folder / "broken_way.py"
-    file.write_text(one.text)
+    file.write_text(program)
     whole = run_program(file, folder / "whole", processes=right.processes)
     if whole.error or not whole.ended:
         return Found(RAISED if whole.steps else REFUSED, first_line(whole.error))
@@ -275,8 +274,8 @@ def of_mistake(cell: Cell, mistake: Mistake, folder: Path) -> Found:
         mistake: The mistake.
         folder: An empty folder.
     """
-    one = Break(MISTAKE, 0, mistake.way, mistake.program(cell.file.read_text()))
-    return sorted_out(one, Right.of(cell, folder / "right"), folder / "brok")
+    text = mistake.program(cell.file.read_text())
+    return sorted_out(text, Right.of(cell, folder / "right"), folder / "brok")
 
 
 def wrong_in(ours: Outcome, right: Outcome) -> list[str]:

@@ -106,7 +106,7 @@ def outcomes(cell: Cell, breaks: Sequence[Break]) -> Iterator[tuple[Break, Found
         if right.whole.error or right.resumed.error:
             raise UserError(f"{cell.file} fails by itself: {right.whole.error or right.resumed.error}")
         for one in breaks:
-            yield one, sorted_out(one, right, Path(place, "brok"))
+            yield one, sorted_out(one.text, right, Path(place, "brok"))
 
 
 def write_pairs(changes: Sequence[Change], file: Path) -> None:

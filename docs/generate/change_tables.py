@@ -22,20 +22,18 @@ from woof_lightning.changes.measured import BROKEN, CONDITIONS, COUNTS, PAIRS, B
 from woof_lightning.changes.merge import CONFLICT, MERGED, RUNS
 from woof_lightning.changes.show import diff_of
 from woof_lightning.compare.tables import markdown_table
+from woof_lightning.loops import ways
 
-LABELS = {
+LABELS = {way: ways.LABELS[way] for way in PACKAGES if way in ways.LABELS} | {
     BY_HAND: "by hand",
-    "fabric": "Fabric",
-    "accelerate": "Accelerate",
     "lightning": "Lightning",
-    "ignite": "Ignite",
-    "fastai": "fastai",
     "lightning_manual": "Lightning, manual optimization",
     "lightning_expert": "Lightning, as experts do",
+    "fastai_expert": "fastai, as experts do",
 }
 # The road of a way that its documentation sends to where there is no automatic one.
 MANUAL = {"lightning": "lightning_manual"}
-EXPERT = "lightning_expert"
+EXPERTS = ("lightning_expert", "fastai_expert")
 EMPTY, NOT_OFFERED = "", "not offered"
 
 
@@ -69,7 +67,7 @@ def road(change: Change, way: str) -> Cell | None:
     return change.cells.get(way) or change.cells.get(MANUAL.get(way, ""))
 
 
-def ways() -> list[str]:
+def columns() -> list[str]:
     """Returns the ways that have a road in some change."""
     return [way for way in PACKAGES if any(road(change, way) for change in changes())]
 
@@ -95,15 +93,16 @@ def lines_table(folder: Path, page: str = "") -> str:
         counted = found[change.name, cell.way]
         return f"+{counted.added} -{counted.removed}{' (manual)' if cell.way in MANUAL.values() else ''}"
 
-    rows = [[link_to(change, page), *(cell_of(change, way) for way in ways())] for change in changes()]
-    return markdown_table(("change", *(LABELS[way] for way in ways())), rows)
+    rows = [[link_to(change, page), *(cell_of(change, way) for way in columns())] for change in changes()]
+    return markdown_table(("change", *(LABELS[way] for way in columns())), rows)
 
 
 def outcomes_table(folder: Path) -> str:
     """What happens when one thing is forgotten, a row for each way."""
     rows = broken_in(folder)
     lines = []
-    for name, cells in {**{way: roads(way) for way in ways()}, EXPERT: expert(EXPERT)}.items():
+    cells_of = {way: roads(way) for way in columns()} | {way: expert(way) for way in EXPERTS}
+    for name, cells in cells_of.items():
         found = Counter(row.outcome for row in rows if (row.change, row.way) in cells)
         total = sum(found.values())
         share = f"{found[SILENT]} of {total} ({100 * found[SILENT] / total:.0f} %)"
@@ -127,8 +126,8 @@ def silent_table(folder: Path) -> str:
         silent, total = silent_of(rows, {(cell.change, cell.way)})
         return f"{silent} of {total}"
 
-    lines = [[link_to(change), *(cell_of(change, way) for way in ways())] for change in changes()]
-    return markdown_table(("change", *(LABELS[way] for way in ways())), lines)
+    lines = [[link_to(change), *(cell_of(change, way) for way in columns())] for change in changes()]
+    return markdown_table(("change", *(LABELS[way] for way in columns())), lines)
 
 
 def silent_of(rows: list[BrokenRow], cells: set[tuple[str, str]]) -> tuple[int, int]:
@@ -212,9 +211,9 @@ def heat_map(folder: Path) -> Figure:
     found, rows = counts_in(folder), broken_in(folder)
     figure = Figure(figsize=(11, 5.5), layout="constrained")
     left, right = figure.subplots(1, 2, sharey=True)
-    touched, silent = np.full((2, len(changes()), len(ways())), np.nan)
+    touched, silent = np.full((2, len(changes()), len(columns())), np.nan)
     for row, change in enumerate(changes()):
-        for column, way in enumerate(ways()):
+        for column, way in enumerate(columns()):
             cell = road(change, way)
             if cell is not None:
                 counted = found[change.name, cell.way]
@@ -235,7 +234,7 @@ def draw_map(axes: Axes, values: NDArray[np.float64], title: str) -> None:
     for (row, column), value in np.ndenumerate(values):
         if not np.isnan(value):
             axes.text(column, row, f"{value:.0f}", ha="center", va="center")
-    axes.set_xticks(range(len(ways())), [LABELS[way] for way in ways()], rotation=20, ha="right")
+    axes.set_xticks(range(len(columns())), [LABELS[way] for way in columns()], rotation=20, ha="right")
     axes.set_title(title)
 
 

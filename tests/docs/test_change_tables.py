@@ -9,6 +9,7 @@ import pytest
 
 from docs.generate.change_tables import (
     LABELS,
+    columns,
     conditions,
     heat_map,
     lines_added_text,
@@ -20,7 +21,6 @@ from docs.generate.change_tables import (
     silent_count_text,
     silent_percent_text,
     silent_table,
-    ways,
 )
 from woof_lightning.changes.broken import IMPORT, LEFT_OUT, NO_EFFECT, SILENT
 from woof_lightning.changes.find import BASE, gallery
@@ -63,11 +63,11 @@ def cells(table: str) -> list[list[str]]:
 
 def test_a_cell_has_the_lines_of_its_change_and_way(rows: Path) -> None:
     header, _, *lines = cells(lines_table(rows))
-    assert header[1:] == [LABELS[way] for way in ways()]
+    assert header[1:] == [LABELS[way] for way in columns()]
     found = dict(zip(list(gallery())[1:], lines, strict=True))
     assert found["ema"][1] == f"+{ADDED['ema', 'by_hand']} -1"
-    assert found["gan"][ways().index("lightning") + 1] == f"+{ADDED['gan', 'lightning_manual']} -1 (manual)"
-    assert found["clipping"][ways().index("ignite") + 1] == "not offered"
+    assert found["gan"][columns().index("lightning") + 1] == f"+{ADDED['gan', 'lightning_manual']} -1 (manual)"
+    assert found["clipping"][columns().index("ignite") + 1] == "not offered"
     assert lines_added_text(rows, "lightning", "gan") == str(ADDED["gan", "lightning_manual"])
     with pytest.raises(LookupError):
         lines_added_text(rows, "ignite", "clipping")
@@ -84,7 +84,7 @@ def test_a_way_has_its_documented_roads_and_no_imports(rows: Path) -> None:
     assert silent_count_text(rows, "lightning") == str(silent)
     assert silent_percent_text(rows, "by_hand") == "50"
     by_change = dict(zip(list(gallery())[1:], cells(silent_table(rows))[2:], strict=True))
-    assert by_change["gan"][ways().index("lightning") + 1] == "1 of 3"
+    assert by_change["gan"][columns().index("lightning") + 1] == "1 of 3"
     assert by_change["ema"][1] == "1 of 2"
 
 
@@ -114,7 +114,7 @@ def test_the_map_has_both_numbers(rows: Path) -> None:
     ema = list(gallery()).index("ema") - 1
     assert shown[0][0, ema] == str(ADDED["ema", "by_hand"] + 1)
     assert shown[1][0, ema] == "1"
-    assert (ways().index("ignite"), list(gallery()).index("clipping") - 1) not in shown[0]
+    assert (columns().index("ignite"), list(gallery()).index("clipping") - 1) not in shown[0]
 
 
 def test_a_command_s_conditions_are_those_of_its_last_call(tmp_path: Path) -> None:

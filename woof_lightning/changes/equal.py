@@ -41,7 +41,8 @@ class Comparison:
     @property
     def gone(self) -> list[str]:
         """What is known to differ and does not."""
-        return sorted(self.cell.known.keys() - self.differences)
+        known = self.cell.known
+        return sorted(one for one in known if folded(one, known) not in self.differences)
 
 
 def compare(change: Change, folder: Path, ways: list[str] | None = None) -> Iterator[Comparison]:

@@ -25,7 +25,7 @@ PACKAGES = {
 }
 # Further roads of a way, in the order in which they are shown: the one that documentation sends to where the first does
 # not lead there, and that of people who know better.
-ROADS = {"lightning_manual": "lightning", "lightning_expert": "lightning"}
+ROADS = {"lightning_manual": "lightning", "lightning_expert": "lightning", "fastai_expert": "fastai"}
 
 
 @dataclass(frozen=True)

@@ -10,6 +10,7 @@ from typing import Any
 
 import torch
 from torch import nn
+from torch.nn.modules.loss import _Loss
 from torch.nn.modules.module import register_module_forward_hook, register_module_forward_pre_hook
 from torch.nn.parallel import DistributedDataParallel
 from torch.optim import Optimizer
@@ -72,14 +73,14 @@ class Trace:
             yield
 
     def _forward_began(self, net: nn.Module, _: Any) -> None:
-        if is_wrapper(net):
+        if is_no_net(net):
             return
         if self._depth == 0:
             self.events.append(FORWARD[torch.is_grad_enabled(), net.training])
         self._depth += 1
 
     def _forward_ended(self, net: nn.Module, *_: Any) -> None:
-        if not is_wrapper(net):
+        if not is_no_net(net):
             self._depth -= 1
 
     def _step_ended(self, *_: Any) -> None:
@@ -109,10 +110,10 @@ class Trace:
         return unrecorded
 
 
-def is_wrapper(net: nn.Module) -> bool:
-    """Returns whether a module only calls another one: that of a framework or of DDP. Its own mode has no effect."""
-    return isinstance(net, DistributedDataParallel) or any(
-        cls.__module__.startswith("lightning.") for cls in type(net).__mro__
+def is_no_net(module: nn.Module) -> bool:
+    """Returns whether a module is a loss, or only calls another one, as those of a framework or of DDP do."""
+    return isinstance(module, (_Loss, DistributedDataParallel)) or any(
+        cls.__module__.startswith("lightning.") for cls in type(module).__mro__
     )
 
 

@@ -26,6 +26,7 @@ if TYPE_CHECKING:  # Windows does not have it.
 # What the programs import; a forked process need not import it again.
 IMPORTED = (
     *("lightning.pytorch", "lightning.fabric", "accelerate", "ignite.handlers", "ignite.metrics"),
+    *("fastai.learner", "fastai.metrics", "fastai.callback.tracker", "fastai.losses"),
     "torch.utils.tensorboard",
 )
 TIMEOUT_S = 60.0
@@ -187,6 +188,9 @@ def import_everything() -> None:
     """Imports what the programs import, so that each forked process starts at once."""
     import importlib
 
-    for module in IMPORTED:
-        with contextlib.suppress(ImportError):
-            importlib.import_module(module)
+    with warnings.catch_warnings():
+        # fastai 2.8 uses torch.jit.script, of which torch 2.14 warns.
+        warnings.filterwarnings("ignore", message=".*torch.jit.script.*")
+        for module in IMPORTED:
+            with contextlib.suppress(ImportError):
+                importlib.import_module(module)

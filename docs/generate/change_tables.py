@@ -17,9 +17,9 @@ from numpy.typing import NDArray
 from docs.generate.result_tables import read_rows
 from woof_lightning.changes.broken import IMPORT, OUTCOMES, SILENT
 from woof_lightning.changes.count import Count
-from woof_lightning.changes.find import BASE, BY_HAND, PACKAGES, ROADS, Cell, Change, gallery
-from woof_lightning.changes.measured import BROKEN, CONDITIONS, COUNTS, PAIRS, BrokenRow, read_broken
-from woof_lightning.changes.merge import CONFLICT, MERGED, RUNS
+from woof_lightning.changes.find import BASE, BY_HAND, GALLERY, PACKAGES, ROADS, Change, changes, gallery, pairs
+from woof_lightning.changes.measured import BROKEN, CONDITIONS, COUNTS, JUDGED, PAIRS, BrokenRow, read_broken
+from woof_lightning.changes.merge import BY_PEOPLE, CONFLICT, MERGED, RUNS
 from woof_lightning.changes.show import diff_of
 from woof_lightning.compare.tables import markdown_table
 from woof_lightning.loops import ways
@@ -31,8 +31,7 @@ LABELS = {way: ways.LABELS[way] for way in PACKAGES if way in ways.LABELS} | {
     "lightning_expert": "Lightning, as experts do",
     "fastai_expert": "fastai, as experts do",
 }
-# The road of a way that its documentation sends to where there is no automatic one.
-MANUAL = {"lightning": "lightning_manual"}
+MANUAL = "lightning_manual"
 EXPERTS = ("lightning_expert", "fastai_expert")
 EMPTY, NOT_OFFERED = "", "not offered"
 
@@ -57,24 +56,14 @@ def broken_in(folder: Path) -> list[BrokenRow]:
     return [row for row in read_broken(folder / BROKEN) if row.kind != IMPORT]
 
 
-def changes() -> list[Change]:
-    """Returns the changes without the base."""
-    return [change for change in gallery().values() if change.name != BASE]
-
-
-def road(change: Change, way: str) -> Cell | None:
-    """Returns the cell of the road that a way's documentation takes; None if there is none."""
-    return change.cells.get(way) or change.cells.get(MANUAL.get(way, ""))
-
-
 def columns() -> list[str]:
     """Returns the ways that have a road in some change."""
-    return [way for way in PACKAGES if any(road(change, way) for change in changes())]
+    return [way for way in PACKAGES if any(change.road(way) for change in changes())]
 
 
 def roads(way: str) -> set[tuple[str, str]]:
     """Returns the changes that a way's documentation shows, each with the name of the road."""
-    return {(cell.change, cell.way) for change in changes() if (cell := road(change, way))}
+    return {(cell.change, cell.way) for change in changes() if (cell := change.road(way))}
 
 
 def lines_table(folder: Path, page: str = "") -> str:
@@ -87,11 +76,11 @@ def lines_table(folder: Path, page: str = "") -> str:
     found = counts_in(folder)
 
     def cell_of(change: Change, way: str) -> str:
-        cell = road(change, way)
+        cell = change.road(way)
         if cell is None:
             return NOT_OFFERED if way in change.not_offered else EMPTY
         counted = found[change.name, cell.way]
-        return f"+{counted.added} -{counted.removed}{' (manual)' if cell.way in MANUAL.values() else ''}"
+        return f"+{counted.added} -{counted.removed}{' (manual)' if cell.way == MANUAL else ''}"
 
     rows = [[link_to(change, page), *(cell_of(change, way) for way in columns())] for change in changes()]
     return markdown_table(("change", *(LABELS[way] for way in columns())), rows)
@@ -120,7 +109,7 @@ def silent_table(folder: Path) -> str:
     rows = broken_in(folder)
 
     def cell_of(change: Change, way: str) -> str:
-        cell = road(change, way)
+        cell = change.road(way)
         if cell is None:
             return EMPTY
         silent, total = silent_of(rows, {(cell.change, cell.way)})
@@ -168,7 +157,7 @@ def section(change: Change, found: dict[tuple[str, str], Count], rows: list[Brok
     yield markdown_table(header, lines)
     for way, told in change.not_offered.items():
         yield f"{LABELS[way]} does not offer it: {told['says']} ([source]({told['link']}))\n"
-    first = [way for way in (BY_HAND, "lightning", "lightning_manual") if way in change.cells][:2]
+    first = [way for way in (BY_HAND, "lightning", MANUAL) if way in change.cells][:2]
     yield beside(change, first)
     rest = [way for way in change.cells if way not in first]
     yield f"<details><summary>{', '.join(LABELS[way] for way in rest)}</summary>\n"
@@ -214,7 +203,7 @@ def heat_map(folder: Path) -> Figure:
     touched, silent = np.full((2, len(changes()), len(columns())), np.nan)
     for row, change in enumerate(changes()):
         for column, way in enumerate(columns()):
-            cell = road(change, way)
+            cell = change.road(way)
             if cell is not None:
                 counted = found[change.name, cell.way]
                 touched[row, column] = counted.added + counted.removed
@@ -248,6 +237,30 @@ def pairs_table(folder: Path) -> str:
     return markdown_table(("way", "pairs", *MERGED), rows)
 
 
+def judged_table(folder: Path) -> str:
+    """Whether two changes together do what they should, a row for each reported pair and a column for each way."""
+    found = {(row["first"], row["second"], row["way"]): row for row in read_rows(folder / JUDGED)}
+    names = [way for way in LABELS if any(way == row_way for _, _, row_way in found)]
+    rows = []
+    for pair in pairs():
+        reported = f"{pair.says} ([thread]({pair.link}))"
+        program = f"[{pair.first.title}; {pair.second.title}](../{pair.file(BY_HAND).relative_to(GALLERY.parents[1])})"
+        cells = []
+        for way in names:
+            row = found.get((pair.first.name, pair.second.name, way))
+            cells.append(EMPTY if row is None else judged_text(row))
+        rows.append([program, reported, *cells])
+    return markdown_table(("changes", "reported", *(LABELS[way] for way in names)), rows)
+
+
+def judged_text(row: dict[str, str]) -> str:
+    """Returns what became of a pair of changes, in a few words."""
+    if row["put_together"] == CONFLICT:
+        return CONFLICT
+    outcome = row["outcome"].removeprefix("merges, and ")
+    return f"conflict; by hand: {outcome}" if row["put_together"] == BY_PEOPLE else outcome
+
+
 def mistakes_table(_: Path) -> str:
     """Reported mistakes, made again in a program here, and what happens."""
     rows = [
@@ -266,6 +279,7 @@ CHANGE_TABLES: dict[str, Callable[[Path], str]] = {
     "changes-silent": silent_table,
     "changes-mistakes": mistakes_table,
     "changes-pairs": pairs_table,
+    "changes-judged": judged_table,
     "changes-conditions": conditions,
     "changes": sections,
 }
@@ -273,7 +287,7 @@ CHANGE_TABLES: dict[str, Callable[[Path], str]] = {
 
 def lines_added_text(folder: Path, way: str, change: str) -> str:
     """Returns the logical lines that a change adds on a way's documented road."""
-    cell = road(gallery()[change], way)
+    cell = gallery()[change].road(way)
     if cell is None:
         raise LookupError(f"{way} does not make {change}")
     return str(counts_in(folder)[change, cell.way].added)

@@ -53,33 +53,32 @@ def compare(change: Change, folder: Path, ways: list[str] | None = None) -> Iter
         folder: An empty folder for the files of the trainings.
         ways: The ways to compare; all if None.
     """
-    reference = run_cell(change.cells[BY_HAND], folder / BY_HAND)
+    by_hand = change.cells[BY_HAND]
+    reference = run_program(by_hand.file, folder / "reference", processes=by_hand.processes)
     for way, cell in change.cells.items():
         if ways is None or way in ways:
-            whole = reference if way == BY_HAND else run_cell(cell, folder / way)
-            cut = folder / f"{way}-resumed"
-            killed = run_cell(cell, cut, kill_after=whole.steps - KILLED_BEFORE_END)
-            resumed = run_cell(cell, cut, resume=True)
-            found = [
-                *differences(whole, reference),
-                *(f"resumed {text}" for text in differences_of_states(resumed, whole)),
-                *(f"resumed {text}" for text in last_metrics_differ(resumed, whole)),
-            ]
-            if killed.error:
-                found.append(f"error before it was killed: {killed.error}")
+            found = compare_file(cell.file, cell.processes, reference, folder / way)
             yield Comparison(cell, frozenset(folded(text, cell.known) for text in found))
 
 
-def run_cell(cell: Cell, folder: Path, *, resume: bool = False, kill_after: int | None = None) -> Outcome:
-    """Runs the program of a cell.
+def compare_file(file: Path, processes: int, reference: Outcome, folder: Path) -> Iterator[str]:
+    """Trains with a program, once through and once killed and resumed, and yields what differs.
 
     Args:
-        cell: The cell.
-        folder: For its events and its checkpoint.
-        resume: Whether it resumes.
-        kill_after: Kill it after so many optimizer steps.
+        file: The program.
+        processes: The number of processes that train together.
+        reference: What the program by hand did.
+        folder: An empty folder for the files of the trainings.
     """
-    return run_program(cell.file, folder, resume=resume, kill_after=kill_after, processes=cell.processes)
+    whole = run_program(file, folder, processes=processes)
+    yield from differences(whole, reference)
+    cut = folder / "cut"
+    killed = run_program(file, cut, kill_after=whole.steps - KILLED_BEFORE_END, processes=processes)
+    if killed.error:
+        yield f"error before it was killed: {killed.error}"
+    resumed = run_program(file, cut, resume=True, processes=processes)
+    yield from (f"resumed {text}" for text in differences_of_states(resumed, whole))
+    yield from (f"resumed {text}" for text in last_metrics_differ(resumed, whole))
 
 
 def folded(difference: str, known: Iterable[str]) -> str:

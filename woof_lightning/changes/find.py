@@ -13,6 +13,7 @@ import yaml
 from woof_lightning.errors import UserError, did_you_mean
 
 GALLERY = Path(__file__).parent
+PAIRS = "pairs"
 BASE, BY_HAND, SUFFIX = "base", "by_hand", "_way.py"
 # What each way needs beside PyTorch.
 PACKAGES = {
@@ -24,8 +25,10 @@ PACKAGES = {
     "fastai": ("fastai",),
 }
 # Further roads of a way, in the order in which they are shown: the one that documentation sends to where the first does
-# not lead there, and that of people who know better.
+# not lead there, and that of people who know better. Each with its way.
 ROADS = {"lightning_manual": "lightning", "lightning_expert": "lightning", "fastai_expert": "fastai"}
+# Where a road does not lead to a change, the next ones.
+NEXT_ROADS = {"lightning": ("lightning_manual",), "lightning_expert": ("lightning", "lightning_manual")}
 
 
 @dataclass(frozen=True)
@@ -132,6 +135,41 @@ class Change:
     not_offered: dict[str, dict[str, str]]
     traps: tuple[Trap, ...]
 
+    def road(self, way: str) -> Cell | None:
+        """Returns the program of a way, on the next of its roads if the first does not lead there; None without one."""
+        return next((self.cells[name] for name in (way, *NEXT_ROADS.get(way, ())) if name in self.cells), None)
+
+
+@dataclass(frozen=True)
+class Pair:
+    """Two changes that go wrong together, as somebody reported it. Its folder has a program with both.
+
+    Args:
+        first: A change.
+        second: Another one.
+        says: What happened.
+        link: The thread.
+    """
+
+    first: Change
+    second: Change
+    says: str
+    link: str
+
+    @property
+    def name(self) -> str:
+        """The name of its folder."""
+        return f"{self.first.name}_and_{self.second.name}"
+
+    def file(self, way: str) -> Path:
+        """Returns the program that somebody put together; it need not be there if git can merge the changes."""
+        return GALLERY / PAIRS / self.name / f"{way}{SUFFIX}"
+
+    @property
+    def processes(self) -> int:
+        """The number of processes that train together."""
+        return max(cell.processes for change in (self.first, self.second) for cell in change.cells.values())
+
 
 @lru_cache
 def gallery() -> dict[str, Change]:
@@ -157,8 +195,28 @@ def gallery() -> dict[str, Change]:
     return {change.name: change for change in sorted(found, key=lambda change: change.number)}
 
 
+def changes() -> list[Change]:
+    """Returns all changes in their order, without the base."""
+    return [change for change in gallery().values() if change.name != BASE]
+
+
+def pairs() -> list[Pair]:
+    """Returns the pairs of changes that somebody reported, in the order of the changes."""
+    place = list(gallery())
+    found = []
+    for file in GALLERY.glob(f"{PAIRS}/*/about.yaml"):
+        told = about(file.parent.relative_to(GALLERY).as_posix())
+        first, second = gallery()[told["first"]], gallery()[told["second"]]
+        found.append(Pair(first, second, told["says"].strip(), told["link"]))
+    return sorted(found, key=lambda pair: (place.index(pair.first.name), place.index(pair.second.name)))
+
+
 def about(name: str) -> dict[str, Any]:
-    """Returns what is known about a change."""
+    """Returns what is known about a change or a pair.
+
+    Args:
+        name: The name of its folder in the gallery.
+    """
     told: dict[str, Any] = yaml.safe_load((GALLERY / name / "about.yaml").read_text())
     return told
 
@@ -192,8 +250,7 @@ def change_named(name: str) -> Change:
     Raises:
         UserError: If there is none of that name.
     """
-    changes = gallery()
-    if name not in changes or name == BASE:
-        known = [other for other in changes if other != BASE]
-        raise UserError(f"{name} is no change: {did_you_mean(name, known, 'woof change lists them')}")
-    return changes[name]
+    named = {change.name: change for change in changes()}
+    if name not in named:
+        raise UserError(f"{name} is no change: {did_you_mean(name, list(named), 'woof change lists them')}")
+    return named[name]

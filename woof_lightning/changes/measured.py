@@ -15,14 +15,16 @@ from tqdm import tqdm
 
 from woof_lightning.changes.broken import Break, Found, Right, breaks_of, sorted_out
 from woof_lightning.changes.count import count
-from woof_lightning.changes.find import BASE, Cell, Change
-from woof_lightning.changes.merge import try_merged
+from woof_lightning.changes.find import PACKAGES, ROADS, Cell, Change, pairs
+from woof_lightning.changes.merge import judge, reference_of, try_merged
 from woof_lightning.errors import UserError
 
-COUNTS, BROKEN, PAIRS, CONDITIONS = "counts.csv", "broken.csv", "pairs.csv", "conditions.json"
+COUNTS, BROKEN, PAIRS, JUDGED = "counts.csv", "broken.csv", "pairs.csv", "reported_pairs.csv"
+CONDITIONS = "conditions.json"
 # Changed programs are counted in one file each; none needs another.
 FILES = 1
 COUNT_COLUMNS = ("change", "way", "added", "removed", "places", "functions", "files", "names", "torch_names")
+JUDGED_COLUMNS = ("first", "second", "way", "put_together", "outcome", "detail")
 PAIR_COLUMNS = ("way", "first", "second", "outcome", "detail")
 BROKEN_COLUMNS = ("change", "way", "kind", "line", "what", "outcome", "detail")
 
@@ -111,23 +113,38 @@ def outcomes(cell: Cell, breaks: Sequence[Break]) -> Iterator[tuple[Break, Found
 
 def write_pairs(changes: Sequence[Change], file: Path) -> None:
     """Merges the changes of each way in pairs, tries the programs, and writes the rows."""
-    by_way: dict[str, list[Cell]] = {}
-    for cell in cells_of(changes):
-        by_way.setdefault(cell.way, []).append(cell)
-    pairs = [pair for cells in by_way.values() for pair in combinations(cells, 2)]
+    todo = [(way, *pair) for way in PACKAGES for pair in combinations(roads_of(changes, way), 2)]
     with file.open("w", newline="") as out, TemporaryDirectory(prefix="woof-change-") as place:
         writer = csv.writer(out, lineterminator="\n")
         writer.writerow(PAIR_COLUMNS)
-        for number, (first, second) in enumerate(tqdm(pairs, desc="pairs of changes", disable=None)):
+        for number, (way, first, second) in enumerate(tqdm(todo, desc="pairs of changes", disable=None)):
             found = try_merged(first, second, Path(place, str(number)))
-            writer.writerow((first.way, first.change, second.change, found.outcome, found.detail))
+            writer.writerow((way, first.change, second.change, found.outcome, found.detail))
+
+
+def write_judged(file: Path) -> None:
+    """Trains with the reported pairs of changes, compares with the programs by hand, and writes the rows."""
+    with file.open("w", newline="") as out, TemporaryDirectory(prefix="woof-change-") as place:
+        writer = csv.writer(out, lineterminator="\n")
+        writer.writerow(JUDGED_COLUMNS)
+        for pair in tqdm(pairs(), desc="reported pairs", disable=None):
+            reference = reference_of(pair, Path(place, pair.name, "reference"))
+            for way in (*PACKAGES, *ROADS):
+                found = judge(pair, way, reference, Path(place, pair.name, way))
+                if found is not None:
+                    row = (found.put_together, found.outcome, found.detail)
+                    writer.writerow((pair.first.name, pair.second.name, way, *row))
+
+
+def roads_of(changes: Sequence[Change], way: str) -> list[Cell]:
+    """Returns the programs of a way, on the next of its roads where the first does not lead to a change."""
+    return [cell for change in changes if (cell := change.road(way)) is not None]
 
 
 def cells_of(changes: Sequence[Change]) -> Iterator[Cell]:
-    """Yields the cells of changes, without the base's."""
+    """Yields the cells of changes."""
     for change in changes:
-        if change.name != BASE:
-            yield from change.cells.values()
+        yield from change.cells.values()
 
 
 def append(file: Path, row: Sequence[object]) -> None:

@@ -10,7 +10,7 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 from tempfile import TemporaryDirectory
 
-from woof_lightning.changes.find import BASE, Change, change_named, gallery
+from woof_lightning.changes.find import BASE, Change, change_named, changes, gallery
 from woof_lightning.changes.show import beside, diff_of
 from woof_lightning.cli.options import both_given, path_of, small_parser
 from woof_lightning.errors import UserError, did_you_mean, raise_together
@@ -26,18 +26,17 @@ def run(args: Sequence[str]) -> None:
         UserError: If an option cannot be used, or ways differ where they should not.
     """
     options = parse(args)
-    names = options.changes or [name for name in gallery() if name != BASE]
-    changes = [change_named(name) for name in names]
+    chosen = [change_named(name) for name in options.changes] or changes()
     if options.count or options.breaking or options.merge:
-        measure(changes, options)
+        measure(chosen, options)
     elif options.check:
-        check([*([gallery()[BASE]] if not options.changes else []), *changes], options.ways)
+        check([*([gallery()[BASE]] if not options.changes else []), *chosen], options.ways)
     elif options.changes:
         width = shutil.get_terminal_size().columns
-        for change in changes:
+        for change in chosen:
             print(shown(change, options.ways, width))
     else:
-        print(listed(changes, options.ways))
+        print(listed(chosen, options.ways))
 
 
 def parse(args: Sequence[str]) -> Namespace:
@@ -87,8 +86,13 @@ def measure(changes: Sequence[Change], options: Namespace) -> None:
         raise UserError(f"not installed: {', '.join(missing)}; pip install 'woof-lightning[peers]' brings every way")
     out: Path = options.out
     out.mkdir(parents=True, exist_ok=True)
-    chosen = {measured.COUNTS: options.count, measured.BROKEN: options.breaking, measured.PAIRS: options.merge}
-    files = [out / name for name, wanted in chosen.items() if wanted]
+    wanted = {
+        measured.COUNTS: options.count,
+        measured.BROKEN: options.breaking,
+        measured.PAIRS: options.merge,
+        measured.JUDGED: options.merge and not options.changes,
+    }
+    files = [out / name for name, is_wanted in wanted.items() if is_wanted]
     for file in files:
         if file.exists() and options.overwrite:
             file.unlink()
@@ -104,6 +108,8 @@ def measure(changes: Sequence[Change], options: Namespace) -> None:
     if options.merge:
         ready_to_train()
         measured.write_pairs(changes, out / measured.PAIRS)
+        if not options.changes:
+            measured.write_judged(out / measured.JUDGED)
     words = [
         *options.changes,
         *["--count"] * options.count,

@@ -1,0 +1,1 @@
+"""The average moves with the optimizer, not with the batches."""

@@ -1,0 +1,64 @@
+"""Trains a net with plain PyTorch."""
+
+from pathlib import Path
+
+import torch
+import torch.nn.functional as F
+from torch.optim import SGD
+from torch.optim.lr_scheduler import StepLR
+from torch.optim.swa_utils import AveragedModel, get_ema_avg_fn
+from torch.utils.tensorboard import SummaryWriter
+
+from woof_lightning.changes.shared import EPOCHS, Trained, build_net, loaders, run_as_script
+
+
+def train(folder: Path, resume: bool = False) -> Trained:
+    """Trains, reports each tenth step, validates and saves after each epoch."""
+    net = build_net()
+    ema = AveragedModel(net, avg_fn=get_ema_avg_fn(0.9), use_buffers=True)
+    optimizer = SGD(net.parameters(), lr=0.1, momentum=0.9)
+    scheduler = StepLR(optimizer, step_size=1, gamma=0.5)
+    train_loader, val_loader = loaders()
+    writer = SummaryWriter(folder)
+    first_epoch = step = 0
+    if resume:
+        checkpoint = torch.load(folder / "last.ckpt")
+        net.load_state_dict(checkpoint["net"])
+        ema.load_state_dict(checkpoint["ema"])
+        optimizer.load_state_dict(checkpoint["optimizer"])
+        scheduler.load_state_dict(checkpoint["scheduler"])
+        first_epoch, step = checkpoint["epoch"], checkpoint["step"]
+
+    for epoch in range(first_epoch, EPOCHS):
+        net.train()
+        for batch, (images, labels) in enumerate(train_loader, start=1):
+            loss = F.cross_entropy(net(images), labels)
+            (loss / 4).backward()
+            if batch % 4 and batch < len(train_loader):
+                continue
+            optimizer.step()
+            optimizer.zero_grad()
+            ema.update_parameters(net)
+            step += 1
+            if step % 10 == 0:
+                writer.add_scalar("train/loss", loss, step)
+        scheduler.step()
+
+        ema.eval()
+        val_loss = val_hits = torch.tensor(0.0)
+        with torch.no_grad():
+            for images, labels in val_loader:
+                logits = ema(images)
+                val_loss = val_loss + F.cross_entropy(logits, labels) * len(labels)
+                val_hits = val_hits + (logits.argmax(1) == labels).sum()
+        writer.add_scalar("val/loss", val_loss / len(val_loader.dataset), step)
+        writer.add_scalar("val/acc1", val_hits / len(val_loader.dataset), step)
+        checkpoint = {"net": net.state_dict(), "ema": ema.state_dict(), "optimizer": optimizer.state_dict()}
+        checkpoint |= {"scheduler": scheduler.state_dict(), "epoch": epoch + 1, "step": step}
+        torch.save(checkpoint, folder / "last.ckpt")
+    writer.close()
+    return {"net": net, "ema": ema.module, "optimizer": optimizer, "scheduler": scheduler}
+
+
+if __name__ == "__main__":
+    run_as_script(train)

@@ -1,0 +1,1 @@
+"""The processes exchange gradients once a window, at its end."""

@@ -1,0 +1,1 @@
+"""All processes validate with the average of the first one, its BatchNorm statistics included."""

@@ -1,0 +1,1 @@
+"""Each process makes its own share of the fakes."""

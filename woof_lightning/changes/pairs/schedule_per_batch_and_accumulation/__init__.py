@@ -1,0 +1,1 @@
+"""The schedule steps with the optimizer, so it has a quarter of the steps."""

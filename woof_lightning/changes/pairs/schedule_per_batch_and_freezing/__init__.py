@@ -1,0 +1,1 @@
+"""The schedule knows both learning rates from the start."""

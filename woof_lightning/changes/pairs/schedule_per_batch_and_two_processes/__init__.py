@@ -1,0 +1,1 @@
+"""Each process has half of each batch, so the number of steps stays."""

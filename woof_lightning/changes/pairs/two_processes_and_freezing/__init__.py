@@ -1,0 +1,1 @@
+"""The gradients of the backbone are exchanged from the epoch on in which it is unfrozen."""

@@ -107,12 +107,17 @@ def origin(key: str, configs: Sequence[str]) -> str | None:
         key: The key, dotted.
         configs: The files.
     """
-    found = [file for file in configs if Path(file).is_file() and key in flatten(_loaded(file))]
+    found = [file for file in configs if Path(file).is_file() and key in flatten(loaded(file))]
     return found[-1] if found else None
 
 
-def _loaded(file: str) -> Any:
-    return yaml.safe_load(Path(file).read_text(encoding="utf-8"))
+def loaded(file: str) -> dict[str, Any]:
+    """Returns the settings in a YAML file; none if it holds anything else."""
+    try:
+        settings = yaml.safe_load(Path(file).read_text(encoding="utf-8"))
+    except (OSError, UnicodeDecodeError, yaml.YAMLError):
+        return {}
+    return settings if isinstance(settings, dict) else {}
 
 
 def _problem(key: str, value: Any, known: Sequence[str], verb: str) -> str | None:

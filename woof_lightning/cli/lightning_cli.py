@@ -20,6 +20,7 @@ from lightning.pytorch import Trainer
 from lightning.pytorch.callbacks import ProgressBar
 from lightning.pytorch.cli import LightningArgumentParser, LightningCLI
 
+from woof_lightning.cli.classes import DATA_CLASS, MODEL_CLASS, Classes, chosen_classes, current_folder_importable
 from woof_lightning.cli.config_files import with_config_files, with_origin
 from woof_lightning.cli.messages import readable
 from woof_lightning.cli.options import (
@@ -36,8 +37,6 @@ from woof_lightning.data.config import DataConfig
 from woof_lightning.errors import UserError, raise_together
 from woof_lightning.lit.callbacks.checkpoints import DurableCheckpointIO
 from woof_lightning.lit.callbacks.foreign import callback_problems
-from woof_lightning.lit.classifier import WoofClassifier
-from woof_lightning.lit.datamodule import ImagewoofDataModule
 from woof_lightning.lit.lr_finder import check_one_device, check_sweep
 from woof_lightning.lit.run import FitRun, as_list
 from woof_lightning.lit.trainer import (
@@ -76,11 +75,14 @@ def run_cli(verb: str, args: Sequence[str], held: ExitStack) -> WoofCLI:
     """
     options: dict[str, Any] = {"exit_on_error": False, "allow_abbrev": False}
     shown = verb.replace("_", "-")
-    words = [verb, *with_config_files(args, known_keys(verb), shown)]
+    held.enter_context(current_folder_importable())
+    classes = chosen_classes(args)
+    known = known_keys(verb, classes)
+    words = [verb, *with_config_files(args, known, shown)]
     try:
         return WoofCLI(
-            WoofClassifier,
-            ImagewoofDataModule,
+            classes.model,
+            classes.data,
             verb=verb,
             held=held,
             trainer_class=WoofTrainer,
@@ -93,7 +95,7 @@ def run_cli(verb: str, args: Sequence[str], held: ExitStack) -> WoofCLI:
             args=words,
         )
     except (ArgumentError, argparse.ArgumentError) as error:
-        raise UserError(with_origin(readable(str(error), known_keys(verb), shown), words)) from error
+        raise UserError(with_origin(readable(str(error), known, shown), words)) from error
     except (MisconfigurationException, ValueError, TypeError, RuntimeError, ImportError) as error:
         if not raised_by_lightning(error):
             raise
@@ -124,6 +126,8 @@ class WoofCLI(LightningCLI):
         """Adds the options of a run, and links seed_everything to the seeds of model and data."""
         parser.add_argument("--name", type=str | None, help="The run's name; by default the first config's stem.")
         parser.add_argument("--runs_dir", type=Path, default=Path("runs"), help="Folder of all runs.")
+        parser.add_argument(f"--{MODEL_CLASS}", type=str | None, help="A subclass of WoofClassifier, as FILE.CLASS.")
+        parser.add_argument(f"--{DATA_CLASS}", type=str | None, help="A subclass of ImagewoofDataModule.")
         if parser.prog == "woof lr-find":
             parser.add_argument("--json", action="store_true", help="Print the result as JSON.")
             parser.add_argument("--overwrite", action="store_true", help="Replace the sweep that is there.")
@@ -254,7 +258,8 @@ class WoofCLI(LightningCLI):
         settings: dict[str, Any] = yaml.safe_load(text)[self.config.subcommand]
         settings = without_excuses(settings)
         settings["trainer"]["precision"] = canonical(flatten(settings))[PRECISION_KEY]
-        return {key: value for key, value in settings.items() if key not in NOT_SAVED}
+        usual = [key for key in (MODEL_CLASS, DATA_CLASS) if settings[key] is None]
+        return {key: value for key, value in settings.items() if key not in (*NOT_SAVED, *usual)}
 
 
 def without_excuses(value: Any) -> Any:
@@ -314,9 +319,15 @@ def setting_problems(options: Namespace) -> list[str]:
     return problems
 
 
-def known_keys(verb: str = FIT) -> list[str]:
-    """Returns all keys that a verb takes, dotted."""
+def known_keys(verb: str = FIT, classes: Classes | None = None) -> list[str]:
+    """Returns all keys that a verb takes, dotted.
+
+    Args:
+        verb: The verb.
+        classes: The classes that it trains with; by default this project's.
+    """
     trainer = [f"trainer.{name}" for name in list(inspect.signature(Trainer.__init__).parameters)[1:]]
     of_the_call = ["resume", "save_every", "allow_nan"] if verb == FIT else ["json", *SWEEP_KEYS]
     nested = dotted_keys({"model": ModelConfig, "data": DataConfig})
-    return [*CALL_KEYS, *of_the_call, "seed_everything", *nested, *trainer]
+    own = [key for key in (classes or Classes()).own_arguments() if key not in (*nested, *SEED_KEYS)]
+    return [*CALL_KEYS, *of_the_call, MODEL_CLASS, DATA_CLASS, "seed_everything", *nested, *own, *trainer]

@@ -87,7 +87,8 @@ def readable(complaint: str, known: Sequence[str], verb: str) -> str:
             _type_name(t) for t in re.findall(r"Expected an? (.*?)(?:\. Got value.*)?$", detail, re.M)
         )
         return f"{key} is {value[1] if value else 'of the wrong type'}: expected {' or '.join(expected)}"
-    return complaint.replace('Parser key "', "").replace('":', ":", 1)
+    plain = complaint.replace('Parser key "', "").replace('":', ":", 1)
+    return re.sub(r"(arguments are required: )(?:fit|lr_find)\.", r"\1", plain)
 
 
 def unknown_key(key: str, known: Sequence[str], verb: str) -> str:

@@ -108,7 +108,7 @@ OWN: dict[str, Parts] = {
         **_as(LOGS, "lit/classifier.py", "NEVER WoofClassifier.on_train_start WoofClassifier.on_train_epoch_start"),
         **_as(LOGS, "lit/classifier.py", "WoofClassifier.on_train_epoch_end WoofClassifier.on_validation_epoch_start"),
         **_as(LOGS, "lit/classifier.py", "WoofClassifier.on_validation_epoch_end WoofClassifier._steps_with"),
-        **_as(LOGS, "lit/classifier.py", "WoofClassifier._log_report WoofClassifier._log"),
+        **_as(LOGS, "lit/classifier.py", "WoofClassifier.is_reported WoofClassifier.log_report WoofClassifier._log"),
         **_as(CHECKPOINTS, "lit/classifier.py", "REPORTS_KEY WoofClassifier.on_save_checkpoint"),
         **_as(RESUME, "lit/classifier.py", "WoofClassifier.on_load_checkpoint"),
         **_as(BAR, "lit/progress.py"),

@@ -180,10 +180,27 @@ class WoofClassifier(LightningModule):
         images, labels = batch
         logits = self(images)
         loss = F.cross_entropy(logits, labels)
-        step = self.global_step + 1
-        if step % self._report_every == 0 and self._steps_with(batch_idx):
-            self._log_report(training_report(loss, logits, labels), step)
+        if self.is_reported(batch_idx):
+            self.log_report(training_report(loss, logits, labels))
         return loss
+
+    def is_reported(self, batch_idx: int) -> bool:
+        """Returns whether the metrics of a training batch are logged: at every log_every_n_steps-th step, at its end.
+
+        Args:
+            batch_idx: The batch's place in its epoch, counted from 0.
+        """
+        return (self.global_step + 1) % self._report_every == 0 and self._steps_with(batch_idx)
+
+    def log_report(self, report: dict[str, float]) -> None:
+        """Logs the metrics of a training batch, with the learning rate, and keeps them for the means of the epoch.
+
+        Args:
+            report: train/loss (nats), train/acc1 and train/acc5 (fractions), as training_report returns them.
+        """
+        self._epoch_reports.append(report)
+        self.report = report | optimizer_report(self.trainer.optimizers[0])
+        self._log(self.report, self.global_step + 1)
 
     def on_train_start(self) -> None:
         """Sets the steps between reports: log_every_n_steps, but at least one report an epoch, at its end."""
@@ -305,11 +322,6 @@ class WoofClassifier(LightningModule):
     def _steps_with(self, batch_idx: int) -> bool:
         """Returns whether the optimizer steps after this batch. With gradient accumulation it does not always."""
         return (batch_idx + 1) % self.trainer.accumulate_grad_batches == 0 or self.trainer.is_last_batch
-
-    def _log_report(self, report: dict[str, float], step: int) -> None:
-        self._epoch_reports.append(report)
-        self.report = report | optimizer_report(self.trainer.optimizers[0])
-        self._log(self.report, step)
 
     def _log(self, values: dict[str, float], step: int) -> None:
         # Not self.log: it takes time at every step, even at those where nothing is logged.

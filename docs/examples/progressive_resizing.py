@@ -1,6 +1,7 @@
 """Trains on small images first.
 
-woof fit --config adamw_onecycle --data_class progressive_resizing.SmallFirst --trainer.reload_dataloaders_every_n_epochs 1
+woof fit --config adamw_onecycle --trainer.reload_dataloaders_every_n_epochs 1
+    --data_class progressive_resizing.SmallFirst
 """
 
 from dataclasses import replace

@@ -34,6 +34,16 @@ LABELS = {way: ways.LABELS[way] for way in PACKAGES if way in ways.LABELS} | {
 MANUAL = "lightning_manual"
 EXPERTS = ("lightning_expert", "fastai_expert")
 EMPTY, NOT_OFFERED = "", "not offered"
+EXAMPLES = Path(__file__).parents[1] / "examples"
+# What makes a change in `woof fit`; for others there is a file in docs/examples.
+WOOF_FIT_OPTIONS = {
+    "schedule_per_batch": "--model.schedule onecycle",
+    "mixed_precision": "--trainer.precision bf16-mixed",
+    "accumulation": "--trainer.accumulate_grad_batches 4",
+    "clipping": "--trainer.gradient_clip_val 1 --trainer.accumulate_grad_batches 4 --trainer.precision bf16-mixed",
+    "ema": "--trainer.callbacks+=EMAWeightAveraging --trainer.callbacks.decay=0.9",
+    "two_processes": "--trainer.devices 2",
+}
 
 
 def counts_in(folder: Path) -> dict[tuple[str, str], Count]:
@@ -164,6 +174,7 @@ def section(change: Change, found: dict[tuple[str, str], Count], rows: list[Brok
     for place in range(0, len(rest), 2):
         yield beside(change, rest[place : place + 2])
     yield "</details>\n"
+    yield from in_woof_fit(change)
     inherited = gallery()[BASE].cells
     for way, cell in change.cells.items():
         base = inherited[ROADS.get(way, way)].known
@@ -174,6 +185,17 @@ def section(change: Change, found: dict[tuple[str, str], Count], rows: list[Brok
         here = f" Made here ({LABELS[made.way]}): **{made.outcome}**, {made.detail}." if made else ""
         yield f"- Reported: {trap.says} ([thread]({trap.link})){here}"
     yield ""
+
+
+def in_woof_fit(change: Change) -> Iterator[str]:
+    """Yields what a user of `woof fit` adds to make a change, if there is a way."""
+    if options := WOOF_FIT_OPTIONS.get(change.name):
+        yield f"In `woof fit`: `{options}`.\n"
+    file = EXAMPLES / f"{change.name}.py"
+    if file.exists():
+        link = f"[docs/examples/{file.name}](examples/{file.name})"
+        yield f"<details><summary>In woof fit: a subclass</summary>\n\n{link}\n"
+        yield f"```python\n{file.read_text().strip()}\n```\n\n</details>\n"
 
 
 def beside(change: Change, names: list[str]) -> str:

@@ -10,8 +10,9 @@ from typing import Any
 import pytest
 
 from docs.generate.speed_tables import SPEED_LABELS, SPEED_TABLES, bars
-from docs.results.speed.measure import COLUMNS, STEPS, WAYS_OF_BEFORE, add_call, jobs_of, key_of
+from docs.results.speed.measure import COLUMNS, STEPS, WAYS_OF_BEFORE, jobs_of, key_of
 from docs.results.speed.one import CACHES, TRAINED, Stopwatch
+from woof_lightning.measure.conditions import add_call
 
 TRAINED_VALUES = {
     # Speeds in two repeats: the machine was twice as fast in the second.

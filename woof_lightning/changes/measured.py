@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import csv
-import json
 import time
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
@@ -18,6 +17,7 @@ from woof_lightning.changes.count import count
 from woof_lightning.changes.find import PACKAGES, ROADS, Cell, Change, pairs
 from woof_lightning.changes.merge import judge, reference_of, try_merged
 from woof_lightning.errors import UserError
+from woof_lightning.measure.conditions import add_call
 
 COUNTS, BROKEN, PAIRS, JUDGED = "counts.csv", "broken.csv", "pairs.csv", "reported_pairs.csv"
 CONDITIONS = "conditions.json"
@@ -174,9 +174,6 @@ def note_conditions(
         versions: The versions of the libraries.
         machine: The machine.
     """
-    file = folder / CONDITIONS
-    calls = json.loads(file.read_text()) if file.exists() else []
     call: dict[str, object] = {"command": command, "files": [*files], "date": time.strftime("%Y-%m-%d")}
     call |= {"machine": machine, "versions": versions}
-    kept = [one for one in calls if not set(one["files"]) <= set(files)]
-    file.write_text(json.dumps([*kept, call], indent=2) + "\n")
+    add_call(folder / CONDITIONS, call, replaces=lambda earlier: set(earlier["files"]) <= set(files))

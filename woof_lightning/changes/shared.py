@@ -8,7 +8,8 @@ import socket
 import subprocess
 import sys
 from collections import OrderedDict
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -26,14 +27,25 @@ TRAIN_IMAGES, VAL_IMAGES = 88, 21
 Trained = dict[str, Any]
 
 
+@contextmanager
+def seeded(seed: int) -> Iterator[None]:
+    """Seeds PyTorch's generator within the block and puts it back afterwards.
+
+    Args:
+        seed: The seed.
+    """
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(seed)
+        yield
+
+
 def build_net(seed: int = 0) -> nn.Sequential:
     """Returns an untrained net: a backbone with a convolution and BatchNorm, and a linear head.
 
     Args:
         seed: Seed of its weights.
     """
-    with torch.random.fork_rng(devices=[]):
-        torch.manual_seed(seed)
+    with seeded(seed):
         convolution = nn.Conv2d(3, 8, 3, stride=2, padding=1)
         backbone = nn.Sequential(convolution, nn.BatchNorm2d(8), nn.ReLU(), nn.AdaptiveAvgPool2d(2), nn.Flatten())
         return nn.Sequential(OrderedDict(backbone=backbone, head=nn.Linear(32, CLASSES)))
@@ -105,15 +117,13 @@ def distillation_loss(logits: Tensor, taught: Tensor) -> Tensor:
 
 def build_generator() -> nn.Sequential:
     """Returns an untrained net that makes images of noise ([B, 8])."""
-    with torch.random.fork_rng(devices=[]):
-        torch.manual_seed(2)
+    with seeded(2):
         return nn.Sequential(nn.Linear(8, 3 * SIZE_PX * SIZE_PX), nn.Tanh(), nn.Unflatten(1, (3, SIZE_PX, SIZE_PX)))
 
 
 def build_critic() -> nn.Sequential:
     """Returns an untrained net that says how real images look ([B, 1], a logit)."""
-    with torch.random.fork_rng(devices=[]):
-        torch.manual_seed(3)
+    with seeded(3):
         return nn.Sequential(nn.Conv2d(3, 8, 3, stride=2), nn.LeakyReLU(0.2), nn.Flatten(), nn.Linear(392, 1))
 
 

@@ -20,7 +20,7 @@ import subprocess
 import sys
 import tarfile
 import time
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import asdict
 from importlib.util import find_spec
 from pathlib import Path
@@ -28,6 +28,7 @@ from tempfile import TemporaryDirectory
 
 from docs.results.speed.job import IMPORTS, LOADING, START, TRAINING, VALIDATION, Job
 from docs.results.speed.one import TRAINED
+from woof_lightning.measure.conditions import add_call
 from woof_lightning.measure.environment import clean_environment
 from woof_lightning.measure.machine import machine_id
 from woof_lightning.runs.record import machine, versions
@@ -142,13 +143,6 @@ def check_out_before(folder: Path) -> None:
     command = ["git", "-C", str(ROOT), "archive", BEFORE, "woof_lightning", "configs"]
     with tarfile.open(fileobj=io.BytesIO(subprocess.check_output(command))) as archive:
         archive.extractall(folder, filter="data")
-
-
-def add_call(file: Path, call: Mapping[str, object]) -> None:
-    """Adds the conditions of this call to those of the calls before, unless it repeats one of them."""
-    calls = json.loads(file.read_text()) if file.exists() else []
-    if call not in calls:
-        file.write_text(json.dumps([*calls, call], indent=2) + "\n")
 
 
 def main() -> None:

@@ -19,18 +19,19 @@ from woof_lightning.changes.broken import IMPORT, OUTCOMES, SILENT
 from woof_lightning.changes.count import Count
 from woof_lightning.changes.find import BASE, BY_HAND, GALLERY, PACKAGES, ROADS, Change, changes, gallery, pairs
 from woof_lightning.changes.measured import BROKEN, CONDITIONS, COUNTS, JUDGED, PAIRS, BrokenRow, read_broken
-from woof_lightning.changes.merge import BY_PEOPLE, CONFLICT, MERGED, RUNS
+from woof_lightning.changes.merge import BY_PEOPLE, CONFLICT, FAILS, MERGED, RIGHT, RUNS, UNTOLD, WRONG
 from woof_lightning.changes.show import diff_of
 from woof_lightning.compare.tables import markdown_table
 from woof_lightning.loops import ways
 
-LABELS = {way: ways.LABELS[way] for way in PACKAGES if way in ways.LABELS} | {
+OWN_LABELS = {
     BY_HAND: "by hand",
     "lightning": "Lightning",
     "lightning_manual": "Lightning, manual optimization",
     "lightning_expert": "Lightning, as experts do",
     "fastai_expert": "fastai, as experts do",
 }
+LABELS = {way: OWN_LABELS.get(way) or ways.LABELS[way] for way in (*PACKAGES, *ROADS)}
 MANUAL = "lightning_manual"
 EXPERTS = ("lightning_expert", "fastai_expert")
 EMPTY, NOT_OFFERED = "", "not offered"
@@ -333,9 +334,17 @@ def pairs_text(folder: Path, way: str, outcome: str = "") -> str:
     return str(len([row for row in rows if not ends or row["outcome"] == ends]))
 
 
+def together_text(folder: Path, way: str, outcome: str) -> str:
+    """Returns how many reported pairs of changes end so in a way."""
+    ends = {"right": RIGHT, "wrong": WRONG, "fails": FAILS, "untold": UNTOLD}[outcome]
+    rows = [row for row in read_rows(folder / JUDGED) if row["way"] == way]
+    return str(len([row for row in rows if row["outcome"] == ends]))
+
+
 CHANGE_VALUES: dict[str, Callable[..., str]] = {
     "change_lines": lines_added_text,
     "change_silent": silent_count_text,
     "change_silent_percent": silent_percent_text,
     "change_pairs": pairs_text,
+    "change_together": together_text,
 }

@@ -26,7 +26,7 @@ from woof_lightning.changes.broken import (
     sorted_out,
 )
 from woof_lightning.changes.count import count
-from woof_lightning.changes.find import BASE, BY_HAND, PACKAGES, Cell, gallery
+from woof_lightning.changes.find import BASE, BY_HAND, PACKAGES, Cell, changes, gallery
 from woof_lightning.changes.measured import BROKEN, COUNTS, cells_of, key_of, read_broken
 from woof_lightning.cli import main
 
@@ -148,7 +148,7 @@ def test_what_happens_is_sorted(
 
 def test_the_rows_are_those_of_the_programs() -> None:
     rows = read_broken(ROWS / BROKEN)
-    cells = list(cells_of(list(gallery().values())))
+    cells = list(cells_of(changes()))
     assert [key_of(row.change, row.way, row) for row in rows] == [
         key_of(cell.change, cell.way, one) for cell in cells for one in breaks_of(cell)
     ], "run woof change --count --break --merge --overwrite --out docs/results/changes"

@@ -23,6 +23,13 @@ SCRIPTS = [
 ]
 
 
+PAIR_FILES = [
+    pytest.param(file, marks=pytest.mark.slow) if pair.processes > 1 else file
+    for pair in find.pairs()
+    for file in sorted(pair.file(BY_HAND).parent.glob(f"*{find.SUFFIX}"))
+]
+
+
 @pytest.fixture(scope="module")
 def checked(tmp_path_factory: pytest.TempPathFactory) -> Ended:
     return run(["-m", "woof_lightning", "change", "--check"], tmp_path_factory.mktemp("checked"))
@@ -82,6 +89,16 @@ def test_a_program_runs_from_any_folder_and_as_a_module(cell: Cell, tmp_path: Pa
         ended = run(words, tmp_path)
         assert ended.code == 0, ended.err
         assert list((tmp_path / folder).rglob("*tfevents*"))
+
+
+@pytest.mark.process
+@pytest.mark.parametrize("file", PAIR_FILES, ids=lambda file: f"{file.parent.name}-{file.stem}")
+def test_a_program_with_two_changes_runs(file: Path, tmp_path: Path) -> None:
+    ended = run([file, "a"], tmp_path)
+    if file.parent.name == "schedule_per_batch_and_freezing" and file.stem == "lightning_way":
+        assert "KeyError" in ended.err, "it shows what fails"
+    else:
+        assert ended.code == 0, ended.err
 
 
 def test_each_change_is_told_and_has_the_way_by_hand() -> None:

@@ -8,9 +8,25 @@ from pathlib import Path
 
 import pytest
 
-from woof_lightning.changes.find import BASE, Cell, gallery
-from woof_lightning.changes.measured import PAIRS, cells_of
-from woof_lightning.changes.merge import CONFLICT, FAILS, MERGED, RUNS, Merged, merged_text, try_merged
+from woof_lightning.changes.find import BASE, BY_HAND, GALLERY, PACKAGES, ROADS, Cell, Pair, changes, gallery, pairs
+from woof_lightning.changes.measured import JUDGED, PAIRS
+from woof_lightning.changes.merge import (
+    BY_GIT,
+    BY_PEOPLE,
+    CONFLICT,
+    FAILS,
+    MERGED,
+    RIGHT,
+    RUNS,
+    UNTOLD,
+    WRONG,
+    Judged,
+    Merged,
+    judge,
+    merged_text,
+    reference_of,
+    try_merged,
+)
 from woof_lightning.errors import UserError
 
 ROWS = Path(__file__).parents[2] / "docs" / "results" / "changes" / PAIRS
@@ -54,10 +70,10 @@ def test_without_git_the_way_out_is_named(monkeypatch: pytest.MonkeyPatch) -> No
 
 
 def test_the_rows_are_all_pairs_of_each_way() -> None:
-    cells = list(cells_of(list(gallery().values())))
-    ways = list(dict.fromkeys(cell.way for cell in cells))
     expected = {
-        (way, *pair) for way in ways for pair in combinations([cell.change for cell in cells if cell.way == way], 2)
+        (way, *pair)
+        for way in PACKAGES
+        for pair in combinations([change.name for change in changes() if change.road(way)], 2)
     }
     with ROWS.open(newline="") as file:
         rows = list(csv.DictReader(file))
@@ -66,5 +82,72 @@ def test_the_rows_are_all_pairs_of_each_way() -> None:
     assert {row["outcome"] for row in rows} <= set(MERGED)
     conflicts = {(row["way"], row["first"], row["second"]) for row in rows if row["outcome"] == CONFLICT}
     for way, first, second in expected:
-        text = merged_text(gallery()[first].cells[way], gallery()[second].cells[way])
+        cells = [gallery()[name].road(way) for name in (first, second)]
+        text = merged_text(*(cell for cell in cells if cell is not None))
         assert (text is None) == ((way, first, second) in conflicts)
+
+
+def pair_of(first: str, second: str) -> Pair:
+    (found,) = [pair for pair in pairs() if (pair.first.name, pair.second.name) == (first, second)]
+    return found
+
+
+def test_each_reported_pair_has_a_program_by_hand_and_a_thread() -> None:
+    assert len(pairs()) == 10
+    for pair in pairs():
+        assert pair.file(BY_HAND).exists()
+        assert pair.link.startswith("https://github.com/")
+    folders = {file.parent.name for file in (GALLERY / "pairs").glob("*/by_hand_way.py")}
+    assert folders == {pair.name for pair in pairs()}
+
+
+def test_the_rows_are_all_reported_pairs_of_each_way() -> None:
+    with (ROWS.parent / JUDGED).open(newline="") as file:
+        rows = [(row["first"], row["second"], row["way"]) for row in csv.DictReader(file)]
+    assert rows == [
+        (pair.first.name, pair.second.name, way)
+        for pair in pairs()
+        for way in (*PACKAGES, *ROADS)
+        if pair.first.road(way) and pair.second.road(way)
+    ]
+
+
+# What is known of reported pairs. Each also fails on the day a library does it right.
+KNOWN = [
+    ("accumulation", "sam", BY_HAND, CONFLICT, ""),
+    ("accumulation", "sam", "lightning", BY_GIT, FAILS),
+    ("accumulation", "sam", "lightning_expert", BY_GIT, WRONG),
+    ("schedule_per_batch", "freezing", "lightning", BY_PEOPLE, FAILS),
+    ("schedule_per_batch", "freezing", "lightning_expert", BY_PEOPLE, RIGHT),
+    ("two_processes", "freezing", "lightning", BY_GIT, UNTOLD),
+    ("two_processes", "freezing", "lightning_expert", BY_GIT, WRONG),
+]
+
+
+@pytest.mark.process
+@pytest.mark.parametrize(("first", "second", "way", "put_together", "outcome"), KNOWN)
+def test_two_changes_end_as_known(
+    first: str, second: str, way: str, put_together: str, outcome: str, tmp_path: Path
+) -> None:
+    pair = pair_of(first, second)
+    reference = reference_of(pair, tmp_path / "reference")
+    found = judge(pair, way, reference, tmp_path / "pair")
+    assert found is not None
+    assert (found.put_together, found.outcome) == (put_together, outcome)
+    with (ROWS.parent / JUDGED).open(newline="") as file:
+        rows = {(row["first"], row["second"], row["way"]): row for row in csv.DictReader(file)}
+    row = rows[first, second, way]
+    assert (row["put_together"], row["outcome"], row["detail"]) == (put_together, outcome, found.detail)
+
+
+@pytest.mark.process
+def test_a_pair_is_compared_with_what_both_should_do(tmp_path: Path) -> None:
+    pair = pair_of("schedule_per_batch", "accumulation")
+    reference = reference_of(pair, tmp_path / "reference")
+    assert judge(pair, "lightning", reference, tmp_path / "right") == Judged(BY_GIT, RIGHT)
+    only_one = reference_of(pair_of("accumulation", "ema"), tmp_path / "other")
+    wrong = judge(pair, "lightning", only_one, tmp_path / "wrong")
+    assert wrong is not None
+    assert wrong.outcome == WRONG
+    assert "net: weights" in wrong.detail
+    assert judge(pair_of("accumulation", "sam"), "fastai", reference, tmp_path / "none") is None

@@ -23,7 +23,7 @@ from docs.generate.change_tables import (
     silent_table,
 )
 from woof_lightning.changes.broken import IMPORT, LEFT_OUT, NO_EFFECT, SILENT
-from woof_lightning.changes.find import BASE, gallery
+from woof_lightning.changes.find import BASE, changes, gallery
 from woof_lightning.changes.measured import (
     BROKEN,
     BROKEN_COLUMNS,
@@ -36,7 +36,7 @@ from woof_lightning.changes.measured import (
 )
 from woof_lightning.changes.merge import CONFLICT, FAILS, RUNS
 
-CELLS = list(cells_of(list(gallery().values())))
+CELLS = list(cells_of(changes()))
 # A cell's place in the list is the number of lines that it adds.
 ADDED = {(cell.change, cell.way): place for place, cell in enumerate(CELLS)}
 

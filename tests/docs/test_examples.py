@@ -17,7 +17,9 @@ import torch
 import torch.nn.functional as F
 import yaml
 
+from docs.generate.change_tables import WOOF_FIT_OPTIONS
 from tests.conftest import Outcome, Woof
+from woof_lightning.changes.find import changes
 from woof_lightning.data.transforms import normalise
 from woof_lightning.lit.classifier import WoofClassifier
 from woof_lightning.parity import first_difference
@@ -134,6 +136,18 @@ def test_small_images_come_first_and_again_after_a_resume(fit: Any, monkeypatch:
     first_epoch, second_epoch = [("train", 24)] * 4 + [("val", 32)] * 3, [("train", 32)] * 4 + [("val", 32)] * 3
     assert seen[:14] == first_epoch + second_epoch
     assert json.loads(whole.result.read_text())["config"]["data"]["image_size"] == 32
+
+
+@pytest.mark.parametrize("change", sorted(WOOF_FIT_OPTIONS.keys() - {"two_processes"}))  # See lit/test_devices.py.
+def test_the_options_that_make_a_change_are_taken(change: str, fit: Any) -> None:
+    done = fit(*WOOF_FIT_OPTIONS[change].split(), "--trainer.max_epochs", 1)
+    assert done.code == 0, done.err
+
+
+def test_a_change_is_made_in_woof_fit_by_options_or_by_a_class() -> None:
+    examples = {file.stem for file in EXAMPLES.glob("*.py")}
+    assert not examples & WOOF_FIT_OPTIONS.keys()
+    assert examples | WOOF_FIT_OPTIONS.keys() == {change.name for change in changes()} - {"sam", "gan"}
 
 
 def test_a_student_learns_from_a_teacher_that_is_not_saved(fit: Any, trained: Path) -> None:

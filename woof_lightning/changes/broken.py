@@ -257,7 +257,7 @@ def sorted_out(program: str, right: Right, folder: Path) -> Found:
         if resumed.error or not resumed.ended:
             return Found(RAISED, f"resumed: {first_line(resumed.error)}")
         warned += [text for text in resumed.warnings if text not in right.resumed.warnings]
-        wrong = wrong or [f"resumed {text}" for text in wrong_in(resumed, right.resumed)]
+        wrong += [f"resumed {text}" for text in wrong_in(resumed, right.resumed)]
     if warned:
         return Found(WARNED, first_line(warned[0]))
     missing = [text for text in wrong if text.startswith("report ")]

@@ -26,6 +26,7 @@ from woof_lightning.loops import ways
 
 OWN_LABELS = {
     BY_HAND: "by hand",
+    "by_hand_fp16": "by hand, in fp16 with a scaler",
     "lightning": "Lightning",
     "lightning_manual": "Lightning, manual optimization",
     "lightning_expert": "Lightning, as experts do",

@@ -10,7 +10,7 @@ import pytest
 
 from tests.processes import Ended, run
 from woof_lightning.changes import find
-from woof_lightning.changes.equal import compare
+from woof_lightning.changes.equal import Comparison, compare
 from woof_lightning.changes.find import BASE, BY_HAND, PACKAGES, Cell, Mistake, gallery
 from woof_lightning.cli.change import check_mistakes
 
@@ -70,6 +70,15 @@ def test_a_mistake_that_ends_otherwise_is_told(tmp_path: Path, capsys: pytest.Ca
         assert len(list(check_mistakes(wrong, tmp_path / str(number), None))) == told
     assert list(check_mistakes(change, tmp_path / "none", ["fabric"])) == []
     assert capsys.readouterr().out.count("silent and wrong (net: weights") == 3
+
+
+def test_a_known_difference_is_gone_unless_another_stands_for_it() -> None:
+    known = {"trace *": "all", "trace -schedule": "one of them", "net: weights": "another"}
+    cell = Cell("ema", "ignite", known)
+    assert Comparison(cell, frozenset({"trace *", "net: weights"})).gone == []
+    assert Comparison(cell, frozenset({"trace *"})).gone == ["net: weights"]
+    assert Comparison(cell, frozenset({"net: weights"})).gone == ["trace *", "trace -schedule"]
+    assert Comparison(cell, frozenset({*known, "metric val/loss"})).unexplained == ["metric val/loss"]
 
 
 def test_a_mistake_that_cannot_be_made_is_told() -> None:

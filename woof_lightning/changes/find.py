@@ -24,9 +24,14 @@ PACKAGES = {
     "ignite": ("ignite",),
     "fastai": ("fastai",),
 }
-# Further roads of a way, in the order in which they are shown: the one that documentation sends to where the first does
-# not lead there, and that of people who know better. Each with its way.
-ROADS = {"lightning_manual": "lightning", "lightning_expert": "lightning", "fastai_expert": "fastai"}
+# Further roads of a way, in the order in which they are shown: another precision, the road that documentation sends to
+# where the first does not lead there, and that of people who know better. Each with its way.
+ROADS = {
+    "by_hand_fp16": BY_HAND,
+    "lightning_manual": "lightning",
+    "lightning_expert": "lightning",
+    "fastai_expert": "fastai",
+}
 # Where a road does not lead to a change, the next ones.
 NEXT_ROADS = {"lightning": ("lightning_manual",), "lightning_expert": ("lightning", "lightning_manual")}
 

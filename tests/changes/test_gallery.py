@@ -7,10 +7,11 @@ from dataclasses import replace
 from pathlib import Path
 
 import pytest
+import torch
 
 from tests.processes import Ended, run
 from woof_lightning.changes import find
-from woof_lightning.changes.equal import Comparison, compare
+from woof_lightning.changes.equal import Comparison, compare, unequal
 from woof_lightning.changes.find import BASE, BY_HAND, PACKAGES, Cell, Mistake, gallery
 from woof_lightning.cli.change import check_mistakes
 
@@ -70,6 +71,16 @@ def test_a_mistake_that_ends_otherwise_is_told(tmp_path: Path, capsys: pytest.Ca
         assert len(list(check_mistakes(wrong, tmp_path / str(number), None))) == told
     assert list(check_mistakes(change, tmp_path / "none", ["fabric"])) == []
     assert capsys.readouterr().out.count("silent and wrong (net: weights") == 3
+
+
+def test_states_are_equal_to_the_last_bit() -> None:
+    one = torch.tensor([1.0])
+    state = {"weight": one, "steps": [1, {"lr": 0.1}]}
+    assert list(unequal(state, {"weight": one.clone(), "steps": [1, {"lr": 0.1}]})) == []
+    assert list(unequal(state, state | {"weight": torch.nextafter(one, 2 * one)})) == [("weight", True)]
+    assert list(unequal(state, state | {"steps": [1, {"lr": 0.2}]})) == [("steps.1.lr", False)]
+    assert list(unequal(state, {"steps": state["steps"]})) == [("weight", True)]
+    assert list(unequal(state, state | {"steps": [1]})) == [("steps", False)]
 
 
 def test_a_known_difference_is_gone_unless_another_stands_for_it() -> None:

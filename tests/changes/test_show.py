@@ -34,9 +34,19 @@ def test_a_long_line_goes_on_below() -> None:
 
 def test_the_list_has_every_change_and_its_lines(capsys: pytest.CaptureFixture[str]) -> None:
     assert main(["change", "--ways", "by_hand", "lightning"]) == 0
-    rows = {line.split()[0]: line.split()[1:] for line in capsys.readouterr().out.splitlines()[3:]}
+    table, _, note = capsys.readouterr().out.strip().rpartition("\n\n")
+    rows = {line.split()[0]: line.split()[1:] for line in table.splitlines()[3:]}
     assert set(rows) == set(gallery()) - {"base"}
     assert rows["accumulation"][2:] == ["+1", "-1"]
+    assert rows["gan"][-1] == note[0] == "*"
+
+
+def test_the_list_of_a_road_has_that_road_alone(capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["change", "--ways", "lightning_expert"]) == 0
+    listed = capsys.readouterr().out
+    rows = {line.split()[0]: line.split()[1:] for line in listed.splitlines()[3:]}
+    assert [name for name, cells in rows.items() if cells] == ["sam", "two_processes", "freezing"]
+    assert "*" not in listed
 
 
 def test_a_change_is_shown_with_its_ways(capsys: pytest.CaptureFixture[str]) -> None:

@@ -10,10 +10,12 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 from tempfile import TemporaryDirectory
 
-from woof_lightning.changes.find import BASE, Change, change_named, changes, gallery
+from woof_lightning.changes.find import BASE, PACKAGES, Change, change_named, changes, gallery
 from woof_lightning.changes.show import beside, diff_of
 from woof_lightning.cli.options import both_given, path_of, small_parser
 from woof_lightning.errors import UserError, did_you_mean, raise_together
+
+STAR = " *"
 
 
 def run(args: Sequence[str]) -> None:
@@ -124,24 +126,28 @@ def measure(changes: Sequence[Change], options: Namespace) -> None:
 
 def listed(changes: Sequence[Change], ways: Sequence[str] | None) -> str:
     """Returns a table of logical lines added and removed, a row for each change and a column for each way."""
+    columns = [way for way in ways or PACKAGES if any(change.road(way) for change in changes)]
+    rows = [["", *columns], *([change.name, *(lines_of(change, way) for way in columns)] for change in changes)]
+    widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
+    table = ["  ".join(f"{cell:<{width}}" for cell, width in zip(row, widths, strict=True)).rstrip() for row in rows]
+    return "\n".join(["logical lines added and removed; woof change NAME shows them", "", *table, *notes_on(rows)])
+
+
+def lines_of(change: Change, way: str) -> str:
+    """Returns the logical lines that a way adds and removes, with a star if its first road does not lead there."""
     from woof_lightning.changes.count import changed_lines
 
-    columns = [
-        way for way in dict.fromkeys(way for change in changes for way in change.cells) if not ways or way in ways
-    ]
-    width = max(len(change.name) for change in changes) + 2
-    lines = ["logical lines added and removed; woof change NAME shows them", ""]
-    lines.append(" " * width + "".join(f"{way:<18}" for way in columns).rstrip())
-    for change in changes:
-        cells = []
-        for way in columns:
-            if way in change.cells:
-                added, removed, _ = changed_lines(change.cells[way])
-                cells.append(f"+{len(added)} -{len(removed)}")
-            else:
-                cells.append("not offered" if way in change.not_offered else "")
-        lines.append(f"{change.name:<{width}}" + "".join(f"{cell:<18}" for cell in cells).rstrip())
-    return "\n".join(lines)
+    cell = change.road(way) if way in PACKAGES else change.cells.get(way)
+    if cell is None:
+        return "not offered" if way in change.not_offered else ""
+    added, removed, _ = changed_lines(cell)
+    return f"+{len(added)} -{len(removed)}{'' if cell.way == way else STAR}"
+
+
+def notes_on(rows: Sequence[Sequence[str]]) -> list[str]:
+    """Returns what the star in a table means, if there is one."""
+    starred = any(cell.endswith(STAR) for row in rows for cell in row)
+    return ["", f"{STAR.strip()} by manual optimization, to which Lightning's documentation sends"] if starred else []
 
 
 def shown(change: Change, ways: Sequence[str] | None, width: int) -> str:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import csv
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -115,6 +116,7 @@ ENDS = [
         WARNED,
         "in FOLDER",
     ),
+    ("    if resume:\n", "    if resume:\n        __import__('warnings').warn('again')\n", WARNED, "again"),
     ("momentum=0.9", "momentum=0.8", SILENT, "net: weights"),
     ('        scheduler.load_state_dict(checkpoint["scheduler"])\n', "", SILENT, "resumed scheduler: last_epoch"),
     ('"epoch": epoch + 1, "step": step', '"epoch": epoch + 1', RAISED, "resumed: KeyError: 'step'"),
@@ -144,6 +146,27 @@ def test_what_happens_is_sorted(
     assert program.count(text) == 1
     found = sorted_out(program.replace(text, broken), right, tmp_path / "b")
     assert (found.outcome, detail in found.detail) == (outcome, True), found.detail
+
+
+@pytest.mark.process
+def test_a_warning_of_the_right_program_is_not_new(right: Right, tmp_path: Path) -> None:
+    program = gallery()[BASE].cells[BY_HAND].file.read_text()
+    warns = program.replace("    writer.close()\n", "    writer.close()\n    __import__('warnings').warn('look')\n")
+    warned = replace(
+        right, whole=replace(right.whole, warnings=["look"]), resumed=replace(right.resumed, warnings=["look"])
+    )
+    assert sorted_out(warns, warned, tmp_path / "a").outcome == NO_EFFECT
+    assert sorted_out(warns.replace("momentum=0.9", "momentum=0.8"), warned, tmp_path / "b").outcome == SILENT
+
+
+@pytest.mark.process
+def test_a_missing_report_does_not_hide_what_else_is_wrong(right: Right, tmp_path: Path) -> None:
+    program = gallery()[BASE].cells[BY_HAND].file.read_text()
+    unreported = program.replace('writer.add_scalar("train/loss", loss, step)', "pass")
+    found = sorted_out(unreported.replace("momentum=0.9", "momentum=0.8"), right, tmp_path / "a")
+    assert found.outcome == SILENT
+    assert "net: weights" in found.detail
+    assert "report train/loss is missing" in found.detail
 
 
 def test_the_rows_are_those_of_the_programs() -> None:

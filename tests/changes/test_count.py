@@ -63,6 +63,17 @@ def test_lines_places_functions_and_names_are_counted(counted: Count) -> None:
     assert counted.torch_names == ("clip_grad_norm_", "momentum")
 
 
+def test_a_function_is_touched_if_it_only_loses_a_line(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    for folder, text in (("base", BASE), ("change", BASE.replace("        optimizer.step()\n", "        ...\n"))):
+        (tmp_path / folder).mkdir()
+        (tmp_path / folder / "by_hand_way.py").write_text(f"def helped():\n    a = 1\n    return a\n\n\n{text}")
+    changed = tmp_path / "change" / "by_hand_way.py"
+    changed.write_text(changed.read_text().replace("    a = 1\n", ""))
+    monkeypatch.setattr(find, "GALLERY", tmp_path)
+    found = count(Cell("change", "by_hand"))
+    assert (found.added, found.removed, found.functions) == (1, 2, 2)
+
+
 def test_a_logical_line_is_told_without_its_layout() -> None:
     lines = list(lines_of(BASE))
     assert [line.function for line in lines] == ["", "train", "train", "train", "train"]

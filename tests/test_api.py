@@ -21,7 +21,7 @@ from woof_lightning.recipe.config import ModelConfig
 
 NAMES = {
     *("DurableCheckpointIO", "ImagewoofDataModule", "NonFiniteLossGuard", "SaveEvery", "StopOnSignal"),
-    *("WoofClassifier", "load_net", "lr_find"),
+    *("OverheadProfiler", "WoofClassifier", "load_net", "lr_find"),
 }
 SETTINGS = [(woof_lightning.WoofClassifier, ModelConfig), (woof_lightning.ImagewoofDataModule, DataConfig)]
 

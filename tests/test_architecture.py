@@ -29,15 +29,16 @@ MAY_IMPORT = {
     "runs": BASE,
     "recipe": DATA,
     "compare": RUNS,
+    "profile": {"errors"},
     "lit": WAYS,
     "loops": RECIPE | RUNS,
     "parity": {"lit", "loops", *WAYS},
     "cost": {"lit", "loops", *WAYS, *MEASURE},
     "changes": MEASURE,
-    "cli": {"changes", "cost", "parity", "lit", "loops", *WAYS, *MEASURE},
+    "cli": {"changes", "cost", "profile", "parity", "lit", "loops", *WAYS, *MEASURE},
     "__main__": {"cli"},
     # The public names.
-    "__init__": {"lit", "recipe"},
+    "__init__": {"lit", "profile", "recipe"},
 }
 MOST_LINES = 350
 NO_TORCH = {"lightning", "torch", "torchvision"}

@@ -8,6 +8,7 @@ from pathlib import Path
 import pytest
 
 from tests.conftest import Woof
+from woof_lightning.cli.classes import current_folder_importable
 
 MINE = """
 from lightning.pytorch import Callback
@@ -85,6 +86,13 @@ def test_what_cannot_be_trained_is_told(options: list[str], message: str, mine: 
     assert refused.code == 2
     assert message in refused.err
     assert not Path("runs").exists()
+
+
+def test_installed_packages_come_before_files_of_the_same_name() -> None:
+    before = list(sys.path)
+    with current_folder_importable():
+        assert sys.path == [*before, str(Path.cwd())]
+    assert sys.path == before
 
 
 def test_a_fault_in_the_user_s_file_is_raised_as_it_is(woof: Woof, small_fit: list[str]) -> None:

@@ -16,12 +16,14 @@ if TYPE_CHECKING:
     from woof_lightning.lit.classifier import WoofClassifier as WoofClassifier
     from woof_lightning.lit.datamodule import ImagewoofDataModule as ImagewoofDataModule
     from woof_lightning.lit.lr_finder import lr_find as lr_find
+    from woof_lightning.profile.overhead import OverheadProfiler as OverheadProfiler
     from woof_lightning.recipe.checkpoint import load_net as load_net
 
 _MODULES = {
     "DurableCheckpointIO": "lit.callbacks.checkpoints",
     "ImagewoofDataModule": "lit.datamodule",
     "NonFiniteLossGuard": "lit.callbacks.stopping",
+    "OverheadProfiler": "profile.overhead",
     "SaveEvery": "lit.callbacks.stopping",
     "StopOnSignal": "lit.callbacks.stopping",
     "WoofClassifier": "lit.classifier",

@@ -100,21 +100,22 @@ def test_mixup_resumes_to_the_bit(fit: Any) -> None:
     assert first_difference(whole, RunFolder(Path("runs/unmixed"))) is not None
 
 
-@pytest.mark.parametrize("batch_idx", [0, 1])
-def test_mixup_mixes_losses_and_metrics(batch_idx: int, monkeypatch: pytest.MonkeyPatch) -> None:
-    module = example("mixup.Mixup")(arch="shufflenet_v2_x0_5", num_classes=4, alpha=0.4)
+@pytest.mark.parametrize(("epoch", "batch_idx"), [(0, 0), (0, 1), (1, 1)])
+def test_mixup_mixes_losses_and_metrics(epoch: int, batch_idx: int, monkeypatch: pytest.MonkeyPatch) -> None:
+    module = example("mixup.Mixup")(arch="shufflenet_v2_x0_5", num_classes=4, alpha=5.0)
     module.build(None)
     module.eval()
     reports: list[dict[str, float]] = []
     monkeypatch.setattr(module, "is_reported", lambda batch_idx: True)
     monkeypatch.setattr(module, "log_report", reports.append)
+    monkeypatch.setattr(type(module), "current_epoch", epoch)
     drawn = torch.Generator().manual_seed(0)
     images = torch.randint(0, 256, (8, 3, 32, 32), dtype=torch.uint8, generator=drawn)
     labels = torch.arange(8) % 4
     loss = module.training_step((images, labels), batch_idx)
 
-    random = np.random.default_rng((0, 0, batch_idx))
-    share, order = random.beta(0.4, 0.4), torch.as_tensor(random.permutation(8))
+    random = np.random.default_rng((0, epoch, batch_idx))
+    share, order = random.beta(5.0, 5.0), torch.as_tensor(random.permutation(8))
     logits = module(share * images + (1 - share) * images[order])
     soft = share * F.one_hot(labels, 4) + (1 - share) * F.one_hot(labels[order], 4)
     torch.testing.assert_close(loss, F.cross_entropy(logits, soft))

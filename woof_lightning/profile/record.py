@@ -1,0 +1,132 @@
+"""The profile of a training: what its steps took, part by part, as a JSON file with a version."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from statistics import median, quantiles
+from typing import Any
+
+from woof_lightning.errors import UserError
+from woof_lightning.profile.buckets import owner_of
+from woof_lightning.profile.spans import Part
+
+VERSION = 1
+OWN_COST = "this profiler"
+
+
+@dataclass(frozen=True)
+class Share:
+    """What one part of the steps took.
+
+    Args:
+        name: Its name.
+        owner: Whose it is: yours, PyTorch, data or Lightning.
+        median_us: The median over the steps.
+        p95_us: The 95th percentile.
+        sum_us: The sum over the steps.
+        calls: How often it was entered in a step, on average.
+    """
+
+    name: str
+    owner: str
+    median_us: float
+    p95_us: float
+    sum_us: float
+    calls: float
+
+
+@dataclass(frozen=True)
+class Profile:
+    """What the training steps of a `fit` took.
+
+    Args:
+        about: The module, the device, the versions.
+        steps: The number of steps that are counted.
+        first_steps: The number of steps before them, which are not.
+        step_us: Median, p95 and sum of a step's wall time, without what this profiler takes.
+        first_step_us: The wall time of the very first step.
+        own_us: What this profiler took in a step, median. It is in none of the parts.
+        shares: The parts, the largest sum first. Their sums are that of the steps.
+    """
+
+    about: dict[str, str]
+    steps: int
+    first_steps: int
+    step_us: dict[str, float]
+    first_step_us: float
+    own_us: float
+    shares: tuple[Share, ...]
+
+    def write(self, file: Path) -> None:
+        """Writes the JSON file."""
+        file.parent.mkdir(parents=True, exist_ok=True)
+        file.write_text(json.dumps({"version": VERSION, **asdict(self)}, indent=2) + "\n")
+
+    @classmethod
+    def read(cls, file: Path) -> Profile:
+        """Returns the profile in a JSON file.
+
+        Raises:
+            UserError: If it cannot be read, or has another version.
+        """
+        try:
+            told = json.loads(file.read_text())
+            version = told.pop("version")
+            if version != VERSION:
+                raise UserError(f"{file} has version {version}: expected {VERSION}; profile the training again")
+            return cls(**{**told, "shares": tuple(Share(**share) for share in told["shares"])})
+        except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
+            raise UserError(f"{file} is no profile ({error}): expected the profile.json of a training") from error
+
+
+def profile_of(
+    parts: Sequence[Part], first_steps: int, about: Mapping[str, Any], own: frozenset[str]
+) -> Profile | None:
+    """Returns the profile of some steps; None if there are none.
+
+    Args:
+        parts: The steps, in their order.
+        first_steps: The number of first steps to leave out, if others remain.
+        about: The module, the device, the versions.
+        own: The names of hooks and callbacks that are the user's.
+    """
+    if not parts:
+        return None
+    left_out = min(first_steps, len(parts) - 1)
+    counted = parts[left_out:]
+    names = {name for part in counted for name in part.times_ns}
+    shares = [share_of(name, counted, owner_of(name, own)) for name in names]
+    return Profile(
+        about={name: str(value) for name, value in about.items()},
+        steps=len(counted),
+        first_steps=left_out,
+        step_us=spread([(part.wall_ns - part.own_ns) / 1000 for part in counted]),
+        first_step_us=(parts[0].wall_ns - parts[0].own_ns) / 1000,
+        own_us=median(part.own_ns / 1000 for part in counted),
+        shares=tuple(sorted(shares, key=lambda share: -share.sum_us)),
+    )
+
+
+def share_of(name: str, parts: Sequence[Part], owner: str) -> Share:
+    """Returns what one part took in some steps."""
+    found = spread([part.times_ns.get(name, 0) / 1000 for part in parts])
+    calls = sum(part.entered.get(name, 0) for part in parts) / len(parts)
+    return Share(name, owner, found["median"], found["p95"], found["sum"], calls)
+
+
+def spread(values: Sequence[float]) -> dict[str, float]:
+    """Returns the median, the 95th percentile and the sum of values."""
+    p95 = quantiles(values, n=20, method="inclusive")[-1] if len(values) > 1 else values[0]
+    return {"median": median(values), "p95": p95, "sum": sum(values)}
+
+
+def write_trace(events: Sequence[tuple[str, int, int]], file: Path) -> None:
+    """Writes spans (name, beginning, end, in ns) as a trace for Chrome's viewer and Perfetto."""
+    told = [
+        {"name": name, "ph": "X", "ts": began_ns / 1000, "dur": (ended_ns - began_ns) / 1000, "pid": 0, "tid": 0}
+        for name, began_ns, ended_ns in events
+    ]
+    file.write_text(json.dumps({"traceEvents": told}))

@@ -104,7 +104,6 @@ def test_mixup_resumes_to_the_bit(fit: Any) -> None:
 def test_mixup_mixes_losses_and_metrics(epoch: int, batch_idx: int, monkeypatch: pytest.MonkeyPatch) -> None:
     module = example("mixup.Mixup")(arch="shufflenet_v2_x0_5", num_classes=4, alpha=5.0)
     module.build(None)
-    module.eval()
     reports: list[dict[str, float]] = []
     monkeypatch.setattr(module, "is_reported", lambda batch_idx: True)
     monkeypatch.setattr(module, "log_report", reports.append)
@@ -163,7 +162,6 @@ def test_a_student_learns_from_a_teacher_that_is_not_saved(fit: Any, trained: Pa
 def test_a_student_s_loss_is_that_of_the_teacher_s_answers(monkeypatch: pytest.MonkeyPatch) -> None:
     module = example("distillation.Student")(arch="shufflenet_v2_x0_5", num_classes=4, teacher="none")
     module.build(None)
-    module.eval()
     monkeypatch.setattr(module, "is_reported", lambda batch_idx: False)
     module.loaded = (torch.nn.Sequential(torch.nn.Flatten(), torch.nn.Linear(3 * 32 * 32, 4)),)
     images = torch.randint(0, 256, (8, 3, 32, 32), dtype=torch.uint8)

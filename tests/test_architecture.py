@@ -29,7 +29,7 @@ MAY_IMPORT = {
     "runs": BASE,
     "recipe": DATA,
     "compare": RUNS,
-    "profile": {"errors"},
+    "profile": {"measure", *BASE},
     "lit": WAYS,
     "loops": RECIPE | RUNS,
     "parity": {"lit", "loops", *WAYS},

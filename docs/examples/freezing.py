@@ -41,7 +41,7 @@ class FineTuned(WoofClassifier):
         """Returns AdamW with both groups from the start, so that the schedule knows them."""
         lr = self.config.lr
         groups = [{"params": self.net.fc.parameters(), "name": "head"}]
-        groups += [{"params": self.backbone(), "lr": lr / 10, "name": "backbone"}]
+        groups += [{"params": self.backbone(), "name": "backbone"}]
         optimizer = AdamW(groups, lr, weight_decay=self.config.weight_decay)
         scheduler = OneCycleLR(optimizer, [lr, lr / 10], self.trainer.estimated_stepping_batches)
         return {"optimizer": optimizer, "lr_scheduler": {"scheduler": scheduler, "interval": "step"}}

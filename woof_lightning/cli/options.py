@@ -21,6 +21,7 @@ VERBS = {
     "loop": "Train the same experiment under another loop",
     "cost": "Measure what each way to train costs",
     "change": "Show what a change costs: the same one made in each way",
+    "profile": "Say what a step of your own LightningModule is spent on",
     "compare": "Compare runs: a table, the settings that differ, figures, a page",
     "validate": "Validate a run: top-1, top-5, per class, confusion matrix",
     "predict": "Name the breed in images",

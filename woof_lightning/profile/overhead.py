@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import sys
+from collections.abc import Callable, Sequence
 from importlib import import_module
 from importlib.util import find_spec
 from pathlib import Path
@@ -65,6 +66,7 @@ class OverheadProfiler(profiler_classes()[0]):  # type: ignore[misc]
         super().__init__(dirpath=dirpath, filename=filename)
         self.first_steps, self.trace = first_steps, trace
         self.profile_of_fit: Profile | None = None
+        self.between_steps: Callable[[Any, Spans, Sequence[Part]], None] | None = None
         self._spans = Spans(TRAINER)
         self._seams: Seams | None = None
         self.steps: list[Part] = []
@@ -112,6 +114,9 @@ class OverheadProfiler(profiler_classes()[0]):  # type: ignore[misc]
             self._before = part
         else:
             self.steps.append(part)
+            if self.between_steps is not None:
+                self.between_steps(self._trainer, self._spans, self.steps)
+                self._spans.cut()  # What was done in between belongs to no step.
 
     def describe(self) -> None:
         """Ends the measurement, prints a table and writes the files. Lightning calls it at the end of `fit`."""

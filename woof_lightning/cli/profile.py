@@ -1,0 +1,162 @@
+"""`woof profile`."""
+
+from __future__ import annotations
+
+import importlib
+import runpy
+import sys
+from argparse import Namespace
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+from woof_lightning.cli.classes import current_folder_importable
+from woof_lightning.cli.options import Parser, path_of, small_parser
+from woof_lightning.errors import UserError
+
+EXPECTED = "expected FILE:FUNCTION, whose function returns (trainer, module, data), or a script that calls trainer.fit"
+
+
+def run(args: Sequence[str]) -> None:
+    """Profiles the training of somebody's LightningModule.
+
+    Args:
+        args: The options.
+
+    Raises:
+        UserError: If there is no such training, or it cannot be profiled.
+    """
+    options = parse(args)
+    from woof_lightning.profile.bare import Turns
+    from woof_lightning.profile.overhead import OverheadProfiler
+
+    profiler, turns = OverheadProfiler(options.out, trace=options.trace), Turns()
+    if options.bare:
+        profiler.between_steps = turns.between_steps
+    with current_folder_importable():
+        train_with(profiler, options)
+    if profiler.profile_of_fit is None:
+        raise UserError(f"{options.training} has trained no step: nothing to profile")
+    found = turns.result()
+    if found is not None:
+        print(found.text())
+    elif options.bare:
+        print(f"no comparison with a bare loop: {turns.problem or 'too few steps, see --steps'}")
+
+
+def parse(args: Sequence[str]) -> Namespace:
+    """Returns the options.
+
+    Raises:
+        UserError: If they cannot be used.
+    """
+    parser: Parser = small_parser("profile")
+    parser.add_argument("training", help="a script that calls trainer.fit, or FILE:FUNCTION for one that returns it")
+    parser.add_argument("--steps", type=int, default=200, help="the number of training steps (200)")
+    parser.add_argument("--out", type=path_of, default=Path("profile"), help="folder for profile.json (profile)")
+    parser.add_argument("--trace", action="store_true", help="write a trace for Chrome's viewer, too")
+    parser.add_argument(
+        "--no_bare", dest="bare", action="store_false", help="leave the comparison with a bare loop out"
+    )
+    options = parser.parse_args(list(args))
+    if options.steps < 1:
+        raise UserError(f"--steps is {options.steps}: expected at least 1")
+    return options
+
+
+def train_with(profiler: Any, options: Namespace) -> None:
+    """Trains with a profiler.
+
+    Raises:
+        UserError: If what is named does not train.
+    """
+    name = options.training
+    if name.endswith(".py"):
+        if not Path(name).is_file():
+            raise UserError(f"{name} is not there: {EXPECTED}")
+        with fits_profiled(profiler, options.steps):
+            runpy.run_path(name, run_name="__main__")
+        return
+    trainer, module, data = made(name)
+    prepare(trainer, profiler, options.steps)
+    trainer.fit(module, data)
+
+
+def made(name: str) -> tuple[Any, Any, Any]:
+    """Returns Trainer, module and data of the function that a name names.
+
+    Raises:
+        UserError: If there is no such function, or it returns something else.
+    """
+    module_name, _, function_name = name.replace(".py:", ":").partition(":")
+    try:
+        function: Callable[[], Any] | None = getattr(importlib.import_module(module_name), function_name, None)
+    except ModuleNotFoundError as error:
+        if error.name is None or not module_name.startswith(error.name):
+            raise
+        raise UserError(f"{name}: there is no module {module_name} in {Path.cwd()}; {EXPECTED}") from error
+    if not callable(function):
+        raise UserError(f"{name}: {module_name} has no function {function_name or '(none was named)'}; {EXPECTED}")
+    returned = function()
+    kinds = [kind_of(one) for one in returned] if isinstance(returned, tuple) else []
+    if len(kinds) != 3 or kinds[:2] != ["Trainer", "LightningModule"]:
+        told = ", ".join(type(one).__name__ for one in returned) if isinstance(returned, tuple) else type(returned)
+        raise UserError(f"{name} has returned {told}: expected a tuple of a Trainer, a LightningModule and its data")
+    trainer, module, data = returned
+    return trainer, module, data
+
+
+def kind_of(value: Any) -> str:
+    """Returns the name of Lightning's class that a value is an instance of, if any."""
+    names = [one.__name__ for one in type(value).__mro__]
+    return next((name for name in ("Trainer", "LightningModule") if name in names), names[0])
+
+
+def prepare(trainer: Any, profiler: Any, steps: int) -> None:
+    """Gives a Trainer the profiler and an end.
+
+    Raises:
+        UserError: If it cannot be profiled.
+    """
+    if trainer.barebones:
+        raise UserError("the Trainer is barebones, which allows no profiler: leave barebones=True out")
+    if trainer.global_step:
+        raise UserError(
+            f"the Trainer has trained {trainer.global_step} steps already: profile a new one, before its first fit"
+        )
+    trainer.profiler = profiler
+    trainer.fit_loop.epoch_loop.max_steps = steps
+    trainer.fit_loop.max_epochs = -1
+
+
+@contextmanager
+def fits_profiled(profiler: Any, steps: int) -> Iterator[None]:
+    """Gives the profiler to the first Trainer that fits within the block, and ends the script after it."""
+    classes = [
+        importlib.import_module(package).Trainer
+        for package in ("lightning.pytorch", "pytorch_lightning")
+        if package in sys.modules or package == "lightning.pytorch"
+    ]
+    before = [cls.fit for cls in classes]
+
+    def fit(trainer: Any, *arguments: Any, **options: Any) -> None:
+        prepare(trainer, profiler, steps)
+        before[classes.index(next(one for one in type(trainer).__mro__ if one in classes))](
+            trainer, *arguments, **options
+        )
+        raise Profiled
+
+    for cls in classes:
+        cls.fit = fit
+    try:
+        yield
+    except Profiled:
+        pass
+    finally:
+        for cls, own in zip(classes, before, strict=True):
+            cls.fit = own
+
+
+class Profiled(BaseException):
+    """Ends a script whose training has been profiled."""

@@ -8,6 +8,7 @@ import sys
 from argparse import Namespace
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -40,6 +41,8 @@ def run(args: Sequence[str]) -> None:
         raise UserError(f"{options.training} has trained no step: nothing to profile")
     found = turns.result()
     if found is not None:
+        profiler.profile_of_fit = replace(profiler.profile_of_fit, bare=found.as_dict())
+        profiler.write(options.out)
         print(found.text())
     elif options.bare:
         print(f"no comparison with a bare loop: {turns.problem or 'too few steps, see --steps'}")

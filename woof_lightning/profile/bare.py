@@ -33,6 +33,14 @@ class Counterfactual:
     bare_us: Estimate
     saving_us: Estimate
 
+    def as_dict(self) -> dict[str, dict[str, float]]:
+        """Returns it for profile.json."""
+        told = {"trainer_us": self.trainer_us, "bare_us": self.bare_us, "saving_us": self.saving_us}
+        return {
+            name: {"median": one.median, "low": one.low, "high": one.high, "repeats": one.repeats}
+            for name, one in told.items()
+        }
+
     def text(self) -> str:
         """Returns it in a sentence."""
         saving, step = self.saving_us, self.trainer_us.median

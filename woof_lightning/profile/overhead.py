@@ -11,7 +11,7 @@ from typing import Any
 
 from woof_lightning.profile.buckets import CALLBACK, DATA, HOOK, TRAINER, VALIDATION, bucket_of
 from woof_lightning.profile.record import Profile, profile_of, write_trace
-from woof_lightning.profile.report import table
+from woof_lightning.profile.report import figure, markdown, table
 from woof_lightning.profile.seams import Seams, lightning_module_of
 from woof_lightning.profile.spans import Bucket, Part, Spans, TracedSpans
 
@@ -131,10 +131,22 @@ class OverheadProfiler(profiler_classes()[0]):  # type: ignore[misc]
             return
         print(table(self.profile_of_fit))
         folder = Path(self.dirpath or trainer.log_dir or trainer.default_root_dir)
-        self.profile_of_fit.write(folder / f"{self.filename}.json")
+        self.write(folder)
         if isinstance(self._spans, TracedSpans):
             write_trace(self._spans.events, folder / f"{self.filename}.trace.json")
-        print(f"profile: {folder / self.filename}.json")
+        print(f"profile: {folder / self.filename}.json, .md, .png")
+
+    def write(self, folder: Path) -> None:
+        """Writes the profile of the last `fit`: JSON, Markdown for an issue, and a figure.
+
+        Args:
+            folder: The folder; it is made.
+        """
+        assert self.profile_of_fit is not None, "describe() makes it"
+        folder.mkdir(parents=True, exist_ok=True)
+        self.profile_of_fit.write(folder / f"{self.filename}.json")
+        (folder / f"{self.filename}.md").write_text(markdown(self.profile_of_fit))
+        figure(self.profile_of_fit).savefig(folder / f"{self.filename}.png", dpi=110)
 
 
 # Lightning has two packages with the same classes. A profiler of one works in a Trainer of the other.

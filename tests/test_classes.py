@@ -88,11 +88,16 @@ def test_what_cannot_be_trained_is_told(options: list[str], message: str, mine: 
     assert not Path("runs").exists()
 
 
-def test_installed_packages_come_before_files_of_the_same_name() -> None:
+def test_installed_packages_come_before_files_of_the_same_name(monkeypatch: pytest.MonkeyPatch) -> None:
     before = list(sys.path)
+    for _ in range(2):
+        with current_folder_importable():
+            assert sys.path == [*before, str(Path.cwd())]
+        assert sys.path == before
+    monkeypatch.setattr(sys, "path", [str(Path.cwd()), *before])  # It may be there already.
     with current_folder_importable():
-        assert sys.path == [*before, str(Path.cwd())]
-    assert sys.path == before
+        assert sys.path == [str(Path.cwd()), *before, str(Path.cwd())]
+    assert sys.path == [str(Path.cwd()), *before]
 
 
 def test_a_fault_in_the_user_s_file_is_raised_as_it_is(woof: Woof, small_fit: list[str]) -> None:

@@ -9,6 +9,7 @@ from pathlib import Path
 from docs.generate.change_tables import CHANGE_TABLES
 from docs.generate.cost_tables import COST_TABLES
 from docs.generate.post_tables import POST_TABLES
+from docs.generate.profile_tables import PROFILE_TABLES
 from docs.generate.result_tables import RESULT_TABLES
 from docs.generate.sources import source_block
 from docs.generate.speed_tables import SPEED_TABLES
@@ -27,6 +28,7 @@ TABLES: dict[str, Callable[[Path], str]] = {
     **POST_TABLES,
     **SPEED_TABLES,
     **CHANGE_TABLES,
+    **PROFILE_TABLES,
     "source": source_block,
 }
 

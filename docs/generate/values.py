@@ -17,6 +17,7 @@ from docs.generate.change_tables import CHANGE_VALUES
 from docs.generate.cost_summary import Estimate, read_summary
 from docs.generate.cost_tables import FULL_TRAINING_STEPS
 from docs.generate.post_tables import POST_TOP1, validations
+from docs.generate.profile_tables import PROFILE_VALUES
 from docs.generate.result_tables import read_rows
 from woof_lightning.compare.read import TOP1, TOP5
 from woof_lightning.compare.tables import three_digits
@@ -291,4 +292,5 @@ VALUES: dict[str, Callable[..., str]] = {
     "trained_loss": trained_loss_text,
     "speed_times": speed_times_text,
     **CHANGE_VALUES,
+    **PROFILE_VALUES,
 }

@@ -5,7 +5,7 @@ from __future__ import annotations
 import csv
 import time
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import astuple, dataclass
 from itertools import combinations
 from pathlib import Path
 from tempfile import TemporaryDirectory
@@ -84,6 +84,22 @@ def break_all(changes: Sequence[Change], file: Path) -> None:
             for one, found in outcomes(cell, missing):
                 append(file, (cell.change, cell.way, one.kind, one.line, one.what, found.outcome, found.detail))
                 bar.update()
+    put_in_order(file, [key_of(cell.change, cell.way, one) for cell, breaks in todo for one in breaks])
+
+
+def put_in_order(file: Path, keys: Sequence[tuple[str, str, str, int, str]]) -> None:
+    """Sorts rows of broken programs, which a resumed call has appended.
+
+    Args:
+        file: The rows.
+        keys: What tells one from all others, in the order of the programs. Other rows come last.
+    """
+    place = {key: number for number, key in enumerate(keys)}
+    rows = sorted(read_broken(file), key=lambda row: place.get(key_of(row.change, row.way, row), len(place)))
+    ordered = file.with_suffix(".new")
+    for row in (BROKEN_COLUMNS, *(astuple(row) for row in rows)):
+        append(ordered, row)
+    ordered.replace(file)
 
 
 def key_of(change: str, way: str, one: Break | BrokenRow) -> tuple[str, str, str, int, str]:

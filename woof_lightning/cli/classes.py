@@ -104,9 +104,9 @@ def subclass(key: str, path: str | None, parent: type[T]) -> type[T]:
 @contextmanager
 def current_folder_importable() -> Iterator[None]:
     """Lets classes be imported from files in the current folder within the block; installed packages come first."""
-    folder = str(Path.cwd())
-    sys.path.append(folder)
+    before, folder = sys.path, str(Path.cwd())
+    sys.path = [*before, folder]
     try:
         yield
     finally:
-        sys.path.remove(folder)
+        sys.path = before

@@ -9,8 +9,9 @@ from typing import Any
 import pytest
 
 from woof_lightning.profile.buckets import bucket_of, owner_of
+from woof_lightning.profile.draw import figure
 from woof_lightning.profile.record import Profile, profile_of
-from woof_lightning.profile.report import figure, markdown, table
+from woof_lightning.profile.report import markdown, table
 from woof_lightning.profile.spans import Part
 
 BARE = {"median": 900.0, "low": 800.0, "high": 1000.0, "repeats": 7}

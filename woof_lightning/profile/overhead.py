@@ -11,7 +11,7 @@ from typing import Any
 
 from woof_lightning.profile.buckets import CALLBACK, DATA, HOOK, TRAINER, VALIDATION, bucket_of
 from woof_lightning.profile.record import Profile, profile_of, write_trace
-from woof_lightning.profile.report import figure, markdown, table
+from woof_lightning.profile.report import markdown, table
 from woof_lightning.profile.seams import Seams, lightning_module_of
 from woof_lightning.profile.spans import Bucket, Part, Spans, TracedSpans
 
@@ -146,6 +146,8 @@ class OverheadProfiler(profiler_classes()[0]):  # type: ignore[misc]
         folder.mkdir(parents=True, exist_ok=True)
         self.profile_of_fit.write(folder / f"{self.filename}.json")
         (folder / f"{self.filename}.md").write_text(markdown(self.profile_of_fit))
+        from woof_lightning.profile.draw import figure  # Matplotlib takes a while to import.
+
         figure(self.profile_of_fit).savefig(folder / f"{self.filename}.png", dpi=110)
 
 

@@ -1,18 +1,13 @@
-"""A profile as a table, as Markdown and as a figure."""
+"""A profile as a table and as Markdown."""
 
 from __future__ import annotations
-
-from typing import TYPE_CHECKING
 
 from woof_lightning.profile.buckets import DATA_OWNER, FRAMEWORK, TORCH, VALIDATION, YOURS
 from woof_lightning.profile.record import Profile, Share
 
-if TYPE_CHECKING:
-    from matplotlib.figure import Figure
-
 # Parts below this share of a step stand in one line together.
 SMALL = 0.002
-OWNERS = {YOURS: "tab:blue", TORCH: "tab:green", DATA_OWNER: "tab:olive", VALIDATION: "tab:gray", FRAMEWORK: "tab:red"}
+OWNERS = (YOURS, TORCH, DATA_OWNER, VALIDATION, FRAMEWORK)
 
 
 def owners(profile: Profile) -> dict[str, list[Share]]:
@@ -58,25 +53,3 @@ def markdown(profile: Profile) -> str:
             f"{saving['repeats']:.0f} turns), both without waiting for data.\n"
         )
     return "\n".join(parts)
-
-
-def figure(profile: Profile) -> Figure:
-    """Returns a figure: the parts of a step in one bar, and the steps over time."""
-    from matplotlib.figure import Figure
-
-    drawn = Figure(figsize=(11, 4.5), layout="constrained")
-    bar, steps = drawn.subplots(1, 2, width_ratios=(3, 4))
-    total, left = profile.step_us["sum"], 0.0
-    for owner, shares in owners(profile).items():
-        share = sum(one.sum_us for one in shares) / total
-        bar.barh(0, 100 * share, left=left, color=OWNERS[owner], label=f"{owner} {share:.0%}")
-        inner = left
-        for one in shares:
-            inner += 100 * one.sum_us / total
-            bar.plot([inner, inner], [-0.4, 0.4], color="white", linewidth=0.6)
-        left += 100 * share
-    bar.set(xlim=(0, 100), yticks=[], xlabel="% of the steps' wall time", title=profile.about["module"])
-    bar.legend(loc="upper center", bbox_to_anchor=(0.5, -0.2), ncols=3, frameon=False)
-    steps.plot([step / 1000 for step in profile.steps_us], linewidth=0.8)
-    steps.set(xlabel="step", ylabel="ms", title="each step", yscale="log")
-    return drawn

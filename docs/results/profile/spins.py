@@ -65,7 +65,9 @@ class Spin:
     def turn(self) -> tuple[str, int]:
         """The place of this step, and how long to spin there, in us."""
         places = list(PLACES)
-        return places[self.step % len(places)], SPINS_US[self.step // len(places) % len(SPINS_US)]
+        number, place = divmod(self.step, len(places))
+        # Neighbouring steps spin for different lengths, so what a spin leaves behind it is the same for all lengths.
+        return places[place], SPINS_US[(number + place) % len(SPINS_US)]
 
     def __call__(self, place: str) -> None:
         """Spins if it is this place's turn."""

@@ -9,6 +9,7 @@ from pathlib import Path
 import pytest
 
 from woof_lightning.measure.code import framework_names, logical_lines
+from woof_lightning.measure.reflection import defined
 
 
 @pytest.mark.parametrize(
@@ -87,3 +88,13 @@ def framework(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[None]
 )
 def test_names_are_those_that_a_framework_brings(text: str, names: set[str]) -> None:
     assert framework_names(text, ("fw",)) == names
+
+
+def test_an_attribute_that_a_class_is_given_later_is_seen() -> None:
+    class Patched:
+        def __init__(self) -> None:
+            self.mine = 1
+
+    assert "later" not in defined(Patched)
+    Patched.later = 1  # type: ignore[attr-defined]
+    assert {"later", "mine"} <= defined(Patched).keys()

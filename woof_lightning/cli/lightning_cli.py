@@ -46,7 +46,6 @@ from woof_lightning.lit.trainer import (
     check_precision,
     run_callbacks,
 )
-from woof_lightning.profile.overhead import OverheadProfiler
 from woof_lightning.recipe.config import ModelConfig
 from woof_lightning.runs.alone import check_alone
 from woof_lightning.runs.config import PRECISION_KEY, canonical, flatten
@@ -214,6 +213,8 @@ class WoofCLI(LightningCLI):
         schedule, resuming = self.options.model.schedule, self.fit_run.resume_from is not None
         raise_together(callback_problems(callbacks, schedule, resuming=resuming))
         if options.profiler == "overhead":
+            from woof_lightning.profile.overhead import OverheadProfiler
+
             kwargs["profiler"] = OverheadProfiler(self.folder.path)
         own_bar = any(isinstance(callback, ProgressBar) for callback in callbacks)
         trainer = super().instantiate_trainer(

@@ -92,12 +92,19 @@ class Framework:
         return classes_of(hints(inspect.unwrap(function)).get("return"))
 
 
-@cache
 def defined(cls: type) -> dict[str, Any]:
-    """Returns the attributes that a class itself defines, and those that its methods assign to self with the values."""
+    """Returns the attributes that a class itself defines, and those that its methods assign to self with the values.
+
+    Other modules may add attributes to a class later, as fastai's do, so they are looked up each time.
+    """
+    return dict.fromkeys((*vars(cls), *vars(cls).get("__annotations__", ()))) | assigned(cls)
+
+
+@cache
+def assigned(cls: type) -> dict[str, Any]:
+    """Returns the attributes that the methods of a class assign to self, with the values."""
     own = (node for node in ast.walk(source_of(cls.__module__)) if isinstance(node, ast.ClassDef))
-    values = {name: value for node in own if node.name == cls.__name__ for name, _, value in self_assigned(node)}
-    return dict.fromkeys((*vars(cls), *vars(cls).get("__annotations__", ()))) | values
+    return {name: value for node in own if node.name == cls.__name__ for name, _, value in self_assigned(node)}
 
 
 def self_assigned(body: ast.AST) -> Iterator[tuple[str, ast.expr | None, ast.expr | None]]:

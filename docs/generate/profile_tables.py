@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Callable
 from pathlib import Path
 
+from docs.generate.change_tables import conditions
 from docs.generate.result_tables import read_rows
 from docs.results.profile.spins import PLACES
 from woof_lightning.compare.tables import markdown_table
@@ -40,20 +40,10 @@ def profile_block(folder: Path) -> str:
     return f"```\n{table(Profile.read(folder / 'profile.json'))}\n```\n"
 
 
-def profile_conditions(folder: Path) -> str:
-    """The commands with their machine and versions."""
-    calls = json.loads((folder / "conditions.json").read_text())
-    return "".join(
-        f"- `{call['command']}`: {call['date']}, {call['machine']['processor']}, 1 thread; "
-        f"{', '.join(f'{name} {version}' for name, version in call['versions'].items())}.\n"
-        for call in calls
-    )
-
-
 PROFILE_TABLES: dict[str, Callable[[Path], str]] = {
     "profile-spins": spins_table,
     "profile": profile_block,
-    "profile-conditions": profile_conditions,
+    "profile-conditions": conditions,
 }
 
 

@@ -68,11 +68,17 @@ def try_merged(first: Cell, second: Cell, folder: Path) -> Merged:
     text = merged_text(first, second)
     if text is None:
         return Merged(CONFLICT)
+    file = written(text, folder)
+    done = run_program(file, folder / "training", processes=max(first.processes, second.processes))
+    return Merged(FAILS, first_line(done.error)) if done.error or not done.ended else Merged(RUNS)
+
+
+def written(text: str, folder: Path) -> Path:
+    """Writes a program into a new folder and returns its file."""
     folder.mkdir(parents=True)
     file = folder / "merged_way.py"
     file.write_text(text)
-    done = run_program(file, folder / "training", processes=max(first.processes, second.processes))
-    return Merged(FAILS, first_line(done.error)) if done.error or not done.ended else Merged(RUNS)
+    return file
 
 
 @dataclass(frozen=True)
@@ -122,9 +128,7 @@ def judge(pair: Pair, way: str, reference: Outcome, folder: Path) -> Judged | No
         text, put_together = pair.file(way).read_text(), BY_PEOPLE
     if text is None:
         return Judged(CONFLICT)
-    folder.mkdir(parents=True)
-    file = folder / "merged_way.py"
-    file.write_text(text)
+    file = written(text, folder)
     known = first.known | second.known
     found = {folded(one, known) for one in compare_file(file, pair.processes, reference, folder / "training")}
     errors = sorted(one for one in found if "error " in one)

@@ -9,7 +9,7 @@ from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TypeVar
+from typing import Any, TypeVar
 
 from woof_lightning.cli.config_files import OPTIONS, loaded
 from woof_lightning.cli.configs import config_file
@@ -90,15 +90,29 @@ def subclass(key: str, path: str | None, parent: type[T]) -> type[T]:
         return parent
     module, _, name = str(path).rpartition(".")
     expected = f"{key} is {path}: expected a subclass of {parent.__name__} as FILE.CLASS, with FILE.py in this folder"
+    found = named(module, name, expected) if module else None
+    if not (inspect.isclass(found) and issubclass(found, parent)):
+        raise UserError(f"{expected}; that is {'not there' if found is None else 'none'}")
+    return found
+
+
+def named(module: str, name: str, expected: str) -> Any:
+    """Returns what has a name in a module of the user; None if nothing has.
+
+    Args:
+        module: The module.
+        name: The name.
+        expected: What the user has given and should have, for the error.
+
+    Raises:
+        UserError: If there is no such module. Errors of its own file are raised as they are.
+    """
     try:
-        found = getattr(importlib.import_module(module), name, None) if module else None
+        return getattr(importlib.import_module(module), name, None)
     except ModuleNotFoundError as error:
         if error.name is None or not module.startswith(error.name):
             raise
         raise UserError(f"{expected}; there is no module {error.name} in {Path.cwd()}") from error
-    if not (inspect.isclass(found) and issubclass(found, parent)):
-        raise UserError(f"{expected}; that is {'not there' if found is None else 'none'}")
-    return found
 
 
 @contextmanager

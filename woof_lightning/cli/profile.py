@@ -7,12 +7,12 @@ import runpy
 import sys
 from argparse import Namespace
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager, suppress
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-from woof_lightning.cli.classes import current_folder_importable
+from woof_lightning.cli.classes import current_folder_importable, named
 from woof_lightning.cli.options import Parser, path_of, small_parser
 from woof_lightning.errors import UserError
 
@@ -93,12 +93,7 @@ def made(name: str) -> tuple[Any, Any, Any]:
         UserError: If there is no such function, or it returns something else.
     """
     module_name, _, function_name = name.replace(".py:", ":").partition(":")
-    try:
-        function: Callable[[], Any] | None = getattr(importlib.import_module(module_name), function_name, None)
-    except ModuleNotFoundError as error:
-        if error.name is None or not module_name.startswith(error.name):
-            raise
-        raise UserError(f"{name}: there is no module {module_name} in {Path.cwd()}; {EXPECTED}") from error
+    function = named(module_name, function_name, f"{name}: {EXPECTED}")
     if not callable(function):
         raise UserError(f"{name}: {module_name} has no function {function_name or '(none was named)'}; {EXPECTED}")
     returned = function()
@@ -141,24 +136,20 @@ def fits_profiled(profiler: Any, steps: int) -> Iterator[None]:
         for package in ("lightning.pytorch", "pytorch_lightning")
         if package in sys.modules or package == "lightning.pytorch"
     ]
-    before = [cls.fit for cls in classes]
 
-    def fit(trainer: Any, *arguments: Any, **options: Any) -> None:
-        prepare(trainer, profiler, steps)
-        before[classes.index(next(one for one in type(trainer).__mro__ if one in classes))](
-            trainer, *arguments, **options
-        )
-        raise Profiled
+    def profiled(fit: Callable[..., None]) -> Callable[..., None]:
+        def fit_and_end(trainer: Any, *arguments: Any, **options: Any) -> None:
+            prepare(trainer, profiler, steps)
+            fit(trainer, *arguments, **options)
+            raise Profiled
 
-    for cls in classes:
-        cls.fit = fit
-    try:
+        return fit_and_end
+
+    with ExitStack() as undo, suppress(Profiled):
+        for cls in classes:
+            undo.callback(setattr, cls, "fit", cls.fit)
+            cls.fit = profiled(cls.fit)
         yield
-    except Profiled:
-        pass
-    finally:
-        for cls, own in zip(classes, before, strict=True):
-            cls.fit = own
 
 
 class Profiled(BaseException):

@@ -5,6 +5,7 @@ from __future__ import annotations
 import copy
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
+from statistics import median_high
 from typing import Any
 
 import torch
@@ -192,7 +193,7 @@ class Turns:
             self._loop.steps_us(LEFT_OUT)
         ours = [step_us(part) for part in steps[self._since + LEFT_OUT :]]
         bare = self._loop.steps_us(TURN_STEPS)[LEFT_OUT:]
-        self.pairs_us.append((middle(ours), middle(bare)))
+        self.pairs_us.append((median_high(ours), median_high(bare)))
         self._since = len(steps)
 
     def result(self) -> Counterfactual | None:
@@ -208,8 +209,3 @@ def step_us(part: Part) -> float:
     """Returns what a step took, without waiting for data and without the profiler, in us."""
     taken_ns: int = part.wall_ns - part.own_ns - part.times_ns.get(DATA, 0)
     return taken_ns / 1000
-
-
-def middle(values: list[float]) -> float:
-    """Returns the median."""
-    return sorted(values)[len(values) // 2]

@@ -15,9 +15,7 @@ from woof_lightning.profile.report import markdown, table
 from woof_lightning.profile.seams import Seams, lightning_module_of
 from woof_lightning.profile.spans import Bucket, Part, Spans, TracedSpans
 
-FETCH, EPOCH = "train_dataloader_next", "run_training_epoch"
-
-
+EPOCH = "run_training_epoch"
 PACKAGES = ("lightning.pytorch", "pytorch_lightning")
 
 
@@ -70,7 +68,7 @@ class OverheadProfiler(profiler_classes()[0]):  # type: ignore[misc]
         self._spans = Spans(TRAINER)
         self._seams: Seams | None = None
         self.steps: list[Part] = []
-        self._before: Part | None = None
+        self._in_steps = False
         self._bars: frozenset[str] = frozenset()
         self._buckets: dict[str, Bucket] = {}
 
@@ -99,7 +97,7 @@ class OverheadProfiler(profiler_classes()[0]):  # type: ignore[misc]
 
     def _begin(self) -> None:
         trainer = self._trainer
-        self._buckets, self.steps, self._before = {}, [], None
+        self._buckets, self.steps, self._in_steps = {}, [], False
         self._bars = frozenset(
             callback.state_key
             for callback in trainer.callbacks
@@ -110,13 +108,13 @@ class OverheadProfiler(profiler_classes()[0]):  # type: ignore[misc]
 
     def _step_ended(self) -> None:
         part = self._spans.cut()
-        if self._before is None:
-            self._before = part
-        else:
-            self.steps.append(part)
-            if self.between_steps is not None:
-                self.between_steps(self._trainer, self._spans, self.steps)
-                self._spans.cut()  # What was done in between belongs to no step.
+        if not self._in_steps:  # What came before the first step.
+            self._in_steps = True
+            return
+        self.steps.append(part)
+        if self.between_steps is not None:
+            self.between_steps(self._trainer, self._spans, self.steps)
+            self._spans.cut()  # What was done in between belongs to no step.
 
     def describe(self) -> None:
         """Ends the measurement, prints a table and writes the files. Lightning calls it at the end of `fit`."""

@@ -67,9 +67,11 @@ class Seams:
     def _around(self, place: Any, name: str, bucket: str) -> None:
         if not callable(getattr(place, name, None)):
             return
-        own, is_own = vars(place).get(name), name in vars(place)
+        if name in vars(place):
+            self._undo.callback(setattr, place, name, vars(place)[name])
+        else:
+            self._undo.callback(delattr, place, name)
         setattr(place, name, self._spanned(getattr(place, name), bucket))
-        self._undo.callback(setattr, place, name, own) if is_own else self._undo.callback(delattr, place, name)
 
     def _before(self, place: Any, name: str, function: Callable[[], None]) -> None:
         after = getattr(place, name)

@@ -96,7 +96,7 @@ def test_within_a_whole_span_nothing_is_told_apart(passes: Pass) -> None:
     passes(7)
     spans.pop(inner)
     part = spans.cut()
-    assert part.times_ns["whole"] == 100 + 1  # Between the two pops.
+    assert part.times_ns["whole"] == 100 - 4 + 1  # Four waits of a ns less each, and one reading of the clock.
     assert part.times_ns["inner"] == 7
 
 
@@ -111,4 +111,43 @@ def test_a_trace_has_the_beginning_and_the_end_of_each_span(passes: Pass) -> Non
     assert [name for name, _, _ in spans.events] == ["inner", "outer"]
     (_, inner_began, inner_ended), (_, outer_began, outer_ended) = spans.events
     assert outer_began < inner_began < inner_ended == outer_ended
-    assert inner_began - outer_began == 11
+    assert inner_began - outer_began == 12
+
+
+def test_a_span_within_one_of_its_name_is_no_second_one(passes: Pass) -> None:
+    spans = Spans("around")
+    one = spans.bucket("one")
+    spans.push(one)
+    spans.push(one)
+    passes(10)
+    spans.pop(one)
+    passes(20)
+    spans.pop(one)
+    passes(5)
+    part = spans.cut()
+    assert part.times_ns == {"around": 1 + 5, "one": 10 - 1 + 20}
+    assert part.entered == {"one": 1}
+    assert part.own_ns == 2
+
+
+def test_the_lowest_span_is_never_closed(passes: Pass) -> None:
+    spans = Spans("around")
+    spans.pop(spans.bucket("around"))
+    passes(10)
+    assert spans.cut().times_ns.keys() == {"around"}
+
+
+def test_what_the_profiler_did_is_in_no_part(passes: Pass) -> None:
+    spans = Spans("around")
+    one = spans.bucket("one")
+    spans.push(one)
+    passes(10)
+    since_ns = spans.now_ns()
+    passes(30)
+    spans.own(since_ns)
+    passes(20)
+    spans.pop(one)
+    part = spans.cut()
+    assert part.times_ns["one"] == 10 + 20
+    assert part.own_ns == 1 + 30 + 1
+    assert part.wall_ns == sum(part.times_ns.values()) + part.own_ns

@@ -7,15 +7,15 @@ from typing import Any
 
 import pytest
 import torch
-from lightning.pytorch import Trainer
+from lightning.pytorch import Callback, Trainer
 from torch import nn
 
 from tests.conftest import Woof
 from tests.profiler.test_overhead import Manual, Net, loader
-from woof_lightning.profile.bare import BareLoop, Turns, optimizers_of, unlike_a_bare_loop
+from woof_lightning.profile.bare import BareLoop, optimizers_of, unlike_a_bare_loop
 from woof_lightning.profile.overhead import OverheadProfiler
 from woof_lightning.profile.record import Profile
-from woof_lightning.profile.spans import Spans
+from woof_lightning.profile.turns import ROUNDS, Turns
 
 SCRIPT = """
 from lightning.pytorch import Trainer
@@ -61,8 +61,9 @@ def test_a_training_is_profiled_for_so_many_steps(training: str, profiled: Woof)
     profile = Profile.read(Path("there/profile.json"))
     assert profile.steps + profile.first_steps == 70
     assert "Net: " in done.out
-    assert "bare loop" in done.out.splitlines()[-1]
-    assert "2 turns" in done.out
+    assert profile.bare is not None
+    assert profile.bare["saving_us"]["repeats"] == ROUNDS
+    assert f"{ROUNDS} turns" in done.out
     assert "after the training" not in done.out
     assert Path("there/profile.trace.json").exists()
     assert Trainer.fit.__module__.startswith("lightning.")
@@ -70,7 +71,15 @@ def test_a_training_is_profiled_for_so_many_steps(training: str, profiled: Woof)
 
 def test_the_comparison_can_be_left_out(profiled: Woof) -> None:
     assert "bare loop" not in profiled("training:make", "--steps", 30, "--no_bare").out
-    assert "too few steps" in profiled("training:make", "--steps", 3).out
+    assert Profile.read(Path("profile/profile.json")).bare is None
+
+
+def test_a_profile_is_replaced_only_if_asked(profiled: Woof) -> None:
+    assert profiled("training:make", "--steps", 3, "--no_bare").code == 0
+    refused = profiled("training:make", "--steps", 4, "--no_bare")
+    assert refused.code == 2
+    assert "profile/profile.json is there already; replace it with --overwrite" in refused.err
+    assert profiled("training:make", "--steps", 4, "--no_bare", "--overwrite").code == 0
 
 
 @pytest.mark.parametrize(
@@ -109,18 +118,19 @@ def trained_by_hand(module: Net, batches: list[Any], accumulated: int) -> None:
 
 
 @pytest.mark.parametrize(("cls", "accumulated"), [(Net, 1), (Net, 3), (Manual, 1)])
-def test_a_bare_loop_trains_as_the_trainer_does(cls: type[Net], accumulated: int, tmp_path: Path) -> None:
+def test_a_bare_loop_trains_as_the_trainer_does(cls: type[Net], accumulated: int) -> None:
     loops: list[BareLoop] = []
 
-    def between(trainer: Any, spans: Spans, _: Any) -> None:
-        if not loops:
-            loops.append(BareLoop(trainer, spans))
-            assert len(loops[0].steps_us(3)) == 3
+    class Bare(Callback):
+        def on_train_batch_end(self, trainer: Trainer, *_: Any) -> None:
+            if not loops:
+                loops.append(BareLoop(trainer))
+                assert len(loops[0].steps_us(3)) == 3
 
-    profiler = OverheadProfiler(tmp_path)
-    profiler.between_steps = between
     options: dict[str, Any] = {"logger": False, "enable_checkpointing": False, "enable_progress_bar": False}
-    trainer = Trainer(accelerator="cpu", max_steps=2, accumulate_grad_batches=accumulated, profiler=profiler, **options)
+    trainer = Trainer(
+        accelerator="cpu", max_steps=2, accumulate_grad_batches=accumulated, callbacks=[Bare()], **options
+    )
     trainer.fit(cls(), loader())
 
     reference, batches = cls(), list(loader())
@@ -133,12 +143,16 @@ def test_a_bare_loop_trains_as_the_trainer_does(cls: type[Net], accumulated: int
 
 def test_a_copy_is_trained_and_the_module_left_alone(tmp_path: Path) -> None:
     module, plain = Net(), Net()
-    for one, beside in ((module, Turns().between_steps), (plain, None)):
+    for one, steps in ((module, 10), (plain, None)):
         profiler = OverheadProfiler(tmp_path)
-        profiler.between_steps = beside
+        turns = Turns(bare=True, prove=False, rounds=2)
+        if steps is not None:
+            profiler.continue_with(turns, steps)
         quiet: dict[str, Any] = {"logger": False, "enable_progress_bar": False, "enable_checkpointing": False}
-        trainer = Trainer(accelerator="cpu", max_steps=60, max_epochs=-1, profiler=profiler, **quiet)
+        trainer = Trainer(accelerator="cpu", max_steps=61, max_epochs=-1, profiler=profiler, **quiet)
         trainer.fit(one, loader())
+        assert trainer.global_step == 61
+        assert (turns.comparison() is not None) == (steps is not None)
     for ours, theirs in zip(module.parameters(), plain.parameters(), strict=True):
         assert torch.equal(ours, theirs)
 

@@ -8,7 +8,6 @@ import sys
 from argparse import Namespace
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import ExitStack, contextmanager, suppress
-from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -16,6 +15,7 @@ from woof_lightning.cli.classes import current_folder_importable, named
 from woof_lightning.cli.options import Parser, path_of, small_parser
 from woof_lightning.errors import UserError
 
+MOST_STEPS = 50_000
 EXPECTED = "expected FILE:FUNCTION, whose function returns (trainer, module, data), or a script that calls trainer.fit"
 
 
@@ -29,23 +29,18 @@ def run(args: Sequence[str]) -> None:
         UserError: If there is no such training, or it cannot be profiled.
     """
     options = parse(args)
-    from woof_lightning.profile.bare import Turns
     from woof_lightning.profile.overhead import OverheadProfiler
+    from woof_lightning.profile.turns import Turns
 
-    profiler, turns = OverheadProfiler(options.out, trace=options.trace), Turns()
-    if options.bare:
-        profiler.between_steps = turns.between_steps
+    profiler = OverheadProfiler(options.out, trace=options.trace)
+    turns = Turns(bare=options.bare, prove=options.prove)
+    profiler.continue_with(turns, options.steps)
     with current_folder_importable():
         train_with(profiler, options)
     if profiler.profile_of_fit is None:
         raise UserError(f"{options.training} has trained no step: nothing to profile")
-    found = turns.result()
-    if found is not None:
-        profiler.profile_of_fit = replace(profiler.profile_of_fit, bare=found.as_dict())
-        profiler.write(options.out)
-        print(found.text())
-    elif options.bare:
-        print(f"no comparison with a bare loop: {turns.problem or 'too few steps, see --steps'}")
+    if options.bare and profiler.profile_of_fit.bare is None:
+        print(f"no comparison with a bare loop: {turns.problem or 'the training ended before it'}")
 
 
 def parse(args: Sequence[str]) -> Namespace:
@@ -56,15 +51,19 @@ def parse(args: Sequence[str]) -> Namespace:
     """
     parser: Parser = small_parser("profile")
     parser.add_argument("training", help="a script that calls trainer.fit, or FILE:FUNCTION for one that returns it")
-    parser.add_argument("--steps", type=int, default=200, help="the number of training steps (200)")
+    parser.add_argument("--steps", type=int, default=200, help="the number of steps to profile (200)")
+    parser.add_argument("--prove", action="store_true", help="follow each piece of advice in turns, and measure it")
     parser.add_argument("--out", type=path_of, default=Path("profile"), help="folder for profile.json (profile)")
     parser.add_argument("--trace", action="store_true", help="write a trace for Chrome's viewer, too")
     parser.add_argument(
         "--no_bare", dest="bare", action="store_false", help="leave the comparison with a bare loop out"
     )
+    parser.add_argument("--overwrite", action="store_true", help="replace the profile in --out")
     options = parser.parse_args(list(args))
     if options.steps < 1:
         raise UserError(f"--steps is {options.steps}: expected at least 1")
+    if (options.out / "profile.json").exists() and not options.overwrite:
+        raise UserError(f"--out: {options.out / 'profile.json'} is there already; replace it with --overwrite")
     return options
 
 
@@ -124,7 +123,8 @@ def prepare(trainer: Any, profiler: Any, steps: int) -> None:
             f"the Trainer has trained {trainer.global_step} steps already: profile a new one, before its first fit"
         )
     trainer.profiler = profiler
-    trainer.fit_loop.epoch_loop.max_steps = steps
+    # The turns end the training when they are over. A schedule that asks for its length gets one.
+    trainer.fit_loop.epoch_loop.max_steps = MOST_STEPS + steps
     trainer.fit_loop.max_epochs = -1
 
 

@@ -3,58 +3,15 @@
 from __future__ import annotations
 
 import copy
-from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
-from statistics import median_high
+import inspect
+from collections.abc import Iterator
+from time import perf_counter_ns
 from typing import Any
 
 import torch
 
 from woof_lightning.errors import UserError
-from woof_lightning.measure.statistics import Estimate, median_of
-from woof_lightning.profile.buckets import DATA
-from woof_lightning.profile.seams import Seams
-from woof_lightning.profile.spans import Part, Spans
-
-# So many steps of the Trainer, then as many of the bare loop. The first ones of a turn are left out.
-TURN_STEPS, LEFT_OUT = 25, 5
-
-
-@dataclass(frozen=True)
-class Counterfactual:
-    """What a step takes in the Trainer and in a bare loop, both without waiting for data.
-
-    Args:
-        trainer_us: In the Trainer.
-        bare_us: In the bare loop.
-        saving_us: The difference, of the medians of neighbouring turns.
-    """
-
-    trainer_us: Estimate
-    bare_us: Estimate
-    saving_us: Estimate
-
-    def as_dict(self) -> dict[str, dict[str, float]]:
-        """Returns it for profile.json."""
-        told = {"trainer_us": self.trainer_us, "bare_us": self.bare_us, "saving_us": self.saving_us}
-        return {
-            name: {"median": one.median, "low": one.low, "high": one.high, "repeats": one.repeats}
-            for name, one in told.items()
-        }
-
-    def text(self) -> str:
-        """Returns it in a sentence."""
-        saving, step = self.saving_us, self.trainer_us.median
-        if saving.low <= 0:
-            return (
-                f"a bare loop takes {self.bare_us.median / 1000:.3g} ms where the Trainer takes {step / 1000:.3g} ms: "
-                f"not told apart (difference {saving.low:.0f} to {saving.high:.0f} us, {saving.repeats} turns)"
-            )
-        return (
-            f"Lightning costs {saving.median:.0f} us ({saving.low:.0f} to {saving.high:.0f}, {saving.repeats} turns) "
-            f"of a step of {step / 1000:.3g} ms: {saving.median / step:.0%}; a bare loop takes "
-            f"{self.bare_us.median / 1000:.3g} ms"
-        )
+from woof_lightning.profile.seams import replaced
 
 
 class BareLoop:
@@ -62,23 +19,23 @@ class BareLoop:
 
     Args:
         trainer: The Trainer, within `fit`.
-        spans: The spans of its profiler, which also tell what they take themselves.
 
     Raises:
         UserError: If the Trainer does what no bare loop here does: several devices, a gradient scaler, several loaders.
     """
 
-    def __init__(self, trainer: Any, spans: Spans) -> None:
+    def __init__(self, trainer: Any) -> None:
         problem = unlike_a_bare_loop(trainer)
         if problem is not None:
             raise UserError(problem)
-        self._trainer, self._spans = trainer, spans
+        self._trainer = trainer
         self._module = copied(trainer)
         found = self._module.configure_optimizers()
         self._optimizers, self._schedules = optimizers_of(found)
         self._module.optimizers = lambda use_pl_optimizer=True: one_or_all(self._optimizers)
         self._module.lr_schedulers = lambda: one_or_all([schedule for schedule, _ in self._schedules]) or None
         self._module.manual_backward = lambda loss, *arguments, **options: loss.backward(*arguments, **options)
+        self._arguments = len(inspect.signature(self._module.training_step).parameters)
         self._batches = self._forever()
         self._step = 0
 
@@ -91,16 +48,16 @@ class BareLoop:
         found = []
         for _ in range(count):
             batch = next(self._batches)
-            self._spans.cut()
+            began_ns = perf_counter_ns()
             self._take(batch)
-            found.append(step_us(self._spans.cut()))
+            found.append((perf_counter_ns() - began_ns) / 1000)
         return found
 
     def _take(self, batch: Any) -> None:
         trainer, module = self._trainer, self._module
         batch = module.transfer_batch_to_device(batch, trainer.strategy.root_device, 0)
         with trainer.precision_plugin.forward_context():
-            output = module.training_step(batch, self._step)
+            output = module.training_step(*(batch, self._step)[: self._arguments])
         self._step += 1
         if not module.automatic_optimization:
             return
@@ -129,13 +86,22 @@ def unlike_a_bare_loop(trainer: Any) -> str | None:
 
 
 def copied(trainer: Any) -> Any:
-    """Returns a copy of the Trainer's module that is not attached to it, but for reading, and logs nothing."""
-    module = copy.deepcopy(trainer.lightning_module)
+    """Returns a copy of the Trainer's module that is not attached to it, but for reading, and logs nothing.
+
+    Raises:
+        UserError: If it holds something that cannot be copied.
+    """
+    own: Any = torch.Tensor.__deepcopy__
+
+    def copy_of(tensor: torch.Tensor, memo: Any) -> Any:
+        return own(tensor, memo) if tensor.is_leaf else tensor.detach().clone()  # A metric may keep such a tensor.
+
+    try:
+        with replaced(torch.Tensor, "__deepcopy__", copy_of):
+            module = copy.deepcopy(trainer.lightning_module)
+    except Exception as error:  # Whatever somebody's module holds.
+        raise UserError(f"its module cannot be copied ({type(error).__name__}: {error})") from error
     module.trainer = trainer
-    for part in module.modules():
-        for hooks in (part._forward_hooks, part._forward_pre_hooks):
-            for key in [key for key, hook in hooks.items() if hook.__module__ == Seams.__module__]:
-                del hooks[key]
     module.log = module.log_dict = lambda *_, **__: None
     return module.train()
 
@@ -163,49 +129,3 @@ def with_interval(schedule: Any) -> tuple[Any, str]:
 def one_or_all(values: list[Any]) -> Any:
     """Returns the only value of a list, or the list."""
     return values[0] if len(values) == 1 else values
-
-
-class Turns:
-    """Lets a bare loop take its turns between the steps of a Trainer."""
-
-    def __init__(self) -> None:
-        self._loop: BareLoop | None = None
-        self._since = 0
-        self.pairs_us: list[tuple[float, float]] = []
-        self.problem: str | None = None
-
-    def between_steps(self, trainer: Any, spans: Spans, steps: Sequence[Part]) -> None:
-        """Takes a turn, if it is time: called between two steps.
-
-        Args:
-            trainer: The Trainer.
-            spans: The spans of its profiler.
-            steps: The Trainer's steps so far.
-        """
-        if self.problem or len(steps) - self._since < TURN_STEPS:
-            return
-        if self._loop is None:
-            try:
-                self._loop = BareLoop(trainer, spans)
-            except UserError as error:
-                self.problem = str(error)
-                return
-            self._loop.steps_us(LEFT_OUT)
-        ours = [step_us(part) for part in steps[self._since + LEFT_OUT :]]
-        bare = self._loop.steps_us(TURN_STEPS)[LEFT_OUT:]
-        self.pairs_us.append((median_high(ours), median_high(bare)))
-        self._since = len(steps)
-
-    def result(self) -> Counterfactual | None:
-        """Returns the comparison; None if there was no whole turn."""
-        if not self.pairs_us:
-            return None
-        trainer, bare = ([pair[place] for pair in self.pairs_us] for place in (0, 1))
-        savings = [ours - theirs for ours, theirs in self.pairs_us]
-        return Counterfactual(median_of([trainer]), median_of([bare]), median_of([savings]))
-
-
-def step_us(part: Part) -> float:
-    """Returns what a step took, without waiting for data and without the profiler, in us."""
-    taken_ns: int = part.wall_ns - part.own_ns - part.times_ns.get(DATA, 0)
-    return taken_ns / 1000

@@ -7,11 +7,13 @@ TRAINING_STEP, FORWARD, BACKWARD = "training_step", "forward", "backward"
 OPTIMIZER, ZERO_GRAD, SCHEDULE, CLIPPING = "optimizer step", "zero_grad", "schedule", "gradient clipping"
 LOG, COLLECTED = "self.log", "self.log, collected"
 BAR, CHECKPOINT, VALIDATION, TRAINER = "progress bar", "checkpoint", "validation", "Trainer"
+PRINT, BAR_VALUES = "print", "progress bar, its values"
 METRIC, CALLBACK, LOGGER, HOOK = "metric ", "callback ", "logger ", "hook "
 
 YOURS, TORCH, DATA_OWNER, FRAMEWORK = "yours", "PyTorch", "data", "Lightning"
 OWNERS = {
     TRAINING_STEP: YOURS,
+    PRINT: YOURS,
     FORWARD: TORCH,
     BACKWARD: TORCH,
     OPTIMIZER: TORCH,
@@ -33,15 +35,19 @@ MODULE_HOOKS = {
     "optimizer_step": TRAINER,
 }
 STRATEGY_HOOKS = {"training_step": TRAINING_STEP, "backward": BACKWARD, "batch_to_device": TRANSFER}
+NEXT_BATCH = "train_dataloader_next"
 
 
-def bucket_of(action: str, bars: frozenset[str]) -> str:
+def bucket_of(action: str, bars: frozenset[str], idle: frozenset[str] = frozenset()) -> str:
     """Returns the name of the span for an action that Lightning names to its profiler.
 
     Args:
         action: The action, such as `[Callback]ModelCheckpoint{...}.on_train_batch_end`.
         bars: The state keys of the callbacks that are progress bars.
+        idle: The actions of hooks that do nothing. They belong to the Trainer, which calls them.
     """
+    if action in idle:
+        return TRAINER
     kind, _, rest = action.removeprefix("[").partition("]")
     owner, _, hook = rest.rpartition(".")
     if kind == "Callback":
@@ -50,7 +56,7 @@ def bucket_of(action: str, bars: frozenset[str]) -> str:
         return MODULE_HOOKS.get(hook, f"{HOOK}{hook}")
     if kind == "Strategy":
         return STRATEGY_HOOKS.get(hook, TRAINER)
-    if hook == "train_dataloader_next":
+    if hook == NEXT_BATCH:
         return DATA
     return CHECKPOINT if action == "save_checkpoint" else TRAINER
 

@@ -3,20 +3,59 @@
 from __future__ import annotations
 
 import sys
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
 from importlib import import_module
 from importlib.util import find_spec
 from pathlib import Path
-from typing import Any
+from typing import Any, Protocol
 
-from woof_lightning.profile.buckets import CALLBACK, DATA, HOOK, TRAINER, VALIDATION, bucket_of
-from woof_lightning.profile.record import Profile, profile_of, write_trace
-from woof_lightning.profile.report import markdown, table
-from woof_lightning.profile.seams import Seams, lightning_module_of
+from woof_lightning.profile.advice import Piece, Seen
+from woof_lightning.profile.buckets import CALLBACK, DATA, HOOK, NEXT_BATCH, TRAINER, VALIDATION, bucket_of
+from woof_lightning.profile.finders import pieces
+from woof_lightning.profile.hooks import idle_hooks, lightning_module_of
+from woof_lightning.profile.record import Advice, Profile, left_out, profile_of, write_trace
+from woof_lightning.profile.report import markdown, report
+from woof_lightning.profile.seams import HEARD_FROM, HEARD_STEPS, Seams, before, replaced
 from woof_lightning.profile.spans import Bucket, Part, Spans, TracedSpans
 
 EPOCH = "run_training_epoch"
 PACKAGES = ("lightning.pytorch", "pytorch_lightning")
+
+
+@dataclass(eq=False, slots=True)
+class Action:
+    """An action that Lightning names to its profiler.
+
+    Args:
+        bucket: Where its time goes.
+        calls: How often it was named.
+    """
+
+    bucket: Bucket
+    calls: int = 0
+
+
+class Continuation(Protocol):
+    """What is done with the training after so many steps were profiled."""
+
+    def begin(self, trainer: Any, pieces: Sequence[Piece], step_us: float) -> None:
+        """Begins, between two steps."""
+
+    def before_batch(self) -> None:
+        """The Trainer asks for a batch."""
+
+    def after_batch(self) -> None:
+        """The Trainer has its batch."""
+
+    def end(self) -> None:
+        """The training has ended."""
+
+    def comparison(self) -> dict[str, dict[str, float]] | None:
+        """Returns the comparison with a bare loop, if there is one."""
+
+    def proven(self, advice: Sequence[Advice]) -> list[Advice]:
+        """Returns advice with what it has saved."""
 
 
 def profiler_classes() -> list[Any]:
@@ -64,13 +103,24 @@ class OverheadProfiler(profiler_classes()[0]):  # type: ignore[misc]
         super().__init__(dirpath=dirpath, filename=filename)
         self.first_steps, self.trace = first_steps, trace
         self.profile_of_fit: Profile | None = None
-        self.between_steps: Callable[[Any, Spans, Sequence[Part]], None] | None = None
+        self.steps: list[Part] = []
         self._spans = Spans(TRAINER)
         self._seams: Seams | None = None
-        self.steps: list[Part] = []
         self._in_steps = False
-        self._bars: frozenset[str] = frozenset()
-        self._buckets: dict[str, Bucket] = {}
+        self._actions: dict[str, Action] = {}
+        self._bars = self._idle = frozenset[str]()
+        self._steps_wanted: int | None = None
+        self._then: Continuation | None = None
+        self._has_begun = False
+
+    def continue_with(self, then: Continuation, steps: int) -> None:
+        """Profiles so many steps only, and hands the training over then.
+
+        Args:
+            then: What to hand it to.
+            steps: The number of steps.
+        """
+        self._then, self._steps_wanted = then, steps
 
     @property
     def _trainer(self) -> Any:
@@ -79,74 +129,114 @@ class OverheadProfiler(profiler_classes()[0]):  # type: ignore[misc]
     def start(self, action_name: str) -> None:
         """Opens the span of an action."""
         if self._seams is None:
+            if self._has_begun:
+                if self._then is not None and action_name.endswith(NEXT_BATCH):
+                    self._then.before_batch()
+                return
             if action_name != EPOCH:
                 return
             self._begin()
-        bucket = self._buckets.get(action_name)
-        if bucket is None:
-            bucket = self._spans.bucket(bucket_of(action_name, self._bars))
-            self._buckets[action_name] = bucket
-        if bucket.name == DATA:
+        action = self._actions.get(action_name) or self._action(action_name)
+        action.calls += 1
+        if action.bucket.name == DATA:
             self._step_ended()
-        self._spans.push(bucket)
+        self._spans.push(action.bucket)
 
     def stop(self, action_name: str) -> None:
         """Closes the span of an action."""
-        if action_name in self._buckets and self._seams is not None:
-            self._spans.pop(self._buckets[action_name])
+        if self._seams is not None:
+            if action_name in self._actions:
+                self._spans.pop(self._actions[action_name].bucket)
+        elif self._then is not None and self._has_begun and action_name.endswith(NEXT_BATCH):
+            self._then.after_batch()
+
+    def _action(self, name: str) -> Action:
+        action = Action(self._spans.bucket(bucket_of(name, self._bars, self._idle)))
+        self._actions[name] = action
+        return action
 
     def _begin(self) -> None:
         trainer = self._trainer
-        self._buckets, self.steps, self._in_steps = {}, [], False
+        self._has_begun = True
+        self._actions, self.steps, self._in_steps, self.profile_of_fit = {}, [], False, None
         self._bars = frozenset(
             callback.state_key
             for callback in trainer.callbacks
             if any(one.__name__ == "ProgressBar" for one in type(callback).__mro__)
         )
+        self._idle = frozenset(action for action, _, _ in idle_hooks(trainer))
         self._spans = (TracedSpans if self.trace else Spans)(TRAINER, VALIDATION)
-        self._seams = Seams(self._spans, trainer, at_the_end=self.describe)
+        self._seams = Seams(self._spans, trainer)
+        self._undo_end = replaced(trainer, "_teardown", before(trainer._teardown, self.describe))
+        self._undo_end.__enter__()
 
     def _step_ended(self) -> None:
         part = self._spans.cut()
         if not self._in_steps:  # What came before the first step.
             self._in_steps = True
             return
+        if self._seams is not None and self.first_steps > HEARD_FROM + HEARD_STEPS:
+            self._seams.hear(len(self.steps) + 1)
         self.steps.append(part)
-        if self.between_steps is not None:
-            self.between_steps(self._trainer, self._spans, self.steps)
-            self._spans.cut()  # What was done in between belongs to no step.
+        if len(self.steps) == self._steps_wanted:
+            found = self._profiled()
+            if self._then is not None and self.profile_of_fit is not None:
+                worth_it = [one for one in found if one.advice in self.profile_of_fit.worth_it]
+                self._then.begin(self._trainer, worth_it, self.profile_of_fit.step_us["median"])
+
+    def _profiled(self) -> list[Piece]:
+        """Ends the measurement, makes the profile, and returns what there is to change."""
+        seams, trainer = self._seams, self._trainer
+        assert seams is not None, "a fit is being profiled"
+        seams.undo()
+        self._seams = None
+        if not self.steps:
+            return []
+        counted = self.steps[left_out(self.steps, self.first_steps) :]
+        calls = {name: action.calls for name, action in self._actions.items()}
+        seen = Seen(trainer, counted, len(self.steps), seams, calls)
+        found = pieces(seen)
+        self.profile_of_fit = replace(
+            profile_of(self.steps, self.first_steps, about(trainer), own_parts(trainer)),
+            advice=tuple(piece.advice for piece in found),
+            noise_us=seen.noise_us,
+        )
+        return found
 
     def describe(self) -> None:
         """Ends the measurement, prints a table and writes the files. Lightning calls it at the end of `fit`."""
-        if self._seams is None:
+        if not self._has_begun:
             return
         trainer = self._trainer
-        self.steps.append(self._spans.cut())
-        self._seams.undo()
-        self._seams = None
-        self.profile_of_fit = profile_of(self.steps, self.first_steps, about(trainer), own_parts(trainer))
+        self._has_begun = False
+        if self._seams is not None:
+            self.steps.append(self._spans.cut())
+            self._profiled()
+        self._undo_end.__exit__(None, None, None)
+        if self._then is not None:
+            self._then.end()
         if self.profile_of_fit is None or not trainer.is_global_zero:
             return
-        print(table(self.profile_of_fit))
+        if self._then is not None:
+            self.profile_of_fit = replace(
+                self.profile_of_fit,
+                bare=self._then.comparison(),
+                advice=tuple(self._then.proven(self.profile_of_fit.advice)),
+            )
+        print(report(self.profile_of_fit))
         folder = Path(self.dirpath or trainer.log_dir or trainer.default_root_dir)
-        self.write(folder)
-        if isinstance(self._spans, TracedSpans):
-            write_trace(self._spans.events, folder / f"{self.filename}.trace.json")
+        self._write(self.profile_of_fit, folder)
         print(f"profile: {folder / self.filename}.json, .md, .png")
 
-    def write(self, folder: Path) -> None:
-        """Writes the profile of the last `fit`: JSON, Markdown for an issue, and a figure.
-
-        Args:
-            folder: The folder; it is made.
-        """
-        assert self.profile_of_fit is not None, "describe() makes it"
+    def _write(self, profile: Profile, folder: Path) -> None:
         folder.mkdir(parents=True, exist_ok=True)
-        self.profile_of_fit.write(folder / f"{self.filename}.json")
-        (folder / f"{self.filename}.md").write_text(markdown(self.profile_of_fit))
+        profile.write(folder / f"{self.filename}.json")
+        (folder / f"{self.filename}.md").write_text(markdown(profile))
         from woof_lightning.profile.draw import figure  # Matplotlib takes a while to import.
 
-        figure(self.profile_of_fit).savefig(folder / f"{self.filename}.png", dpi=110)
+        figure(profile).savefig(folder / f"{self.filename}.png", dpi=110)
+        if isinstance(self._spans, TracedSpans):
+            write_trace(self._spans.events, folder / f"{self.filename}.trace.json")
 
 
 # Lightning has two packages with the same classes. A profiler of one works in a Trainer of the other.

@@ -14,6 +14,10 @@ from woof_lightning.profile.buckets import owner_of
 from woof_lightning.profile.spans import Part
 
 VERSION = 1
+# The name of all advice at once.
+TOGETHER = "all together"
+# A saving below this share of a step is none.
+LEAST_SHARE = 0.005
 # So many steps are kept for the figure.
 MOST_POINTS = 2000
 
@@ -40,6 +44,25 @@ class Share:
 
 
 @dataclass(frozen=True)
+class Advice:
+    """One thing to change.
+
+    Args:
+        name: What it is about.
+        says: What to do.
+        places: Where: file:line, or an argument of the Trainer.
+        predicted_us: What it saves in a step, from what was measured.
+        saved_us: What it has saved, with median, low, high and repeats; None if that was not measured.
+    """
+
+    name: str
+    says: str
+    places: tuple[str, ...]
+    predicted_us: float
+    saved_us: Mapping[str, float] | None = None
+
+
+@dataclass(frozen=True)
 class Profile:
     """What the training steps of a `fit` took.
 
@@ -52,6 +75,8 @@ class Profile:
         own_us: What this profiler took in a step, median. It is in none of the parts.
         shares: The parts, the largest sum first. Their sums are that of the steps.
         steps_us: The wall time of each step, the first ones included; of many steps every n-th.
+        advice: What there is to change, the largest predicted saving first.
+        noise_us: What of a step's time comes and goes by itself. Advice that saves less is not worth it.
         bare: What `woof profile` has compared with a bare loop: trainer_us, bare_us and saving_us, each with median,
             low, high and repeats.
     """
@@ -64,7 +89,15 @@ class Profile:
     own_us: float
     shares: tuple[Share, ...]
     steps_us: tuple[float, ...] = ()
+    advice: tuple[Advice, ...] = ()
+    noise_us: float = 0.0
     bare: dict[str, dict[str, float]] | None = None
+
+    @property
+    def worth_it(self) -> list[Advice]:
+        """The advice that saves more than the noise, and more than half a percent of a step."""
+        least_us = max(self.noise_us, LEAST_SHARE * self.step_us["median"])
+        return [one for one in self.advice if one.predicted_us > least_us]
 
     def write(self, file: Path) -> None:
         """Writes the JSON file."""
@@ -85,32 +118,34 @@ class Profile:
                 raise UserError(f"{file} has version {version}: expected {VERSION}; profile the training again")
             told["shares"] = tuple(Share(**share) for share in told["shares"])
             told["steps_us"] = tuple(told["steps_us"])
+            told["advice"] = tuple(Advice(**one | {"places": tuple(one["places"])}) for one in told["advice"])
             return cls(**told)
         except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
             raise UserError(f"{file} is no profile ({error}): expected the profile.json of a training") from error
 
 
-def profile_of(
-    parts: Sequence[Part], first_steps: int, about: Mapping[str, Any], own: frozenset[str]
-) -> Profile | None:
-    """Returns the profile of some steps; None if there are none.
+def left_out(parts: Sequence[Part], first_steps: int) -> int:
+    """Returns how many first steps are left out: as many as asked for, if others remain."""
+    return min(first_steps, len(parts) - 1)
+
+
+def profile_of(parts: Sequence[Part], first_steps: int, about: Mapping[str, Any], own: frozenset[str]) -> Profile:
+    """Returns the profile of some steps.
 
     Args:
-        parts: The steps, in their order.
+        parts: The steps, in their order; at least one.
         first_steps: The number of first steps to leave out, if others remain.
         about: The module, the device, the versions.
         own: The names of hooks and callbacks that are the user's.
     """
-    if not parts:
-        return None
-    left_out = min(first_steps, len(parts) - 1)
-    counted = parts[left_out:]
+    begun = left_out(parts, first_steps)
+    counted = parts[begun:]
     names = {name for part in counted for name in part.times_ns}
     shares = [share_of(name, counted, owner_of(name, own)) for name in names]
     return Profile(
         about={name: str(value) for name, value in about.items()},
         steps=len(counted),
-        first_steps=left_out,
+        first_steps=begun,
         step_us=spread([(part.wall_ns - part.own_ns) / 1000 for part in counted]),
         first_step_us=(parts[0].wall_ns - parts[0].own_ns) / 1000,
         own_us=median(part.own_ns / 1000 for part in counted),

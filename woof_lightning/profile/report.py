@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+from textwrap import wrap
+
 from woof_lightning.profile.buckets import DATA_OWNER, FRAMEWORK, TORCH, VALIDATION, YOURS
-from woof_lightning.profile.record import Profile, Share
+from woof_lightning.profile.record import TOGETHER, Advice, Profile, Share
 
 # Parts below this share of a step stand in one line together.
 SMALL = 0.002
@@ -41,15 +43,66 @@ def table(profile: Profile) -> str:
     return "\n".join(lines)
 
 
+def report(profile: Profile) -> str:
+    """Returns a profile for the terminal: the table, the comparison with a bare loop, the advice."""
+    texts = [table(profile), compared(profile), advised(profile)]
+    return "\n\n".join(text for text in texts if text)
+
+
+def compared(profile: Profile) -> str:
+    """Returns the comparison with a bare loop in a sentence; an empty text if there was none."""
+    if profile.bare is None:
+        return ""
+    trainer, bare, saving = (profile.bare[name] for name in ("trainer_us", "bare_us", "saving_us"))
+    trainer_ms, bare_ms = trainer["median"] / 1000, bare["median"] / 1000
+    if saving["low"] <= 0:
+        return (
+            f"A bare loop takes {bare_ms:.3g} ms where the Trainer takes {trainer_ms:.3g} ms: not told apart "
+            f"(difference {saving['low']:.0f} to {saving['high']:.0f} us, {saving['repeats']:.0f} turns)."
+        )
+    sentence = (
+        f"Lightning costs you {saving['median']:.0f} us ({saving['low']:.0f} to {saving['high']:.0f}, "
+        f"{saving['repeats']:.0f} turns) of a step of {trainer_ms:.3g} ms, which is "
+        f"{saving['median'] / trainer['median']:.0%}; a bare loop takes {bare_ms:.3g} ms."
+    )
+    back = next((one for one in profile.advice if one.name == TOGETHER), None)
+    if back is not None and back.saved_us is not None:
+        sentence += f" Of that you can have back {back.saved_us['median']:.0f} us."
+    return sentence
+
+
+def advised(profile: Profile) -> str:
+    """Returns the advice, with what each piece is predicted to save and what it has saved."""
+    worth_it, step_us = profile.worth_it, profile.step_us["median"]
+    if not worth_it:
+        return f"Nothing to gain: whatever could be changed would save less than the noise, {profile.noise_us:.0f} us."
+    lines = [f"{'What to change':<38} {'predicted':>18} {'measured':>32}"]
+    for one in worth_it:
+        line = f"  {one.name:<36} {saving(one.predicted_us, step_us):>18} {measured(one, step_us):>32}"
+        lines.append(line.rstrip())
+        if one.says:
+            lines += wrap(one.says, 100, initial_indent="    ", subsequent_indent="    ")
+            lines += wrap("at " + ", ".join(one.places), 100, initial_indent="    ", subsequent_indent="    ")
+    rest = [one.name for one in profile.advice if one not in worth_it]
+    if rest:
+        told = f"Nothing to gain: {', '.join(rest)} (below the noise or half a percent of a step)."
+        lines += ["", *wrap(told, 100)]
+    return "\n".join(lines)
+
+
+def saving(saved_us: float, step_us: float) -> str:
+    """Returns a saving in us and in percent of a step."""
+    return f"{saved_us:.0f} us {saved_us / step_us:>5.1%}"
+
+
+def measured(one: Advice, step_us: float) -> str:
+    """Returns what a piece of advice has saved, with its interval."""
+    if one.saved_us is None:
+        return ""
+    return f"{saving(one.saved_us['median'], step_us)} ({one.saved_us['low']:.0f} to {one.saved_us['high']:.0f})"
+
+
 def markdown(profile: Profile) -> str:
     """Returns a profile as Markdown, to be pasted into an issue."""
     told = ", ".join(f"{name} {value}" for name, value in profile.about.items())
-    parts = [f"{told}\n", f"```\n{table(profile)}\n```\n"]
-    if profile.bare is not None:
-        trainer, bare, saving = (profile.bare[name] for name in ("trainer_us", "bare_us", "saving_us"))
-        parts.append(
-            f"In turns with a bare loop: {trainer['median']:.0f} us in the Trainer, {bare['median']:.0f} us in the "
-            f"bare loop, a difference of {saving['median']:.0f} us ({saving['low']:.0f} to {saving['high']:.0f}, "
-            f"{saving['repeats']:.0f} turns), both without waiting for data.\n"
-        )
-    return "\n".join(parts)
+    return f"{told}\n\n```\n{report(profile)}\n```\n"

@@ -2,9 +2,13 @@
 
 from __future__ import annotations
 
+import builtins
 import functools
+import inspect
+import sys
 from collections.abc import Callable, Iterator
-from contextlib import ExitStack
+from contextlib import ExitStack, contextmanager
+from types import FrameType
 from typing import Any
 
 import torch
@@ -14,15 +18,19 @@ from torch.optim.optimizer import register_optimizer_step_post_hook, register_op
 
 from woof_lightning.profile.buckets import (
     BACKWARD,
+    BAR_VALUES,
     COLLECTED,
     FORWARD,
     LOG,
     LOGGER,
     METRIC,
     OPTIMIZER,
+    PRINT,
     VALIDATION,
     ZERO_GRAD,
 )
+from woof_lightning.profile.hooks import lightning_module_of
+from woof_lightning.profile.sites import Sites, is_library
 from woof_lightning.profile.spans import Spans
 
 # What Lightning does with logged values, in each step. The names are private; one that is not there is left out.
@@ -31,6 +39,10 @@ COLLECTING = (
     *("on_epoch_start", "on_epoch_end", "log_metrics"),
 )
 
+# What waits for a tensor's device, and in which steps it is listened for.
+FETCHES = frozenset({"item", "tolist", "cpu", "numpy"})
+HEARD_FROM, HEARD_STEPS = 5, 3
+
 
 class Seams:
     """The places that are measured, each put back by `undo`.
@@ -38,23 +50,27 @@ class Seams:
     Args:
         spans: Where the spans are opened.
         trainer: A Trainer in whose `fit` the training begins.
-        at_the_end: Called when the Trainer is torn down, also after an error, of which it does not tell its profiler.
     """
 
-    def __init__(self, spans: Spans, trainer: Any, at_the_end: Callable[[], None]) -> None:
+    def __init__(self, spans: Spans, trainer: Any) -> None:
         self._spans = spans
         self._undo = ExitStack()
-        self._before(trainer, "_teardown", at_the_end)
         module = trainer.lightning_module
         base = lightning_module_of(type(module))
+        self.logs, self.prints, self.metrics = Sites(), Sites(), dict[str, Sites]()
+        self.fetches, self.losses, self.gpu_questions = Sites(), set[str](), 0
         for name in ("log", "log_dict"):
-            self._around(base, name, LOG)
+            self._at_sites(base, name, LOG, self.logs)
+        self._at_sites(builtins, "print", PRINT, self.prints)
+        self._replace(torch.cuda, "is_available", self._counted(torch.cuda.is_available))
         self._around(torch.autograd, "backward", BACKWARD)
         self._around(Optimizer, "zero_grad", ZERO_GRAD)
         for name in COLLECTING:
             self._around(trainer._logger_connector, name, COLLECTED)
         for logger in trainer.loggers:
             self._around(logger, "log_metrics", f"{LOGGER}{type(logger).__name__}")
+        if trainer.progress_bar_callback is not None:
+            self._around(trainer.progress_bar_callback, "get_metrics", BAR_VALUES)
         self._around(trainer.fit_loop.epoch_loop.val_loop, "run", VALIDATION)
         self._optimizer_steps()
         for name, part in outermost(module):
@@ -65,23 +81,14 @@ class Seams:
         self._undo.close()
 
     def _around(self, place: Any, name: str, bucket: str) -> None:
-        if not callable(getattr(place, name, None)):
-            return
-        if name in vars(place):
-            self._undo.callback(setattr, place, name, vars(place)[name])
-        else:
-            self._undo.callback(delattr, place, name)
-        setattr(place, name, self._spanned(getattr(place, name), bucket))
+        if callable(getattr(place, name, None)):
+            self._replace(place, name, self._spanned(getattr(place, name), bucket))
 
-    def _before(self, place: Any, name: str, function: Callable[[], None]) -> None:
-        after = getattr(place, name)
+    def _at_sites(self, place: Any, name: str, bucket: str, sites: Sites) -> None:
+        self._replace(place, name, self._noted(getattr(place, name), bucket, sites))
 
-        def both(*arguments: Any, **options: Any) -> Any:
-            function()
-            return after(*arguments, **options)
-
-        setattr(place, name, both)
-        self._undo.callback(delattr, place, name)
+    def _replace(self, place: Any, name: str, value: Any) -> None:
+        self._undo.enter_context(replaced(place, name, value))
 
     def _spanned(self, function: Callable[..., Any], bucket: str) -> Callable[..., Any]:
         push, pop, span = self._spans.push, self._spans.pop, self._spans.bucket(bucket)
@@ -96,22 +103,113 @@ class Seams:
 
         return spanned
 
+    def _counted(self, function: Callable[[], bool]) -> Callable[[], bool]:
+        @functools.wraps(function)
+        def counted() -> bool:
+            self.gpu_questions += 1
+            return function()
+
+        return counted
+
+    def _noted(self, function: Callable[..., Any], bucket: str, sites: Sites) -> Callable[..., Any]:
+        spans, span = self._spans, self._spans.bucket(bucket)
+        signature = None if function is print else inspect.signature(function)
+
+        @functools.wraps(function)
+        def noted(*arguments: Any, **options: Any) -> Any:
+            if spans.is_whole:
+                return function(*arguments, **options)
+            spans.push(span)
+            since_ns = spans.now_ns()
+            site = sites.at(sys._getframe(1))
+            site.calls += 1
+            if signature is not None and not site.options:
+                site.options = dict(signature.bind(*arguments, **options).arguments)
+            before_ns = span.time_ns
+            spans.own(since_ns)
+            try:
+                return function(*arguments, **options)
+            finally:
+                spans.pop(span)
+                site.time_ns += span.time_ns - before_ns
+
+        return noted
+
+    def hear(self, step: int) -> None:
+        """Listens for tensors that are fetched into Python, for a few of the first steps, which are left out anyway.
+
+        Args:
+            step: The number of the step that begins.
+        """
+        if step == HEARD_FROM and sys.getprofile() is None:
+            sys.setprofile(self._heard)
+            self._undo.callback(self._hear_no_more)
+        elif step == HEARD_FROM + HEARD_STEPS:
+            self._hear_no_more()
+
+    def _hear_no_more(self) -> None:
+        if sys.getprofile() == self._heard:
+            sys.setprofile(None)
+
+    def _heard(self, frame: FrameType, event: str, called: Any) -> None:
+        is_fetch = event == "c_call" and called.__name__ in FETCHES and isinstance(called.__self__, torch.Tensor)
+        if is_fetch and not is_library(frame) and not self._spans.is_whole:
+            self.fetches.at(frame).calls += 1
+
     def _optimizer_steps(self) -> None:
         began, ended = hooks(self._spans, OPTIMIZER)
         self._undo.callback(register_optimizer_step_pre_hook(began).remove)
         self._undo.callback(register_optimizer_step_post_hook(ended).remove)
 
     def _module(self, name: str, module: nn.Module) -> None:
-        bucket = f"{METRIC}{name}" if is_metric(module) else FORWARD
-        began, ended = hooks(self._spans, bucket)
+        bucket, sites = FORWARD, None
+        if is_metric(module):
+            bucket, sites = f"{METRIC}{name}", self.metrics.setdefault(name, Sites())
+        began, ended = hooks(self._spans, bucket, sites)
         self._undo.callback(module.register_forward_pre_hook(began).remove)
         self._undo.callback(module.register_forward_hook(ended, always_call=True).remove)
-        if is_metric(module):
+        if sites is not None:
+            self._undo.callback(module.register_forward_hook(functools.partial(note_loss, self.losses, name)).remove)
             for method in ("update", "compute"):
-                self._around(module, method, bucket)
+                self._around(module, method, f"{bucket}, {method}")
 
 
-def hooks(spans: Spans, name: str) -> tuple[Callable[..., None], Callable[..., None]]:
+def before(after: Callable[..., Any], function: Callable[[], None]) -> Callable[..., Any]:
+    """Returns a function that calls one function and then another.
+
+    Args:
+        after: The one that comes second. It gets the arguments.
+        function: The one that comes first.
+    """
+
+    def both(*arguments: Any, **options: Any) -> Any:
+        function()
+        return after(*arguments, **options)
+
+    return both
+
+
+@contextmanager
+def replaced(place: Any, name: str, value: Any) -> Iterator[None]:
+    """Gives an attribute another value within the block; what was inherited is inherited again after it.
+
+    Args:
+        place: An object, a class or a module.
+        name: The attribute.
+        value: The value.
+    """
+    own = vars(place).get(name, replaced)
+    setattr(place, name, value)
+    try:
+        yield
+    finally:
+        if own is replaced:
+            delattr(place, name)
+        else:
+            setattr(place, name, own)
+
+
+def hooks(spans: Spans, name: str, sites: Sites | None = None) -> tuple[Callable[..., None], Callable[..., None]]:
     """Returns a hook that opens a span and one that closes it.
 
     They are functions and no methods: a callback that copies the module would copy the profiler with its methods.
@@ -119,11 +217,16 @@ def hooks(spans: Spans, name: str) -> tuple[Callable[..., None], Callable[..., N
     Args:
         spans: Where.
         name: The name of the span.
+        sites: Notes the lines from which it is opened.
     """
     push, pop, bucket = spans.push, spans.pop, spans.bucket(name)
 
     def began(*_: Any) -> None:
         push(bucket)
+        if sites is not None and not spans.is_whole:
+            since_ns = spans.now_ns()
+            sites.at(sys._getframe(1)).calls += 1
+            spans.own(since_ns)
 
     def ended(*_: Any) -> None:
         pop(bucket)
@@ -131,9 +234,11 @@ def hooks(spans: Spans, name: str) -> tuple[Callable[..., None], Callable[..., N
     return began, ended
 
 
-def lightning_module_of(cls: type) -> type:
-    """Returns the LightningModule among the ancestors of a class, of whichever of Lightning's two packages."""
-    return next(one for one in cls.__mro__ if one.__name__ == "LightningModule" and "lightning" in one.__module__)
+def note_loss(names: set[str], name: str, _: Any, __: Any, output: Any) -> None:
+    """Adds the name of a metric whose output is differentiated: it is the loss, or a part of it."""
+    values = output.values() if isinstance(output, dict) else [output]
+    if any(isinstance(value, torch.Tensor) and value.requires_grad for value in values):
+        names.add(name)
 
 
 def is_metric(module: nn.Module) -> bool:

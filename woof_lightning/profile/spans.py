@@ -70,17 +70,27 @@ class Spans:
 
     def push(self, bucket: Bucket) -> None:
         """Opens a span within the one that is open."""
-        now_ns = perf_counter_ns()
         charged = self._charged[-1]
+        if bucket is charged or charged is self._whole:  # The time goes where it went: no need to read the clock.
+            self._open.append(bucket)
+            self._charged.append(charged)
+            return
+        now_ns = perf_counter_ns()
         charged.time_ns += now_ns - self._last_ns
         bucket.entered += 1
         self._open.append(bucket)
-        self._charged.append(charged if charged is self._whole else bucket)
+        self._charged.append(bucket)
         self._last_ns = last_ns = perf_counter_ns()
         self._own_ns += last_ns - now_ns
 
     def pop(self, bucket: Bucket) -> None:
         """Closes the innermost span of a bucket and all within it, as after an exception; nothing if none is open."""
+        if len(self._open) == 1:
+            return
+        if self._open[-1] is bucket and self._charged[-1] is self._charged[-2]:
+            self._open.pop()
+            self._charged.pop()
+            return
         now_ns = perf_counter_ns()
         self._charged[-1].time_ns += now_ns - self._last_ns
         if self._open[-1] is not bucket:
@@ -96,6 +106,26 @@ class Spans:
             while self._open[-1] is not bucket:
                 self._open.pop()
                 self._charged.pop()
+
+    @property
+    def is_whole(self) -> bool:
+        """Whether the time goes to a span whose inner ones are not told apart."""
+        return self._charged[-1] is self._whole
+
+    @staticmethod
+    def now_ns() -> int:
+        """Returns the present moment, for `own`."""
+        return perf_counter_ns()
+
+    def own(self, since_ns: int) -> None:
+        """Counts what was done since a moment as the profiler's own, not as the open span's.
+
+        Args:
+            since_ns: The moment; no span was opened or closed since.
+        """
+        taken_ns = perf_counter_ns() - since_ns
+        self._own_ns += taken_ns
+        self._last_ns += taken_ns
 
     def cut(self) -> Part:
         """Returns what was spent since the last cut; spans that are open stay open."""
@@ -127,11 +157,12 @@ class TracedSpans(Spans):
     def push(self, bucket: Bucket) -> None:
         """Opens a span within the one that is open."""
         super().push(bucket)
-        self._began_ns.append(self._last_ns)
+        self._began_ns.append(perf_counter_ns())
 
     def pop(self, bucket: Bucket) -> None:
         """Closes the innermost span of a bucket and all within it."""
         before = self._open[:]
+        ended_ns = perf_counter_ns()
         super().pop(bucket)
         for closed in reversed(before[len(self._open) :]):
-            self.events.append((closed.name, self._began_ns.pop(), self._last_ns))
+            self.events.append((closed.name, self._began_ns.pop(), ended_ns))

@@ -1,0 +1,102 @@
+"""Installs packages that ship a LightningModule, each in an environment of its own, and profiles one module of each.
+
+python docs/results/profile/foreign/measure.py NAME ENVIRONMENTS
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import os
+import subprocess
+import sys
+import time
+from dataclasses import dataclass
+from pathlib import Path
+
+from woof_lightning.measure.conditions import add_call
+from woof_lightning.runs.record import machine
+
+HERE = Path(__file__).parent
+ROOT = HERE.parents[3]
+COMMON = ("torch==2.14.1", "torchvision==0.29.1", "lightning==2.6.6")
+
+
+@dataclass(frozen=True)
+class Foreign:
+    """A package, and what it needs beyond what it asks for.
+
+    Args:
+        package: Its name in the index.
+        training: What `woof profile` takes.
+        needs: What it imports and does not ask for.
+    """
+
+    package: str
+    training: str
+    needs: tuple[str, ...] = ()
+
+
+# By the file that trains one of its modules.
+FOREIGN = {
+    "tft": Foreign("pytorch-forecasting", "tft:make"),
+    "uncertainty": Foreign("torch-uncertainty", "uncertainty:make", ("rich", "scikit-learn", "timm")),
+    "chemistry": Foreign("chemprop", "chemistry:make"),
+    "physics": Foreign("pina-mathlab", "physics.py"),
+    "cells": Foreign("scvi-tools", "cells.py"),
+    "earth": Foreign("torchgeo", "earth:make"),
+    "tabular": Foreign("pytorch-tabular", "tabular.py"),
+    "forecasts": Foreign("neuralforecast", "forecasts.py"),
+}
+
+
+def environment(package: Foreign, folder: Path) -> Path:
+    """Returns the Python of an environment with a package, this project, and Lightning; makes it if it is not there."""
+    python = folder / package.package / "bin" / "python"
+    ready = folder / package.package / "ready"
+    if not ready.exists():
+        subprocess.run([sys.executable, "-m", "venv", "--clear", str(folder / package.package)], check=True)
+        wanted = [*COMMON, package.package, *package.needs, "--editable", str(ROOT)]
+        subprocess.run([python, "-m", "pip", "install", "--quiet", *wanted], check=True)
+        ready.touch()
+    return python
+
+
+def version_of(python: Path, package: str) -> str:
+    """Returns the version of a package in an environment."""
+    code = f"from importlib.metadata import version; print(version({package!r}))"
+    return subprocess.run([python, "-c", code], check=True, capture_output=True, text=True).stdout.strip()
+
+
+def note(file: Path, command: str, versions: dict[str, str]) -> None:
+    """Notes the conditions of a call, in the place of those of an earlier one."""
+    call = {"command": command, "date": time.strftime("%Y-%m-%d"), "machine": machine(1), "versions": versions}
+    add_call(file, call, replaces=lambda earlier: earlier["command"] == command)
+
+
+def main() -> None:
+    """Profiles each and notes the conditions."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("name", help="the folder for the rows: the kind of processor")
+    parser.add_argument("environments", type=Path, help="a folder for the environments: 3 GB each")
+    parser.add_argument("--only", nargs="+", choices=list(FOREIGN), default=list(FOREIGN))
+    parser.add_argument("--steps", type=int, default=200)
+    options = parser.parse_args()
+    out = HERE.parent / options.name / "foreign"
+    for name in options.only:
+        package = FOREIGN[name]
+        python = environment(package, options.environments.absolute())
+        command = ["profile", package.training, "--steps", str(options.steps), "--prove"]
+        words: list[str | Path] = [python, "-m", "woof_lightning", *command, "--out", str(out / name), "--overwrite"]
+        done = subprocess.run(words, cwd=HERE, env=os.environ | {"OMP_NUM_THREADS": "1"}, check=False)
+        if done.returncode:
+            print(f"{package.package}: exit code {done.returncode}", file=sys.stderr)
+            continue
+        about = json.loads((out / name / "profile.json").read_text())["about"]
+        versions = {package.package: version_of(python, package.package)}
+        versions |= {library: about[library] for library in ("lightning", "torch")}
+        note(out / "conditions.json", f"woof {' '.join(command)}", versions)
+
+
+if __name__ == "__main__":
+    main()

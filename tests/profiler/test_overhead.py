@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import pickle
 from pathlib import Path
 from typing import Any
 
@@ -151,6 +152,29 @@ def test_a_copy_of_the_module_computes_with_its_own_weights(tmp_path: Path) -> N
     fitted(tmp_path, plain, profiler=None, callbacks=[EMAWeightAveraging(decay=0.5)])
     for ours, theirs in zip(module.parameters(), plain.parameters(), strict=True):
         assert torch.equal(ours, theirs)
+
+
+class Pickling(Callback):
+    def on_train_epoch_end(self, trainer: Trainer, *_: Any) -> None:
+        module: Any = trainer.lightning_module
+        copied = pickle.loads(pickle.dumps([module.layers, module.accuracy]))
+        assert copied[0][0](torch.zeros(1, 8)).shape == (1, 8), "its hooks do nothing"
+        copied[1](torch.zeros(4, 4), torch.arange(4))
+        torch.save(module.layers, Path(trainer.default_root_dir, "layers.pt"))
+
+
+WITHOUT_THIS_PACKAGE = """
+import sys, torch
+sys.modules["woof_lightning"] = None
+layers = torch.load("layers.pt", weights_only=False)
+assert layers[0](torch.zeros(1, 8)).shape == (1, 8)
+"""
+
+
+def test_what_is_saved_meanwhile_is_read_without_this_package(tmp_path: Path) -> None:
+    fitted(tmp_path, callbacks=[Pickling()], default_root_dir=tmp_path)
+    ended = run(["-c", WITHOUT_THIS_PACKAGE], tmp_path, fresh=True)
+    assert ended.code == 0, ended.err
 
 
 def test_an_error_in_the_midst_still_gives_a_profile(tmp_path: Path) -> None:

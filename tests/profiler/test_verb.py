@@ -15,7 +15,7 @@ from tests.profiler.test_overhead import Manual, Net, loader
 from woof_lightning.profile.bare import BareLoop, optimizers_of, unlike_a_bare_loop
 from woof_lightning.profile.overhead import OverheadProfiler
 from woof_lightning.profile.record import Profile
-from woof_lightning.profile.turns import ROUNDS, Turns
+from woof_lightning.profile.turns import Turns
 
 SCRIPT = """
 from lightning.pytorch import Trainer
@@ -62,8 +62,8 @@ def test_a_training_is_profiled_for_so_many_steps(training: str, profiled: Woof)
     assert profile.steps + profile.first_steps == 70
     assert "Net: " in done.out
     assert profile.bare is not None
-    assert profile.bare["saving_us"]["repeats"] == ROUNDS
-    assert f"{ROUNDS} turns" in done.out
+    assert 12 <= profile.bare["saving_us"]["repeats"] <= 40
+    assert f"{profile.bare['saving_us']['repeats']} turns" in done.out
     assert "after the training" not in done.out
     assert Path("there/profile.trace.json").exists()
     assert Trainer.fit.__module__.startswith("lightning.")

@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import importlib
 import runpy
-import sys
 from argparse import Namespace
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import ExitStack, contextmanager, suppress
+from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
@@ -29,6 +29,7 @@ def run(args: Sequence[str]) -> None:
         UserError: If there is no such training, or it cannot be profiled.
     """
     options = parse(args)
+    trainers = trainer_classes()  # Both, before the profiler's class is made, which is then known to both.
     from woof_lightning.profile.overhead import OverheadProfiler
     from woof_lightning.profile.turns import Turns
 
@@ -36,7 +37,7 @@ def run(args: Sequence[str]) -> None:
     turns = Turns(bare=options.bare, prove=options.prove)
     profiler.continue_with(turns, options.steps)
     with current_folder_importable():
-        train_with(profiler, options)
+        train_with(profiler, options, trainers)
     if profiler.profile_of_fit is None:
         raise UserError(f"{options.training} has trained no step: nothing to profile")
     if options.bare and profiler.profile_of_fit.bare is None:
@@ -67,8 +68,20 @@ def parse(args: Sequence[str]) -> Namespace:
     return options
 
 
-def train_with(profiler: Any, options: Namespace) -> None:
+def trainer_classes() -> list[Any]:
+    """Returns the classes Trainer of Lightning's packages that are installed: one package, or both."""
+    packages = ("lightning.pytorch", "pytorch_lightning")
+    installed = [package for package in packages if find_spec(package.partition(".")[0]) is not None]
+    return [importlib.import_module(package).Trainer for package in installed]
+
+
+def train_with(profiler: Any, options: Namespace, trainers: Sequence[Any]) -> None:
     """Trains with a profiler.
+
+    Args:
+        profiler: The profiler.
+        options: What to train, and for how many steps.
+        trainers: The classes whose `fit` a script may call.
 
     Raises:
         UserError: If what is named does not train.
@@ -77,7 +90,7 @@ def train_with(profiler: Any, options: Namespace) -> None:
     if name.endswith(".py"):
         if not Path(name).is_file():
             raise UserError(f"{name} is not there: {EXPECTED}")
-        with fits_profiled(profiler, options.steps):
+        with fits_profiled(profiler, options.steps, trainers):
             runpy.run_path(name, run_name="__main__")
         return
     trainer, module, data = made(name)
@@ -129,13 +142,8 @@ def prepare(trainer: Any, profiler: Any, steps: int) -> None:
 
 
 @contextmanager
-def fits_profiled(profiler: Any, steps: int) -> Iterator[None]:
+def fits_profiled(profiler: Any, steps: int, trainers: Sequence[Any]) -> Iterator[None]:
     """Gives the profiler to the first Trainer that fits within the block, and ends the script after it."""
-    classes = [
-        importlib.import_module(package).Trainer
-        for package in ("lightning.pytorch", "pytorch_lightning")
-        if package in sys.modules or package == "lightning.pytorch"
-    ]
 
     def profiled(fit: Callable[..., None]) -> Callable[..., None]:
         def fit_and_end(trainer: Any, *arguments: Any, **options: Any) -> None:
@@ -146,7 +154,7 @@ def fits_profiled(profiler: Any, steps: int) -> Iterator[None]:
         return fit_and_end
 
     with ExitStack() as undo, suppress(Profiled):
-        for cls in classes:
+        for cls in trainers:
             undo.callback(setattr, cls, "fit", cls.fit)
             cls.fit = profiled(cls.fit)
         yield

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass
+from itertools import pairwise
 from statistics import median, stdev
 from typing import Any
 
@@ -62,8 +63,14 @@ class Seen:
 
     @property
     def noise_us(self) -> float:
-        """Twice the standard error of the median step, from the medians of ten turns; 0 if there are too few steps."""
+        """Twice the standard error of the median step, from ten turns; 0 if there are too few steps.
+
+        Neighbouring turns are compared, so that a machine that grows slower or faster over minutes does not count.
+        """
         steps = [part.wall_ns - part.own_ns - part.times_ns.get(DATA, 0) for part in self.parts]
         length = len(steps) // TURNS
-        turns = [median(steps[turn * length : (turn + 1) * length]) / 1000 for turn in range(TURNS)] if length else []
-        return 2 * stdev(turns) / len(turns) ** 0.5 if turns else 0.0
+        if not length:
+            return 0.0
+        turns = [median(steps[turn * length : (turn + 1) * length]) / 1000 for turn in range(TURNS)]
+        differences = [after - before for before, after in pairwise(turns)]
+        return float(2 * stdev(differences) / 2**0.5 / TURNS**0.5)

@@ -181,8 +181,8 @@ class OverheadProfiler(profiler_classes()[0]):  # type: ignore[misc]
         if len(self.steps) == self._steps_wanted:
             found = self._profiled()
             if self._then is not None and self.profile_of_fit is not None:
-                worth_it = [one for one in found if one.advice in self.profile_of_fit.worth_it]
-                self._then.begin(self._trainer, worth_it, self.profile_of_fit.step_us["median"])
+                least_us, step_us = self.profile_of_fit.least_us, self.profile_of_fit.step_us["median"]
+                self._then.begin(self._trainer, [one for one in found if one.advice.predicted_us > least_us], step_us)
 
     def _profiled(self) -> list[Piece]:
         """Ends the measurement, makes the profile, and returns what there is to change."""

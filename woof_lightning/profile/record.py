@@ -76,7 +76,7 @@ class Profile:
         shares: The parts, the largest sum first. Their sums are that of the steps.
         steps_us: The wall time of each step, the first ones included; of many steps every n-th.
         advice: What there is to change, the largest predicted saving first.
-        noise_us: What of a step's time comes and goes by itself. Advice that saves less is not worth it.
+        noise_us: Twice the standard error of the median step. Advice that saves less cannot be noticed.
         bare: What `woof profile` has compared with a bare loop: trainer_us, bare_us and saving_us, each with median,
             low, high and repeats.
     """
@@ -95,9 +95,14 @@ class Profile:
 
     @property
     def worth_it(self) -> list[Advice]:
-        """The advice that saves more than the noise, and more than half a percent of a step."""
-        least_us = max(self.noise_us, LEAST_SHARE * self.step_us["median"])
-        return [one for one in self.advice if one.predicted_us > least_us]
+        """The advice that was followed in turns, or would save more than the noise and half a percent of a step."""
+        least_us = max(self.noise_us, self.least_us)
+        return [one for one in self.advice if one.saved_us is not None or one.predicted_us > least_us]
+
+    @property
+    def least_us(self) -> float:
+        """Half a percent of a step: a saving below it is none."""
+        return LEAST_SHARE * self.step_us["median"]
 
     def write(self, file: Path) -> None:
         """Writes the JSON file."""

@@ -99,7 +99,7 @@ def measured(one: Advice, step_us: float) -> str:
     """Returns what a piece of advice has saved, with its interval."""
     if one.saved_us is None:
         return ""
-    return f"{saving(one.saved_us['median'], step_us)} ({one.saved_us['low']:.0f} to {one.saved_us['high']:.0f})"
+    return f"{saving(one.saved_us['median'], step_us)} ({one.saved_us['low']:.0f} to {one.saved_us['high']:.0f} us)"
 
 
 def markdown(profile: Profile) -> str:

@@ -7,7 +7,7 @@ import functools
 import inspect
 import sys
 from collections.abc import Callable, Iterator
-from contextlib import ExitStack, contextmanager
+from contextlib import ExitStack, contextmanager, nullcontext
 from types import FrameType
 from typing import Any
 
@@ -169,7 +169,7 @@ class Seams:
         self._undo.callback(module.register_forward_pre_hook(began).remove)
         self._undo.callback(module.register_forward_hook(ended, always_call=True).remove)
         if sites is not None:
-            self._undo.callback(module.register_forward_hook(functools.partial(note_loss, self.losses, name)).remove)
+            self._undo.callback(module.register_forward_hook(LossHook(self.losses, name)).remove)
             for method in ("update", "compute"):
                 self._around(module, method, f"{bucket}, {method}")
 
@@ -209,10 +209,29 @@ def replaced(place: Any, name: str, value: Any) -> Iterator[None]:
             setattr(place, name, own)
 
 
-def hooks(spans: Spans, name: str, sites: Sites | None = None) -> tuple[Callable[..., None], Callable[..., None]]:
-    """Returns a hook that opens a span and one that closes it.
+class Hook:
+    """A hook of a module or an optimizer, which does nothing in a copy of it: in a checkpoint, or in averaged weights.
 
-    They are functions and no methods: a callback that copies the module would copy the profiler with its methods.
+    Args:
+        function: What it does.
+    """
+
+    __slots__ = ("function",)
+
+    def __init__(self, function: Callable[[], None]) -> None:
+        self.function = function
+
+    def __call__(self, *_: Any) -> None:
+        """Does it."""
+        self.function()
+
+    def __reduce__(self) -> Any:
+        # Takes any arguments and returns None. Whoever reads the checkpoint need not have this package.
+        return getattr, (nullcontext(), "__exit__")
+
+
+def hooks(spans: Spans, name: str, sites: Sites | None = None) -> tuple[Hook, Hook]:
+    """Returns a hook that opens a span and one that closes it.
 
     Args:
         spans: Where.
@@ -221,24 +240,37 @@ def hooks(spans: Spans, name: str, sites: Sites | None = None) -> tuple[Callable
     """
     push, pop, bucket = spans.push, spans.pop, spans.bucket(name)
 
-    def began(*_: Any) -> None:
+    def began() -> None:
         push(bucket)
         if sites is not None and not spans.is_whole:
             since_ns = spans.now_ns()
-            sites.at(sys._getframe(1)).calls += 1
+            sites.at(sys._getframe(2)).calls += 1
             spans.own(since_ns)
 
-    def ended(*_: Any) -> None:
+    def ended() -> None:
         pop(bucket)
 
-    return began, ended
+    return Hook(began), Hook(ended)
 
 
-def note_loss(names: set[str], name: str, _: Any, __: Any, output: Any) -> None:
-    """Adds the name of a metric whose output is differentiated: it is the loss, or a part of it."""
-    values = output.values() if isinstance(output, dict) else [output]
-    if any(isinstance(value, torch.Tensor) and value.requires_grad for value in values):
-        names.add(name)
+class LossHook(Hook):
+    """A hook of a metric that notes its name if its output is differentiated: it is the loss, or a part of it.
+
+    Args:
+        names: Where the name is noted.
+        name: The metric's name.
+    """
+
+    __slots__ = ("name", "names")
+
+    def __init__(self, names: set[str], name: str) -> None:
+        self.names, self.name = names, name
+
+    def __call__(self, module: Any, arguments: Any, output: Any) -> None:  # type: ignore[override]
+        """Notes the name."""
+        values = output.values() if isinstance(output, dict) else [output]
+        if any(isinstance(value, torch.Tensor) and value.requires_grad for value in values):
+            self.names.add(self.name)
 
 
 def is_metric(module: nn.Module) -> bool:

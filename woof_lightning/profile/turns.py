@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import AbstractContextManager, ExitStack, nullcontext
-from dataclasses import asdict, dataclass, replace
+from dataclasses import asdict, dataclass, field, replace
 from statistics import median
 from time import perf_counter_ns
 from typing import Any
@@ -16,14 +16,15 @@ from woof_lightning.profile.bare import BareLoop
 from woof_lightning.profile.record import TOGETHER, Advice
 
 AS_IS, BARE = "as it is", "bare loop"
-# A turn takes about a second, but not more steps and not fewer. The first fifth of it is left out.
-TURN_US, MOST_STEPS, FEWEST_STEPS = 1e6, 25, 5
-ROUNDS = 12
+# A long turn takes about half a second, but not more steps and not fewer; a short one takes the fewest.
+TURN_US, FEWEST_STEPS, MOST_STEPS = 5e5, 5, 25
+# All turns of an arm together take about so long.
+ROUNDS_US = 6e6
 
 
 @dataclass(frozen=True)
 class Arm:
-    """What takes turns with the Trainer as it is.
+    """One way to take steps.
 
     Args:
         name: Its name.
@@ -36,21 +37,63 @@ class Arm:
     with_data: bool = False
 
 
+@dataclass
+class Group:
+    """Arms that take turns with each other.
+
+    Args:
+        arms: The arms.
+        steps: The number of steps in a turn.
+        left_out: How many of them are left out, since the one before used the caches.
+        rounds: How many turns each arm takes.
+        times_us: What a step took in each turn of an arm: without and with waiting for data.
+    """
+
+    arms: tuple[Arm, ...]
+    steps: int
+    left_out: int
+    rounds: int
+    times_us: dict[str, list[tuple[float, float]]] = field(default_factory=dict)
+
+    def turns(self) -> Iterator[Arm]:
+        """Yields the arms in their turns, back and forth, so that none is always the later one."""
+        for number in range(self.rounds):
+            yield from self.arms if number % 2 == 0 else reversed(self.arms)
+
+    def note(self, arm: Arm, steps_us: Sequence[tuple[float, float]]) -> None:
+        """Notes the steps of a turn."""
+        medians = [median(times) for times in zip(*steps_us[self.left_out :], strict=True)]
+        self.times_us.setdefault(arm.name, []).append((medians[0], medians[1]))
+
+    def of(self, name: str, *, with_data: bool = False) -> list[float]:
+        """Returns what a step took in each turn of an arm."""
+        return [turn[with_data] for turn in self.times_us.get(name, [])]
+
+    def saved(self, name: str, *, with_data: bool = False) -> Estimate:
+        """Returns what an arm has saved against the Trainer as it is, with an interval over the rounds."""
+        pairs = zip(self.of(AS_IS, with_data=with_data), self.of(name, with_data=with_data), strict=False)
+        return median_of([[before - after for before, after in pairs]])
+
+
 class Turns:
     """Takes the Trainer's steps, after they have been profiled, in turns with other ways to take them.
+
+    A bare loop and workers that load have turns of many steps, since each needs some to get going. Whatever can be
+    switched has turns of few, which lie closer together.
 
     Args:
         bare: Whether a bare loop takes turns.
         prove: Whether each piece of advice is followed in turns.
-        rounds: How many turns each has.
+        rounds: How many turns each has; by default as many as take some seconds.
     """
 
-    def __init__(self, *, bare: bool, prove: bool, rounds: int = ROUNDS) -> None:
+    def __init__(self, *, bare: bool, prove: bool, rounds: int | None = None) -> None:
         self._bare, self._prove, self._rounds = bare, prove, rounds
         self.problem: str | None = None
-        self._times_us: dict[str, list[float]] = {}
+        self._groups: list[Group] = []
         self._loop: BareLoop | None = None
         self._block = ExitStack()
+        self._is_over = False
 
     def begin(self, trainer: Any, pieces: Sequence[Piece], step_us: float) -> None:
         """Plans the turns: called between two steps, when the profile is complete.
@@ -61,54 +104,37 @@ class Turns:
             step_us: What a step takes.
         """
         self._trainer = trainer
-        followed = [piece for piece in pieces if piece.followed is not None] if self._prove else []
-        arms = [Arm(piece.advice.name, piece.followed or nullcontext, piece.with_data) for piece in followed]
-        if len(arms) > 1:
-            arms.append(Arm(TOGETHER, lambda: together(followed), any(piece.with_data for piece in followed)))
         if self._bare:
             try:
                 self._loop = BareLoop(trainer)
             except UserError as error:
                 self.problem = str(error)
-        own = [Arm(AS_IS), *arms]
-        self._arms = own if arms or self._loop is not None else []
-        self._steps = min(MOST_STEPS, max(FEWEST_STEPS, round(TURN_US / step_us)))
-        self._turn = -1
+        self._groups = groups(pieces if self._prove else [], step_us, bare=self._loop is not None, rounds=self._rounds)
+        self._plan = ((group, arm) for group in self._groups for arm in group.turns())
         self._next_turn()
-
-    @property
-    def _arm(self) -> Arm:
-        return self._arms[self._turn % len(self._arms)]
-
-    @property
-    def is_over(self) -> bool:
-        """Whether every turn was taken."""
-        return self._turn >= self._rounds * len(self._arms)
 
     def _next_turn(self) -> None:
         self._block.close()
-        self._turn += 1
         self._in_turn = list[tuple[float, float]]()
         self._began_ns = 0
-        if self.is_over:
-            self._trainer.fit_loop.epoch_loop.max_steps = max(1, self._trainer.global_step)
-            return
-        if self._arm.name == AS_IS and self._loop is not None:
-            self._note(BARE, self._loop.steps_us(self._steps))
-        self._block.enter_context(self._arm.opened())
+        for self._group, self._arm in self._plan:
+            if self._arm.name != BARE:
+                self._block.enter_context(self._arm.opened())
+                return
+            assert self._loop is not None, "it has turns"
+            self._group.note(self._arm, [(step_us, step_us) for step_us in self._loop.steps_us(self._group.steps)])
+        self._is_over = True
+        self._trainer.fit_loop.epoch_loop.max_steps = max(1, self._trainer.global_step)
 
     def before_batch(self) -> None:
         """Ends a step: called when the Trainer asks for a batch."""
         now_ns = perf_counter_ns()
-        if self.is_over:
+        if self._is_over:
             return
         if self._began_ns:
             self._in_turn.append(((now_ns - self._got_ns) / 1000, (now_ns - self._began_ns) / 1000))
-        if len(self._in_turn) == self._steps:
-            without_wait, with_wait = zip(*self._in_turn, strict=True)
-            self._note(self._arm.name, with_wait if self._arm.with_data else without_wait)
-            if self._arm.name == AS_IS:
-                self._note(with_data(AS_IS), with_wait)
+        if len(self._in_turn) == self._group.steps:
+            self._group.note(self._arm, self._in_turn)
             self._next_turn()
         self._began_ns = perf_counter_ns()
 
@@ -116,36 +142,59 @@ class Turns:
         """Notes that the Trainer has its batch."""
         self._got_ns = perf_counter_ns()
 
-    def _note(self, name: str, times_us: Sequence[float]) -> None:
-        self._times_us.setdefault(name, []).append(median(times_us[len(times_us) // 5 :]))
-
     def end(self) -> None:
         """Puts everything back: called when the training ends, also after an error."""
         self._block.close()
 
     def comparison(self) -> dict[str, dict[str, float]] | None:
         """Returns what a step takes in the Trainer and in a bare loop, and the difference, with intervals."""
-        ours, theirs = self._times_us.get(AS_IS, []), self._times_us.get(BARE, [])
-        if not ours or not theirs:
+        found = next((group for group in self._groups if group.of(AS_IS) and group.of(BARE)), None)
+        if found is None:
             return None
-        named = {"trainer_us": median_of([ours]), "bare_us": median_of([theirs]), "saving_us": saved(ours, theirs)}
-        return {name: as_dict(estimate) for name, estimate in named.items()}
+        named = {"trainer_us": median_of([found.of(AS_IS)]), "bare_us": median_of([found.of(BARE)])}
+        return {name: as_dict(estimate) for name, estimate in (named | {"saving_us": found.saved(BARE)}).items()}
 
     def proven(self, advice: Sequence[Advice]) -> list[Advice]:
         """Returns advice with what each piece has saved."""
         found = [self._with_saving(one) for one in advice]
-        if TOGETHER in self._times_us:
-            switched = [one for one in found if one.saved_us is not None]
-            found.append(self._with_saving(Advice(TOGETHER, "", (), sum(one.predicted_us for one in switched))))
-        return found
+        predicted_us = sum(one.predicted_us for one in found if one.saved_us is not None)
+        together = self._with_saving(Advice(TOGETHER, "", (), predicted_us))
+        return found if together.saved_us is None else [*found, together]
 
     def _with_saving(self, advice: Advice) -> Advice:
-        arm = next((arm for arm in getattr(self, "_arms", []) if arm.name == advice.name), None)
-        times_us = self._times_us.get(advice.name)
-        if arm is None or not times_us:
-            return advice
-        as_is = self._times_us[with_data(AS_IS) if arm.with_data else AS_IS]
-        return replace(advice, saved_us=as_dict(saved(as_is, times_us)))
+        for group in self._groups:
+            for arm in group.arms:
+                if arm.name == advice.name and group.of(arm.name) and group.of(AS_IS):
+                    return replace(advice, saved_us=as_dict(group.saved(arm.name, with_data=arm.with_data)))
+        return advice
+
+
+def groups(pieces: Sequence[Piece], step_us: float, *, bare: bool, rounds: int | None) -> list[Group]:
+    """Returns who takes turns with whom.
+
+    Args:
+        pieces: The advice to follow.
+        step_us: What a step takes.
+        bare: Whether a bare loop takes turns.
+        rounds: How many turns each has; None for as many as take some seconds.
+    """
+    followed = [piece for piece in pieces if piece.followed is not None]
+    loading = any(piece.with_data for piece in followed)
+    arms = [Arm(piece.advice.name, piece.followed or nullcontext, piece.with_data) for piece in followed]
+    all_of_them = [Arm(TOGETHER, lambda: together(followed), loading)] if len(followed) > 1 else []
+    long = [*[Arm(BARE)] * bare, *(arm for arm in arms if arm.with_data), *all_of_them * loading]
+    short = [*(arm for arm in arms if not arm.with_data), *all_of_them * (not loading)]
+    steps = within(TURN_US / step_us, FEWEST_STEPS, MOST_STEPS)
+    found = [
+        Group((Arm(AS_IS), *long), steps, steps // 5, rounds or within(ROUNDS_US / (steps * step_us), 12, 40)),
+        Group((Arm(AS_IS), *short), FEWEST_STEPS, 1, rounds or within(ROUNDS_US / (FEWEST_STEPS * step_us), 24, 120)),
+    ]
+    return [group for group in found if len(group.arms) > 1]
+
+
+def within(value: float, least: int, most: int) -> int:
+    """Returns a whole number close to a value, within bounds."""
+    return min(most, max(least, round(value)))
 
 
 def together(pieces: Sequence[Piece]) -> ExitStack:
@@ -155,16 +204,6 @@ def together(pieces: Sequence[Piece]) -> ExitStack:
             if piece.followed is not None:
                 stack.enter_context(piece.followed())
         return stack.pop_all()
-
-
-def with_data(name: str) -> str:
-    """Returns the name under which the times with waiting for data stand."""
-    return f"{name}, with waiting for data"
-
-
-def saved(before_us: Sequence[float], after_us: Sequence[float]) -> Estimate:
-    """Returns the difference of turns that were taken in the same round, with its interval."""
-    return median_of([[before - after for before, after in zip(before_us, after_us, strict=False)]])
 
 
 def as_dict(estimate: Estimate) -> dict[str, float]:

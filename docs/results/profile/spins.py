@@ -325,7 +325,7 @@ def main() -> None:
     call = {"command": f"python docs/results/profile/spins.py {options.name} --rounds {options.rounds}"}
     versions_now = versions(("lightning", "torchmetrics"))
     noted = {**call, "date": time.strftime("%Y-%m-%d"), "machine": machine(1), "versions": versions_now}
-    add_call(out / "conditions.json", noted, replaces=lambda earlier: earlier["command"].startswith("python"))
+    add_call(out / "conditions.json", noted, replaces=lambda earlier: "spins.py" in earlier["command"])
 
 
 if __name__ == "__main__":

@@ -6,8 +6,8 @@ from tempfile import mkdtemp
 from typing import Any
 
 import torch
-from lightning.pytorch import Trainer
-from torch.utils.data import DataLoader, Dataset
+from lightning.pytorch import LightningDataModule, Trainer
+from torch.utils.data import DataLoader, Dataset, Subset
 from torchgeo.trainers import ClassificationTask
 
 
@@ -26,7 +26,20 @@ class Images(Dataset[dict[str, torch.Tensor]]):
         return {"image": self.images[index], "label": self.labels[index]}
 
 
+class Data(LightningDataModule):
+    """Batches of 32 images, and few for validation, whose loss the task's schedule reads."""
+
+    def train_dataloader(self) -> Any:
+        """Returns all of them."""
+        return DataLoader(Images(), 32)
+
+    def val_dataloader(self) -> Any:
+        """Returns two batches."""
+        return DataLoader(Subset(Images(), range(64)), 32)
+
+
 def make() -> tuple[Any, Any, Any]:
     """Returns a Trainer, the module, and batches of 32 images."""
     module = ClassificationTask(model="resnet18", weights=None, in_channels=3, num_classes=10)
-    return Trainer(accelerator="cpu", max_epochs=1, default_root_dir=mkdtemp()), module, DataLoader(Images(), 32)
+    trainer = Trainer(accelerator="cpu", max_epochs=1, default_root_dir=mkdtemp())
+    return trainer, module, Data()

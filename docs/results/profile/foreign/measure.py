@@ -44,8 +44,8 @@ FOREIGN = {
     "chemistry": Foreign("chemprop", "chemistry:make"),
     "physics": Foreign("pina-mathlab", "physics.py"),
     "cells": Foreign("scvi-tools", "cells.py"),
-    "earth": Foreign("torchgeo", "earth:make"),
-    "tabular": Foreign("pytorch-tabular", "tabular.py"),
+    "earth": Foreign("torchgeo", "earth:make", ("requests",)),
+    "tabular": Foreign("pytorch-tabular", "tabular.py", ("requests",)),
     "forecasts": Foreign("neuralforecast", "forecasts.py"),
 }
 

@@ -16,6 +16,7 @@ from woof_lightning.profile.buckets import DATA_OWNER, FRAMEWORK, TORCH, YOURS
 from woof_lightning.profile.record import TOGETHER, Advice, Profile
 from woof_lightning.profile.report import owners, report
 
+SHOWN = (YOURS, TORCH, DATA_OWNER, FRAMEWORK)
 INSTRUMENTS = ("woof cost", "woof profile")
 
 
@@ -101,9 +102,7 @@ def foreign_table(folder: Path) -> str:
     for name, profile in foreign_profiles(folder).items():
         step_us = profile.step_us["median"]
         shares = {owner: sum(share.sum_us for share in found) for owner, found in owners(profile).items()}
-        split = [
-            f"{shares.get(owner, 0) / profile.step_us['sum']:.0%}" for owner in (YOURS, TORCH, DATA_OWNER, FRAMEWORK)
-        ]
+        split = [f"{shares.get(owner, 0) / profile.step_us['sum']:.0%}" for owner in SHOWN]
         together = [one for one in profile.advice if one.saved_us is not None]
         back = next((one for one in together if one.name == TOGETHER), together[0] if together else None)
         rows.append(
@@ -116,18 +115,7 @@ def foreign_table(folder: Path) -> str:
                 "nothing" if back is None or back.saved_us is None else interval(back.saved_us),
             ]
         )
-    columns = (
-        "package",
-        "module",
-        "a step",
-        "yours",
-        "PyTorch",
-        "data",
-        "Lightning",
-        "a bare loop saves",
-        "advice saves",
-    )
-    return markdown_table(columns, rows)
+    return markdown_table(("package", "module", "a step", *SHOWN, "a bare loop saves", "advice saves"), rows)
 
 
 def interval(estimate: Mapping[str, float]) -> str:
@@ -158,9 +146,7 @@ def agreement_table(folder: Path) -> str:
     for way in dict.fromkeys(way for way, _ in found):
         values = [found[way, instrument] for instrument in INSTRUMENTS]
         medians = [float(value["median_us"]) for value in values]
-        told = [
-            f"{float(v['median_us']):.0f} us ({float(v['low_us']):.0f} to {float(v['high_us']):.0f})" for v in values
-        ]
+        told = [interval({name: float(value[f"{name}_us"]) for name in ("median", "low", "high")}) for value in values]
         rows.append([f"`{way}`", *told, f"{medians[1] - medians[0]:+.0f} us ({medians[1] / medians[0] - 1:+.0%})"])
     return markdown_table(("way", *(f"`{name}`" for name in INSTRUMENTS), "difference"), rows)
 

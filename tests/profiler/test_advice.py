@@ -23,9 +23,10 @@ from torchmetrics.classification import MulticlassAccuracy
 
 from woof_lightning.profile import finders
 from woof_lightning.profile.advice import Piece
-from woof_lightning.profile.finders import NVML_CHECK, pieces
+from woof_lightning.profile.finders import pieces
 from woof_lightning.profile.overhead import OverheadProfiler
 from woof_lightning.profile.record import Profile
+from woof_lightning.profile.seams import NVML_CHECK
 from woof_lightning.profile.switches import WithWorkers
 
 STEPS = 30
@@ -133,7 +134,7 @@ def found(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Callable[..., Foun
 
 
 def test_each_piece_names_its_lines(found: Callable[..., Found], monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(WithWorkers, "wait_us", lambda *_: 0.0)
+    monkeypatch.setattr(WithWorkers, "both_us", lambda *_: 0.0)
     bar = TQDMProgressBar()
     trained = found(callbacks=[bar, Idle()])
     places = {one.name: one.places for one in trained.profile.advice}
@@ -290,7 +291,7 @@ def test_printing_is_left_out(found: Callable[..., Found], capsys: pytest.Captur
 
 def test_workers_feed_the_trainer(found: Callable[..., Found], monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(os, "cpu_count", lambda: 2)
-    monkeypatch.setattr(WithWorkers, "wait_us", lambda *_: 0.0)
+    monkeypatch.setattr(WithWorkers, "both_us", lambda *_: 0.0)
     fed = []
 
     def within(trainer: Any, pieces: dict[str, Piece]) -> None:

@@ -274,6 +274,29 @@ def test_the_other_package_of_lightning_works_too(tmp_path: Path) -> None:
     assert json.loads((tmp_path / "profile.json").read_text())["steps"] == 3
 
 
+TWO_PROCESSES = """
+from lightning.pytorch import Trainer
+from tests.profiler.test_overhead import Net, loader
+from woof_lightning import OverheadProfiler
+
+trainer = Trainer(
+    accelerator="cpu", devices=2, strategy="ddp_fork", max_epochs=2, logger=False, enable_checkpointing=False,
+    enable_progress_bar=False, profiler=OverheadProfiler("there", first_steps=0),
+)
+trainer.fit(Net(), loader())
+"""
+
+
+@pytest.mark.process
+def test_of_two_processes_the_first_one_reports(tmp_path: Path) -> None:
+    ended = run(["-c", TWO_PROCESSES], tmp_path, PYTHONPATH=str(Path(__file__).parents[2]))
+    assert ended.code == 0, ended.err
+    assert ended.out.count("Net: ") == 1
+    profile = Profile.read(tmp_path / "there" / "profile.json")
+    assert profile.about["processes"] == "2"
+    assert profile.steps == 2 * STEPS // 2, "each process has half of the batches"
+
+
 def test_woof_fit_takes_it_by_name(woof: Woof, small_fit: list[str]) -> None:
     for number, name in enumerate(("overhead", "woof_lightning.OverheadProfiler")):
         done = woof("fit", *small_fit, "--trainer.profiler", name, "--name", number)

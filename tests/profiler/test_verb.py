@@ -18,13 +18,24 @@ from woof_lightning.profile.record import Profile
 from woof_lightning.profile.turns import Turns
 
 SCRIPT = """
-from lightning.pytorch import Trainer
+from lightning.pytorch import Callback, Trainer
+from lightning.pytorch.callbacks import TQDMProgressBar
 from tests.profiler.test_overhead import Net, loader
 
 QUIET = {"accelerator": "cpu", "logger": False, "enable_checkpointing": False, "enable_progress_bar": False}
 
 def make():
     return Trainer(max_epochs=1, **QUIET), Net(), loader()
+
+def with_bar():
+    return Trainer(max_epochs=1, accelerator="cpu", callbacks=[TQDMProgressBar()], logger=False), Net(), loader()
+
+def stopping():
+    class Stop(Callback):
+        def on_train_batch_end(self, trainer, *_):
+            trainer.should_stop = True
+
+    return Trainer(max_epochs=1, callbacks=[Stop()], **QUIET), Net(), loader()
 
 def without_module():
     return Trainer(max_epochs=1, **QUIET), loader()
@@ -54,7 +65,7 @@ def profiled(woof: Woof) -> Woof:
     return lambda *args: woof("profile", *args)
 
 
-@pytest.mark.parametrize("training", ["training:make", "training.py:make", "training.py"])
+@pytest.mark.parametrize("training", ["training:make", "training.py:make", "training.py", "training:stopping"])
 def test_a_training_is_profiled_for_so_many_steps(training: str, profiled: Woof) -> None:
     done = profiled(training, "--steps", 70, "--out", "there", "--trace")
     assert done.code == 0, done.err
@@ -80,6 +91,18 @@ def test_a_profile_is_replaced_only_if_asked(profiled: Woof) -> None:
     assert refused.code == 2
     assert "profile/profile.json is there already; replace it with --overwrite" in refused.err
     assert profiled("training:make", "--steps", 4, "--no_bare", "--overwrite").code == 0
+
+
+def test_each_piece_of_advice_is_proven(profiled: Woof) -> None:
+    done = profiled("training:with_bar", "--steps", 40, "--prove")
+    assert done.code == 0, done.err
+    profile = Profile.read(Path("profile/profile.json"))
+    saved = {one.name: one.saved_us for one in profile.advice}
+    assert {"self.log", "metrics", "progress bar", "all together"} <= saved.keys()
+    assert all(saved[name] is not None for name in ("self.log", "metrics", "progress bar", "all together"))
+    assert "have back" in done.out
+    assert "predicted" in done.out
+    assert "training.py" not in saved
 
 
 @pytest.mark.parametrize(

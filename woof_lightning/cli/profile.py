@@ -138,6 +138,7 @@ def prepare(trainer: Any, profiler: Any, steps: int) -> None:
     trainer.profiler = profiler
     # The turns end the training when they are over. A schedule that asks for its length gets one.
     trainer.fit_loop.epoch_loop.max_steps = MOST_STEPS + steps
+    trainer.fit_loop.epoch_loop.min_steps = MOST_STEPS  # EarlyStopping would end it before.
     trainer.fit_loop.max_epochs = -1
 
 

@@ -7,7 +7,7 @@ TRAINING_STEP, FORWARD, BACKWARD = "training_step", "forward", "backward"
 OPTIMIZER, ZERO_GRAD, SCHEDULE, CLIPPING = "optimizer step", "zero_grad", "schedule", "gradient clipping"
 LOG, COLLECTED = "self.log", "self.log, collected"
 BAR, CHECKPOINT, VALIDATION, TRAINER = "progress bar", "checkpoint", "validation", "Trainer"
-PRINT, BAR_VALUES = "print", "progress bar, its values"
+PRINT, BAR_VALUES, SEARCH = "print", "progress bar, its values", "search for a driver"
 METRIC, CALLBACK, LOGGER, HOOK = "metric ", "callback ", "logger ", "hook "
 
 YOURS, TORCH, DATA_OWNER, FRAMEWORK = "yours", "PyTorch", "data", "Lightning"

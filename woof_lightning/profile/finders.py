@@ -13,13 +13,22 @@ import torch
 
 from woof_lightning.profile import switches
 from woof_lightning.profile.advice import Piece, Seen
-from woof_lightning.profile.buckets import BAR, BAR_VALUES, CHECKPOINT, DATA, METRIC, PRINT, VALIDATION
+from woof_lightning.profile.buckets import (
+    BAR,
+    BAR_VALUES,
+    CALLBACK,
+    CHECKPOINT,
+    DATA,
+    METRIC,
+    PRINT,
+    SEARCH,
+    VALIDATION,
+)
 from woof_lightning.profile.hooks import base_of, idle_hooks
 from woof_lightning.profile.record import Advice
-from woof_lightning.profile.seams import HEARD_STEPS
+from woof_lightning.profile.seams import HEARD_STEPS, NVML_CHECK
 from woof_lightning.profile.sites import Site
 
-NVML_CHECK = "PYTORCH_NVML_BASED_CUDA_CHECK"
 REFRESH_RATE = 20
 SAMPLED_EVERY = SAVED_EVERY = 10
 # Waiting for data below this share of a step is not worth a process.
@@ -208,15 +217,13 @@ def keep_the_key(seen: Seen) -> Iterator[Piece]:
 
 def search_no_driver(seen: Seen) -> Iterator[Piece]:
     """A search for NVIDIA's driver on a machine without a GPU."""
-    asked = seen.seams.gpu_questions / seen.steps
-    if os.environ.get(NVML_CHECK) == "1" and asked:
-        search_us = switches.search_us()
+    if os.environ.get(NVML_CHECK) == "1":
         advice = Advice(
-            "search for a driver",
+            SEARCH,
             f"Importing Lightning sets {NVML_CHECK}; without a GPU, the optimizer then searches for a driver at each "
             f"step: del os.environ[{NVML_CHECK!r}] after the import",
             ("the script",),
-            asked * search_us,
+            seen.part_us(SEARCH),
         )
         yield Piece(advice, lambda: switches.without_variable(NVML_CHECK))
 
@@ -257,12 +264,12 @@ def load_in_workers(seen: Seen) -> Iterator[Piece]:
     if not has_batches or loader.num_workers >= workers or wait_us < LEAST_SHARE * seen.step_us:
         return
     found = switches.WithWorkers(loader, workers)
-    waiting_us = found.wait_us(seen.step_us)
+    both_us = found.both_us(seen.step_us)
     advice = Advice(
         "waiting for data",
         f"DataLoader(num_workers={workers}, persistent_workers=True): it has {loader.num_workers} now",
         ("train_dataloader",),
-        wait_us - waiting_us,
+        seen.step_us + wait_us - both_us,
     )
     yield Piece(advice, lambda: found.feeding(seen.trainer), with_data=True)
 
@@ -276,10 +283,16 @@ def stop_less_often(seen: Seen) -> Iterator[Piece]:
         sum_us = sum(part.times_ns.get(name, 0) for part in seen.parts) / 1000
         if sum_us > LARGE_SHARE * total_us:
             says = f"Each {SAVED_EVERY}th time is enough: {argument}. It takes {sum_us / total_us:.0%} of the training"
-            advice = Advice(name, says, (argument,), seen.part_us(name) * share_left_out(SAVED_EVERY))
+            taken_us = seen.part_us(name) + (at_epoch_end_us(seen, checkpoint) if name == CHECKPOINT else 0)
+            advice = Advice(name, says, (argument,), taken_us * share_left_out(SAVED_EVERY))
             # In turns of some steps it can only be measured if it happens in most steps.
             is_usual = name == CHECKPOINT and median(part.entered.get(name, 0) for part in seen.parts) >= 1
             yield Piece(advice, partial(switches.saved_less, checkpoint, SAVED_EVERY) if is_usual else None)
+
+
+def at_epoch_end_us(seen: Seen, checkpoint: Any) -> float:
+    """Returns what a checkpoint's callback does around saving."""
+    return seen.part_us(f"{CALLBACK}{type(checkpoint).__name__}.on_train_epoch_end")
 
 
 FINDERS: Sequence[Callable[[Seen], Iterator[Piece]]] = (

@@ -5,6 +5,7 @@ from __future__ import annotations
 import builtins
 import functools
 import inspect
+import os
 import sys
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager, nullcontext
@@ -26,6 +27,7 @@ from woof_lightning.profile.buckets import (
     METRIC,
     OPTIMIZER,
     PRINT,
+    SEARCH,
     VALIDATION,
     ZERO_GRAD,
 )
@@ -39,6 +41,7 @@ COLLECTING = (
     *("on_epoch_start", "on_epoch_end", "log_metrics"),
 )
 
+NVML_CHECK = "PYTORCH_NVML_BASED_CUDA_CHECK"
 # What waits for a tensor's device, and in which steps it is listened for.
 FETCHES = frozenset({"item", "tolist", "cpu", "numpy"})
 HEARD_FROM, HEARD_STEPS = 5, 3
@@ -58,11 +61,12 @@ class Seams:
         module = trainer.lightning_module
         base = lightning_module_of(type(module))
         self.logs, self.prints, self.metrics = Sites(), Sites(), dict[str, Sites]()
-        self.fetches, self.losses, self.gpu_questions = Sites(), set[str](), 0
+        self.fetches, self.losses = Sites(), set[str]()
         for name in ("log", "log_dict"):
             self._at_sites(base, name, LOG, self.logs)
         self._at_sites(builtins, "print", PRINT, self.prints)
-        self._replace(torch.cuda, "is_available", self._counted(torch.cuda.is_available))
+        if os.environ.get(NVML_CHECK) == "1":  # AdamW asks at each step, which searches the disk where there is none.
+            self._around(torch.cuda, "is_available", SEARCH)
         self._around(torch.autograd, "backward", BACKWARD)
         self._around(Optimizer, "zero_grad", ZERO_GRAD)
         for name in COLLECTING:
@@ -102,14 +106,6 @@ class Seams:
                 pop(span)
 
         return spanned
-
-    def _counted(self, function: Callable[[], bool]) -> Callable[[], bool]:
-        @functools.wraps(function)
-        def counted() -> bool:
-            self.gpu_questions += 1
-            return function()
-
-        return counted
 
     def _noted(self, function: Callable[..., Any], bucket: str, sites: Sites) -> Callable[..., Any]:
         spans, span = self._spans, self._spans.bucket(bucket)
@@ -266,7 +262,7 @@ class LossHook(Hook):
     def __init__(self, names: set[str], name: str) -> None:
         self.names, self.name = names, name
 
-    def __call__(self, module: Any, arguments: Any, output: Any) -> None:  # type: ignore[override]
+    def __call__(self, module: Any, arguments: Any, output: Any) -> None:
         """Notes the name."""
         values = output.values() if isinstance(output, dict) else [output]
         if any(isinstance(value, torch.Tensor) and value.requires_grad for value in values):

@@ -156,11 +156,16 @@ class PassedThrough:
         """Does nothing."""
 
 
-def search_us() -> float:
-    """Returns what it takes to ask for a GPU as the optimizer does, beyond what it takes without the search."""
-    searching = time_us(torch.cuda.is_available, 20)
-    with without_variable("PYTORCH_NVML_BASED_CUDA_CHECK"):
-        return searching - time_us(torch.cuda.is_available, 20)
+def computing(step_us: float) -> Callable[[], None]:
+    """Returns a function that multiplies matrices for so long, if nothing else runs."""
+    matrix = torch.ones(64, 64)
+    number = max(1, round(step_us / time_us(lambda: matrix @ matrix)))
+
+    def compute() -> None:
+        for _ in range(number):
+            matrix @ matrix
+
+    return compute
 
 
 class WithWorkers:
@@ -189,15 +194,20 @@ class WithWorkers:
         while True:
             yield from self._loader
 
-    def wait_us(self, step_us: float) -> float:
-        """Returns how long one waits for a batch after a step that leaves the workers alone, in us."""
-        waits = []
+    def both_us(self, step_us: float) -> float:
+        """Returns what computing for so long takes, with the waiting for a batch after it, while the workers load.
+
+        Args:
+            step_us: What computing takes alone, in us.
+        """
+        compute = computing(step_us)
+        times = []
         for _ in range(self.BATCHES):
-            time.sleep(step_us / 1e6)
             began = time.perf_counter()
+            compute()
             next(self._batches)
-            waits.append(1e6 * (time.perf_counter() - began))
-        return median(waits)
+            times.append(1e6 * (time.perf_counter() - began))
+        return median(times)
 
     @contextmanager
     def feeding(self, trainer: Any) -> Iterator[None]:

@@ -117,12 +117,13 @@ class Turns:
         self._block.close()
         self._in_turn = list[tuple[float, float]]()
         self._began_ns = 0
-        for self._group, self._arm in self._plan:
-            if self._arm.name != BARE:
-                self._block.enter_context(self._arm.opened())
+        for group, arm in self._plan:
+            if arm.name == BARE and self._loop is not None:
+                group.note(arm, [(step_us, step_us) for step_us in self._loop.steps_us(group.steps)])
+            else:
+                self._group, self._arm = group, arm
+                self._block.enter_context(arm.opened())
                 return
-            assert self._loop is not None, "it has turns"
-            self._group.note(self._arm, [(step_us, step_us) for step_us in self._loop.steps_us(self._group.steps)])
         self._is_over = True
         self._trainer.fit_loop.epoch_loop.max_steps = max(1, self._trainer.global_step)
 

@@ -134,7 +134,7 @@ def found(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Callable[..., Foun
 
 
 def test_each_piece_names_its_lines(found: Callable[..., Found], monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(WithWorkers, "both_us", lambda *_: 0.0)
+    monkeypatch.setattr(WithWorkers, "more_us", lambda *_: 0.0)
     bar = TQDMProgressBar()
     trained = found(callbacks=[bar, Idle()])
     places = {one.name: one.places for one in trained.profile.advice}
@@ -253,6 +253,11 @@ def test_the_bar_is_drawn_less_often(found: Callable[..., Found]) -> None:
     found(within, callbacks=[bar])
 
 
+def test_a_bar_of_short_epochs_is_drawn_at_each_end_all_the_same(found: Callable[..., Found]) -> None:
+    trained = found(callbacks=[TQDMProgressBar()], limit_train_batches=1, max_epochs=100)
+    assert "progress bar" not in {one.name for one in trained.profile.advice}
+
+
 def test_hooks_are_skipped_and_the_key_is_kept(found: Callable[..., Found]) -> None:
     idle = Idle()
 
@@ -291,7 +296,7 @@ def test_printing_is_left_out(found: Callable[..., Found], capsys: pytest.Captur
 
 def test_workers_feed_the_trainer(found: Callable[..., Found], monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(os, "cpu_count", lambda: 2)
-    monkeypatch.setattr(WithWorkers, "both_us", lambda *_: 0.0)
+    monkeypatch.setattr(WithWorkers, "more_us", lambda *_: 0.0)
     fed = []
 
     def within(trainer: Any, pieces: dict[str, Piece]) -> None:

@@ -77,6 +77,7 @@ def test_a_figure_has_the_owners_and_the_steps(profile: Profile) -> None:
     bar, steps = axes
     assert sum(one.get_width() for one in bar.patches) == pytest.approx(100)
     assert len(steps.lines[0].get_ydata()) == 21
+    assert [text.get_text() for text in bar.texts] == ["hook on_x", "forward", "self.log"]
     assert [text.get_text() for text in bar.get_legend().get_texts()] == ["yours 10%", "PyTorch 60%", "Lightning 30%"]
 
 

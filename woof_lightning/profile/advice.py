@@ -2,13 +2,20 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass
+from functools import cached_property
 from itertools import pairwise
 from statistics import median, stdev
+from time import perf_counter_ns
 from typing import Any
 
+import torch
+
+from woof_lightning.errors import UserError
+from woof_lightning.profile.bare import BareLoop
 from woof_lightning.profile.buckets import DATA, LOG, PRINT
 from woof_lightning.profile.record import Advice
 from woof_lightning.profile.seams import Seams
@@ -17,6 +24,23 @@ from woof_lightning.profile.spans import Part
 
 # So many turns tell what comes and goes by itself.
 TURNS = 10
+# So many steps are computed again.
+AGAIN = 15
+
+
+def computing(step_us: float) -> Callable[[], None]:
+    """Returns a function that multiplies matrices for so long, if nothing else runs."""
+    matrix = torch.ones(64, 64)
+    began_ns = perf_counter_ns()
+    for _ in range(1000):
+        matrix @ matrix
+    number = max(1, round(step_us / ((perf_counter_ns() - began_ns) / 1e6)))
+
+    def compute() -> None:
+        for _ in range(number):
+            matrix @ matrix
+
+    return compute
 
 
 @dataclass(frozen=True)
@@ -49,7 +73,42 @@ class Seen:
         self.trainer, self.parts, self.seams = trainer, parts, seams
         self.steps, self.calls = every, calls
         self.log_every = trainer.log_every_n_steps
+        batches = trainer.num_training_batches
+        self.epoch_steps = int(batches) if math.isfinite(batches) else len(parts)
         self.step_us = median(part.wall_ns - part.own_ns - part.times_ns.get(DATA, 0) for part in parts) / 1000
+
+    @cached_property
+    def again(self) -> Callable[[], None]:
+        """Computes for a step again, to see what lies beside it: a step of a bare loop, or else some multiplications.
+
+        The training is over, or a copy of the module is trained. Either way the random numbers are put back.
+        """
+        try:
+            loop = BareLoop(self.trainer)
+        except UserError:
+            return computing(self.step_us)
+        batch = loop.batch()
+
+        def step() -> None:
+            with torch.random.fork_rng(devices=[]):
+                loop.take(batch)
+
+        return step
+
+    def after_steps_us(self, calls: Sequence[Callable[[], Any]]) -> float:
+        """Returns what some calls take together where they are made once a step, with the caches full of other things.
+
+        Args:
+            calls: The calls.
+        """
+        times = []
+        for _ in range(AGAIN):
+            self.again()
+            began_ns = perf_counter_ns()
+            for call in calls:
+                call()
+            times.append((perf_counter_ns() - began_ns) / 1000)
+        return median(times)
 
     def part_us(self, name: str) -> float:
         """Returns what a part takes: its median over the steps, its mean if most steps are without it."""

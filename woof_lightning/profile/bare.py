@@ -11,6 +11,7 @@ from typing import Any
 import torch
 
 from woof_lightning.errors import UserError
+from woof_lightning.profile.hooks import lightning_module_of
 from woof_lightning.profile.seams import replaced
 
 
@@ -36,6 +37,11 @@ class BareLoop:
         self._module.lr_schedulers = lambda: one_or_all([schedule for schedule, _ in self._schedules]) or None
         self._module.manual_backward = lambda loss, *arguments, **options: loss.backward(*arguments, **options)
         self._arguments = len(inspect.signature(self._module.training_step).parameters)
+        self._accumulated = trainer.accumulate_grad_batches
+        # On a CPU a bare loop moves nothing, unless the module has a way of its own to do so.
+        hook, usual = type(self._module).transfer_batch_to_device, lightning_module_of(type(self._module))
+        on_cpu = trainer.strategy.root_device.type == "cpu"
+        self._moves = not on_cpu or hook is not usual.transfer_batch_to_device  # type: ignore[attr-defined]
         self._batches = self._forever()
         self._step = 0
 
@@ -43,27 +49,33 @@ class BareLoop:
         while True:
             yield from self._trainer.train_dataloader
 
+    def batch(self) -> Any:
+        """Returns the next batch of the Trainer's loader."""
+        return next(self._batches)
+
     def steps_us(self, count: int) -> list[float]:
         """Takes steps and returns what each took without waiting for data, in us."""
         found = []
         for _ in range(count):
             batch = next(self._batches)
             began_ns = perf_counter_ns()
-            self._take(batch)
+            self.take(batch)
             found.append((perf_counter_ns() - began_ns) / 1000)
         return found
 
-    def _take(self, batch: Any) -> None:
+    def take(self, batch: Any) -> None:
+        """Trains on a batch."""
         trainer, module = self._trainer, self._module
-        batch = module.transfer_batch_to_device(batch, trainer.strategy.root_device, 0)
+        if self._moves:
+            batch = module.transfer_batch_to_device(batch, trainer.strategy.root_device, 0)
         with trainer.precision_plugin.forward_context():
             output = module.training_step(*(batch, self._step)[: self._arguments])
         self._step += 1
         if not module.automatic_optimization:
             return
         loss = output["loss"] if isinstance(output, dict) else output
-        (loss / trainer.accumulate_grad_batches).backward()
-        if self._step % trainer.accumulate_grad_batches:
+        (loss if self._accumulated == 1 else loss / self._accumulated).backward()
+        if self._step % self._accumulated:
             return
         if trainer.gradient_clip_val:
             torch.nn.utils.clip_grad_norm_(module.parameters(), trainer.gradient_clip_val)

@@ -10,6 +10,9 @@ from woof_lightning.profile.report import owners
 
 COLOURS = {YOURS: "tab:blue", TORCH: "tab:green", DATA_OWNER: "tab:olive", VALIDATION: "tab:gray", FRAMEWORK: "tab:red"}
 
+# Parts above this share of a step, in percent, have their name in the bar.
+NAMED = 5
+
 
 def figure(profile: Profile) -> Figure:
     """Returns a figure: the parts of a step in one bar, and the steps over time."""
@@ -21,7 +24,10 @@ def figure(profile: Profile) -> Figure:
         bar.barh(0, 100 * share, left=left, color=COLOURS[owner], label=f"{owner} {share:.0%}")
         inner = left
         for one in shares:
-            inner += 100 * one.sum_us / total
+            width = 100 * one.sum_us / total
+            if width >= NAMED:
+                bar.text(inner + width / 2, 0, one.name, rotation=90, ha="center", va="center", color="white")
+            inner += width
             bar.plot([inner, inner], [-0.4, 0.4], color="white", linewidth=0.6)
         left += 100 * share
     bar.set(xlim=(0, 100), yticks=[], xlabel="% of the steps' wall time", title=profile.about["module"])

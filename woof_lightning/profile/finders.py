@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import os
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
@@ -170,7 +171,9 @@ def refresh_less(seen: Seen) -> Iterator[Piece]:
     if hasattr(bar, "_should_update") and 0 < rate < REFRESH_RATE and bar.is_enabled:
         bar_us = seen.part_us(BAR) + seen.part_us(BAR_VALUES)
         says = f"Draw the bar less often: callbacks=[{type(bar).__name__}(refresh_rate={REFRESH_RATE})]"
-        advice = Advice("progress bar", says, ("Trainer(callbacks=...)",), bar_us * (1 - rate / REFRESH_RATE))
+        # It is drawn at the end of each epoch, too.
+        drawn, fewer = (math.ceil(seen.epoch_steps / every) for every in (rate, REFRESH_RATE))
+        advice = Advice("progress bar", says, ("Trainer(callbacks=...)",), bar_us * (1 - fewer / drawn))
         yield Piece(advice, lambda: switches.attribute(bar, "_refresh_rate", REFRESH_RATE))
 
 
@@ -191,9 +194,10 @@ def show_fewer(seen: Seen) -> Iterator[Piece]:
 def leave_hooks_out(seen: Seen) -> Iterator[Piece]:
     """Step hooks that do nothing."""
     idle = [(action, owner, hook) for action, owner, hook in idle_hooks(seen.trainer) if seen.calls.get(action)]
-    predicted_us = sum(switches.hook_us(owner, hook) * seen.calls[action] / seen.steps for action, owner, hook in idle)
     owners = dict.fromkeys(type(owner).__name__ for _, owner, _ in idle)
     if idle:
+        calls = [partial(switches.call_idle, owner, hook) for _, owner, hook in idle]
+        predicted_us = seen.after_steps_us(calls) * seen.calls[idle[0][0]] / seen.steps
         advice = Advice(
             "hooks that do nothing",
             "Set them to None, then Lightning skips them: callback.on_before_backward = None, and so on",
@@ -211,7 +215,7 @@ def keep_the_key(seen: Seen) -> Iterator[Piece]:
         usual: Any = base_of(type(callback), "Callback")
         if calls and type(callback).state_key is not usual.state_key:
             says = f"A subclass whose state_key is a constant: it is built {calls:.3g} times a step"
-            predicted_us = calls * switches.time_us(partial(getattr, callback, "state_key"))
+            predicted_us = calls * seen.after_steps_us([partial(getattr, callback, "state_key")])
             yield Piece(Advice(f"{name}'s key", says, (name,), predicted_us), partial(switches.key_kept, callback))
 
 
@@ -246,12 +250,13 @@ def fetch_less(seen: Seen) -> Iterator[Piece]:
     sites = seen.seams.fetches.all()
     if sites:
         value = torch.ones((), device=seen.trainer.strategy.root_device)
+        calls = sum(site.calls for site in sites) / HEARD_STEPS
         advice = Advice(
             "item()",
             "Keep tensors as tensors: item(), tolist(), cpu() and numpy() wait for the device. At least this is saved; "
             "on a GPU the waiting comes on top",
             tuple(site.place for site in sites),
-            sum(site.calls for site in sites) / HEARD_STEPS * switches.time_us(value.item),
+            calls * seen.after_steps_us([value.item]),
         )
         yield Piece(advice, None)
 
@@ -264,12 +269,12 @@ def load_in_workers(seen: Seen) -> Iterator[Piece]:
     if not has_batches or loader.num_workers >= workers or wait_us < LEAST_SHARE * seen.step_us:
         return
     found = switches.WithWorkers(loader, workers)
-    both_us = found.both_us(seen.step_us)
+    saved_us = wait_us - found.more_us(seen.again)
     advice = Advice(
         "waiting for data",
         f"DataLoader(num_workers={workers}, persistent_workers=True): it has {loader.num_workers} now",
         ("train_dataloader",),
-        seen.step_us + wait_us - both_us,
+        saved_us,
     )
     yield Piece(advice, lambda: found.feeding(seen.trainer), with_data=True)
 

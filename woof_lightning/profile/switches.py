@@ -9,10 +9,8 @@ import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager, ExitStack, contextmanager
 from statistics import median
-from timeit import repeat
 from typing import Any
 
-import torch
 from torch.utils.data import DataLoader
 
 from woof_lightning.profile.hooks import lightning_module_of
@@ -117,24 +115,13 @@ def nothing_printed() -> Iterator[None]:
         yield
 
 
-def time_us(function: Callable[[], Any], number: int = 200) -> float:
-    """Returns what a call takes, in us: the median of five times so many calls."""
-    return 1e6 * median(repeat(function, number=number, repeat=5)) / number
-
-
-def hook_us(owner: Any, hook: str) -> float:
-    """Returns what Lightning does to call a hook that does nothing: name the action, tell its profiler, call it."""
-    profiler = PassedThrough()
-    label = "[Callback]" if hasattr(owner, "state_key") else "[LightningModule]"
-
-    def called() -> None:
-        function = getattr(owner, hook)
-        if callable(function):
-            key = owner.state_key if hasattr(owner, "state_key") else type(owner).__name__
-            with profiler.profile(f"{label}{key}.{hook}"):
-                function(*(None,) * (function.__code__.co_argcount - 1))
-
-    return time_us(called)
+def call_idle(owner: Any, hook: str) -> None:
+    """Does what Lightning does to call a hook that does nothing: name the action, tell its profiler, call it."""
+    function = getattr(owner, hook)
+    if callable(function):
+        key = owner.state_key if hasattr(owner, "state_key") else type(owner).__name__
+        with PROFILER.profile(f"[Callback]{key}.{hook}"):
+            function(*(None,) * (function.__code__.co_argcount - 1))
 
 
 class PassedThrough:
@@ -156,16 +143,7 @@ class PassedThrough:
         """Does nothing."""
 
 
-def computing(step_us: float) -> Callable[[], None]:
-    """Returns a function that multiplies matrices for so long, if nothing else runs."""
-    matrix = torch.ones(64, 64)
-    number = max(1, round(step_us / time_us(lambda: matrix @ matrix)))
-
-    def compute() -> None:
-        for _ in range(number):
-            matrix @ matrix
-
-    return compute
+PROFILER = PassedThrough()
 
 
 class WithWorkers:
@@ -194,20 +172,23 @@ class WithWorkers:
         while True:
             yield from self._loader
 
-    def both_us(self, step_us: float) -> float:
-        """Returns what computing for so long takes, with the waiting for a batch after it, while the workers load.
+    def more_us(self, compute: Callable[[], None]) -> float:
+        """Returns by how much longer computing takes if a batch is fetched before it, while the workers load.
 
         Args:
-            step_us: What computing takes alone, in us.
+            compute: Computes for a step.
         """
-        compute = computing(step_us)
-        times = []
+        alone_us = self._steps_us(compute, lambda: None)
+        return self._steps_us(compute, lambda: next(self._batches)) - alone_us
+
+    def _steps_us(self, compute: Callable[[], None], fetch: Callable[[], Any]) -> float:
+        times_us = []
         for _ in range(self.BATCHES):
             began = time.perf_counter()
+            fetch()
             compute()
-            next(self._batches)
-            times.append(1e6 * (time.perf_counter() - began))
-        return median(times)
+            times_us.append(1e6 * (time.perf_counter() - began))
+        return float(median(times_us))
 
     @contextmanager
     def feeding(self, trainer: Any) -> Iterator[None]:

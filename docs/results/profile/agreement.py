@@ -13,18 +13,24 @@ import os
 import subprocess
 import sys
 import time
+from dataclasses import replace
 from pathlib import Path
 from tempfile import TemporaryDirectory
 
-from woof_lightning.cost.rows import RowsFile
+from woof_lightning.cost.plan import GROUPS, LOG_EVERY, OFF, ON
+from woof_lightning.cost.ready import NEVER
+from woof_lightning.cost.rows import STEP
+from woof_lightning.cost.turns import measure_in_turns, pinned
 from woof_lightning.measure.conditions import add_call
-from woof_lightning.measure.statistics import Estimate, median_of
+from woof_lightning.measure.statistics import median_of
 from woof_lightning.runs.record import machine, versions
 
 HERE = Path(__file__).parent
-# Ways whose modules compute no metrics: those of a module are its own, and a bare loop of `woof cost` has none.
-WAYS = ("lightning_one_log", "lightning_lean")
-REPEATS = 10
+# Ways whose modules compute no metrics: those of a module are its own, and a bare loop of `woof cost` has none. The
+# lean one without reports, which its module writes itself, so in the copy, too.
+WAYS = {"lightning_one_log": ON, "lightning_lean": OFF}
+EVERY = {ON: LOG_EVERY, OFF: NEVER}
+REPEATS = 6
 COLUMNS = ("way", "instrument", "median_us", "low_us", "high_us", "repeats")
 SCRIPT = """
 from pathlib import Path
@@ -34,53 +40,46 @@ from woof_lightning.runs.folder import RunFolder
 
 run = RunFolder(Path("run"))
 run.create()
-way_named({way!r}).train(Work("tiny", 8, 2, 20_000, 10).experiment(), run)
+way_named({way!r}).train(Work("tiny", 8, 2, 20_000, {every}).experiment(), run)
 """
 
 
-def by_cost(folder: Path) -> dict[str, Estimate]:
-    """Returns what each way costs over the bare loop, by `woof cost`, in us a step."""
-    options = ["--groups", "fixed", "--repeats", str(REPEATS), "--out", str(folder)]
-    subprocess.run([sys.executable, "-m", "woof_lightning", "cost", *options], check=True)
-    times = {
-        (row.way, row.condition, row.repeat): row.value
-        for row in RowsFile(folder / "rows.csv").read()
-        if row.measure == "step_us"
-    }
-    return {
-        way: median_of([[times[way, "on", repeat] - times["bare", "off", repeat] for repeat in range(REPEATS)]])
-        for way in WAYS
-    }
+def by_cost(repeat: int) -> dict[str, float]:
+    """Returns what each way costs over the bare loop, as `woof cost` measures it, in us a step."""
+    wanted = {("bare", OFF), *WAYS.items()}
+    # Neither instrument has a terminal.
+    cases = [replace(case, terminal=False) for case in GROUPS["fixed"]() if (case.way, case.condition) in wanted]
+    rows = measure_in_turns(pinned(cases, 1), "fixed", repeat, print)
+    times = {row.way: row.value for row in rows if row.measure == STEP}
+    return {way: times[way] - times["bare"] for way in WAYS}
 
 
-def by_profile(way: str, folder: Path) -> Estimate:
-    """Returns what a way costs over a bare loop, by `woof profile`: the median of some calls, in us a step."""
-    found = []
-    for repeat in range(REPEATS):
-        here = folder / f"{way}-{repeat}"
-        here.mkdir()
-        (here / "way.py").write_text(SCRIPT.format(way=way))
+def by_profile(way: str) -> float:
+    """Returns what a way costs over a bare loop, by `woof profile`, in us a step."""
+    with TemporaryDirectory() as folder:
+        here = Path(folder)
+        (here / "way.py").write_text(SCRIPT.format(way=way, every=EVERY[WAYS[way]]))
         words = [sys.executable, "-m", "woof_lightning", "profile", "way.py", "--steps", "200"]
         quiet = {"stdout": subprocess.DEVNULL, "stderr": subprocess.DEVNULL}
         subprocess.run(words, cwd=here, env=os.environ | {"OMP_NUM_THREADS": "1"}, check=True, **quiet)  # type: ignore[call-overload]
-        found.append(json.loads((here / "profile" / "profile.json").read_text())["bare"]["saving_us"]["median"])
-    return median_of([found])
+        return float(json.loads((here / "profile" / "profile.json").read_text())["bare"]["saving_us"]["median"])
 
 
 def main() -> None:
     """Writes what both instruments say."""
     out = HERE / sys.argv[1]
     out.mkdir(exist_ok=True)
-    with TemporaryDirectory() as folder:
-        rows = [("woof profile", way, by_profile(way, Path(folder))) for way in WAYS]
-        rows += [("woof cost", way, found) for way, found in by_cost(Path(folder, "cost")).items()]
+    found: dict[tuple[str, str], list[float]] = {}
+    for repeat in range(REPEATS):  # In turns: the machine's speed changes over minutes.
+        for way, cost_us in by_cost(repeat).items():
+            found.setdefault((way, "woof cost"), []).append(cost_us)
+            found.setdefault((way, "woof profile"), []).append(by_profile(way))
+    rows = [(way, instrument, median_of([values])) for (way, instrument), values in found.items()]
     with (out / "agreement.csv").open("w", newline="") as file:
         writer = csv.writer(file, lineterminator="\n")
         writer.writerow(COLUMNS)
-        for instrument, way, found in sorted(rows, key=lambda row: (row[1], row[0])):
-            writer.writerow(
-                (way, instrument, f"{found.median:.1f}", f"{found.low:.1f}", f"{found.high:.1f}", found.repeats)
-            )
+        for way, instrument, one in sorted(rows, key=lambda row: row[:2]):
+            writer.writerow((way, instrument, f"{one.median:.1f}", f"{one.low:.1f}", f"{one.high:.1f}", one.repeats))
     command = f"python docs/results/profile/agreement.py {sys.argv[1]}"
     call = {"command": command, "date": time.strftime("%Y-%m-%d"), "machine": machine(1)}
     call["versions"] = versions(("lightning", "torchmetrics"))

@@ -15,13 +15,13 @@ from woof_lightning.measure.conditions import add_call
 from woof_lightning.runs.record import machine, versions
 
 HERE = Path(__file__).parent
-COMMAND = ["woof", "profile", "training:make", "--steps", "600"]
+COMMAND = ["woof", "profile", "training:make", "--steps", "600", "--prove"]
 
 
 def main() -> None:
     """Profiles and notes."""
     name = sys.argv[1]
-    words = [sys.executable, "-m", "woof_lightning", *COMMAND[1:], "--out", name]
+    words = [sys.executable, "-m", "woof_lightning", *COMMAND[1:], "--out", name, "--overwrite"]
     subprocess.run(words, cwd=HERE, env=os.environ | {"OMP_NUM_THREADS": "1"}, check=True)
     call = {"command": " ".join(COMMAND), "date": time.strftime("%Y-%m-%d"), "machine": machine(1)}
     call["versions"] = versions(("lightning", "torchmetrics"))

@@ -8,11 +8,13 @@ from __future__ import annotations
 import argparse
 import json
 import os
+import shutil
 import subprocess
 import sys
 import time
 from dataclasses import dataclass
 from pathlib import Path
+from tempfile import TemporaryDirectory
 
 from woof_lightning.measure.conditions import add_call
 from woof_lightning.runs.record import machine
@@ -88,7 +90,9 @@ def main() -> None:
         python = environment(package, options.environments.absolute())
         command = ["profile", package.training, "--steps", str(options.steps), "--prove"]
         words: list[str | Path] = [python, "-m", "woof_lightning", *command, "--out", str(out / name), "--overwrite"]
-        done = subprocess.run(words, cwd=HERE, env=os.environ | {"OMP_NUM_THREADS": "1"}, check=False)
+        with TemporaryDirectory() as folder:  # What the training writes is no result.
+            shutil.copy(HERE / f"{name}.py", folder)
+            done = subprocess.run(words, cwd=folder, env=os.environ | {"OMP_NUM_THREADS": "1"}, check=False)
         if done.returncode:
             print(f"{package.package}: exit code {done.returncode}", file=sys.stderr)
             continue

@@ -53,14 +53,16 @@ class BareLoop:
         """Returns the next batch of the Trainer's loader."""
         return next(self._batches)
 
-    def steps_us(self, count: int) -> list[float]:
-        """Takes steps and returns what each took without waiting for data, in us."""
+    def steps_us(self, count: int) -> list[tuple[float, float]]:
+        """Takes steps and returns what each took without and with waiting for data, in us."""
         found = []
         for _ in range(count):
-            batch = next(self._batches)
             began_ns = perf_counter_ns()
+            batch = next(self._batches)
+            got_ns = perf_counter_ns()
             self.take(batch)
-            found.append((perf_counter_ns() - began_ns) / 1000)
+            ended_ns = perf_counter_ns()
+            found.append(((ended_ns - got_ns) / 1000, (ended_ns - began_ns) / 1000))
         return found
 
     def take(self, batch: Any) -> None:

@@ -119,7 +119,7 @@ class Turns:
         self._began_ns = 0
         for group, arm in self._plan:
             if arm.name == BARE and self._loop is not None:
-                group.note(arm, [(step_us, step_us) for step_us in self._loop.steps_us(group.steps)])
+                group.note(arm, self._loop.steps_us(group.steps))
             else:
                 self._group, self._arm = group, arm
                 self._block.enter_context(arm.opened())
@@ -148,12 +148,20 @@ class Turns:
         self._block.close()
 
     def comparison(self) -> dict[str, dict[str, float]] | None:
-        """Returns what a step takes in the Trainer and in a bare loop, and the difference, with intervals."""
+        """Returns what a step takes in the Trainer and in a bare loop, and the difference, with intervals.
+
+        Fetching a batch is a part of it, unless workers load: those of one arm would load in the turns of the other.
+        """
         found = next((group for group in self._groups if group.of(AS_IS) and group.of(BARE)), None)
         if found is None:
             return None
-        named = {"trainer_us": median_of([found.of(AS_IS)]), "bare_us": median_of([found.of(BARE)])}
-        return {name: as_dict(estimate) for name, estimate in (named | {"saving_us": found.saved(BARE)}).items()}
+        fetching = not getattr(self._trainer.train_dataloader, "num_workers", 0)
+        named = {
+            "trainer_us": median_of([found.of(AS_IS, with_data=fetching)]),
+            "bare_us": median_of([found.of(BARE, with_data=fetching)]),
+            "saving_us": found.saved(BARE, with_data=fetching),
+        }
+        return {name: as_dict(estimate) for name, estimate in named.items()}
 
     def proven(self, advice: Sequence[Advice]) -> list[Advice]:
         """Returns advice with what each piece has saved."""

@@ -30,7 +30,7 @@ HERE = Path(__file__).parent
 # lean one without reports, which its module writes itself, so in the copy, too.
 WAYS = {"lightning_one_log": ON, "lightning_lean": OFF}
 EVERY = {ON: LOG_EVERY, OFF: NEVER}
-REPEATS = 6
+REPEATS = 4
 COLUMNS = ("way", "instrument", "median_us", "low_us", "high_us", "repeats")
 SCRIPT = """
 from pathlib import Path

@@ -229,7 +229,7 @@ def search_no_driver(seen: Seen) -> Iterator[Piece]:
             ("the script",),
             seen.part_us(SEARCH),
         )
-        yield Piece(advice, lambda: switches.without_variable(NVML_CHECK))
+        yield Piece(advice, switches.without_search)
 
 
 def print_less(seen: Seen) -> Iterator[Piece]:

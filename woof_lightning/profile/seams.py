@@ -170,6 +170,17 @@ class Seams:
                 self._around(module, method, f"{bucket}, {method}")
 
 
+@contextmanager
+def without_variable(name: str) -> Iterator[None]:
+    """Takes a variable out of the environment within the block, if it is there."""
+    value = os.environ.pop(name, None)
+    try:
+        yield
+    finally:
+        if value is not None:
+            os.environ[name] = value
+
+
 def before(after: Callable[..., Any], function: Callable[[], None]) -> Callable[..., Any]:
     """Returns a function that calls one function and then another.
 

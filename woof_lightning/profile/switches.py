@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import builtins
 import itertools
-import os
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager, ExitStack, contextmanager
@@ -14,9 +13,14 @@ from typing import Any
 from torch.utils.data import DataLoader
 
 from woof_lightning.profile.hooks import lightning_module_of
-from woof_lightning.profile.seams import replaced
+from woof_lightning.profile.seams import NVML_CHECK, replaced, without_variable
 
 attribute = replaced
+
+
+def without_search() -> AbstractContextManager[None]:
+    """Lets PyTorch search for no driver."""
+    return without_variable(NVML_CHECK)
 
 
 @contextmanager
@@ -96,16 +100,6 @@ def key_kept(callback: Any) -> Iterator[None]:
         yield
     finally:
         callback.__class__ = cls
-
-
-@contextmanager
-def without_variable(name: str) -> Iterator[None]:
-    """Takes a variable out of the environment."""
-    value = os.environ.pop(name)
-    try:
-        yield
-    finally:
-        os.environ[name] = value
 
 
 @contextmanager

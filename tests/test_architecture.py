@@ -113,7 +113,7 @@ def test_the_profiler_could_be_released_alone() -> None:
     """All but its comparison with a bare loop, which computes intervals."""
     for file in (PACKAGE / "profile").glob("*.py"):
         rooms = {name.split(".")[1] for name in imported(file) if name.startswith("woof_lightning.")}
-        assert rooms <= {"profile", "errors"} or file.name == "bare.py", file
+        assert rooms <= {"profile", "errors"} or file.name == "turns.py", file
 
 
 def test_scipy_is_not_imported() -> None:

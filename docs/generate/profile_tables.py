@@ -192,9 +192,11 @@ def error_text(folder: Path) -> str:
 
 
 def proofs_text(folder: Path, which: str) -> str:
-    """Returns how many pieces of advice were followed, or how many of them have saved something by their interval."""
+    """Returns how many pieces of advice were followed, have saved something by their interval, or lie within it."""
     found = proofs(folder)
-    return str({"followed": len(found), "told": sum(proof.is_told_apart for proof in found)}[which])
+    within = sum(proof.saved_us["low"] <= proof.advice.predicted_us <= proof.saved_us["high"] for proof in found)
+    told = sum(proof.is_told_apart for proof in found)
+    return str({"followed": len(found), "told": told, "within": within}[which])
 
 
 PROFILE_VALUES: dict[str, Callable[..., str]] = {

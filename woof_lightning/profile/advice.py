@@ -84,7 +84,7 @@ class Seen:
         The training is over, or a copy of the module is trained. Either way the random numbers are put back.
         """
         try:
-            loop = BareLoop(self.trainer)
+            loop = BareLoop(self.trainer, scheduled=False)
         except UserError:
             return computing(self.step_us)
         batch = loop.batch()

@@ -20,19 +20,21 @@ class BareLoop:
 
     Args:
         trainer: The Trainer, within `fit`.
+        scheduled: Whether its schedules step. Some end with the training.
 
     Raises:
         UserError: If the Trainer does what no bare loop here does: several devices, a gradient scaler, several loaders.
     """
 
-    def __init__(self, trainer: Any) -> None:
+    def __init__(self, trainer: Any, *, scheduled: bool = True) -> None:
         problem = unlike_a_bare_loop(trainer)
         if problem is not None:
             raise UserError(problem)
         self._trainer = trainer
         self._module = copied(trainer)
         found = self._module.configure_optimizers()
-        self._optimizers, self._schedules = optimizers_of(found)
+        self._optimizers, schedules = optimizers_of(found)
+        self._schedules = schedules if scheduled else []
         self._module.optimizers = lambda use_pl_optimizer=True: one_or_all(self._optimizers)
         self._module.lr_schedulers = lambda: one_or_all([schedule for schedule, _ in self._schedules]) or None
         self._module.manual_backward = lambda loss, *arguments, **options: loss.backward(*arguments, **options)

@@ -24,8 +24,7 @@ from woof_lightning.profile.spans import Part
 
 # So many turns tell what comes and goes by itself.
 TURNS = 10
-# So many steps are computed again.
-AGAIN = 15
+FEWEST_AGAIN, MOST_AGAIN, AGAIN_US = 3, 15, 2e6
 
 
 def computing(step_us: float) -> Callable[[], None]:
@@ -83,6 +82,8 @@ class Seen:
 
         The training is over, or a copy of the module is trained. Either way the random numbers are put back.
         """
+        if not self.trainer.lightning_module.automatic_optimization:  # Its own step may step a schedule that is over.
+            return computing(self.step_us)
         try:
             loop = BareLoop(self.trainer, scheduled=False)
         except UserError:
@@ -95,6 +96,11 @@ class Seen:
 
         return step
 
+    @property
+    def times_again(self) -> int:
+        """How often a step is computed again: for two seconds, but not more often and not less."""
+        return int(min(MOST_AGAIN, max(FEWEST_AGAIN, AGAIN_US / self.step_us)))
+
     def after_steps_us(self, calls: Sequence[Callable[[], Any]]) -> float:
         """Returns what some calls take together where they are made once a step, with the caches full of other things.
 
@@ -102,7 +108,7 @@ class Seen:
             calls: The calls.
         """
         times = []
-        for _ in range(AGAIN):
+        for _ in range(self.times_again):
             self.again()
             began_ns = perf_counter_ns()
             for call in calls:

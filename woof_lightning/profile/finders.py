@@ -269,7 +269,7 @@ def load_in_workers(seen: Seen) -> Iterator[Piece]:
     if not has_batches or loader.num_workers >= workers or wait_us < LEAST_SHARE * seen.step_us:
         return
     found = switches.WithWorkers(loader, workers)
-    saved_us = wait_us - found.more_us(seen.again)
+    saved_us = wait_us - found.more_us(seen.again, seen.times_again)
     advice = Advice(
         "waiting for data",
         f"DataLoader(num_workers={workers}, persistent_workers=True): it has {loader.num_workers} now",

@@ -148,8 +148,6 @@ class WithWorkers:
         workers: Their number.
     """
 
-    BATCHES = 20
-
     def __init__(self, loader: Any, workers: int) -> None:
         self._loader = DataLoader(
             loader.dataset,
@@ -166,18 +164,19 @@ class WithWorkers:
         while True:
             yield from self._loader
 
-    def more_us(self, compute: Callable[[], None]) -> float:
+    def more_us(self, compute: Callable[[], None], times: int) -> float:
         """Returns by how much longer computing takes if a batch is fetched before it, while the workers load.
 
         Args:
             compute: Computes for a step.
+            times: How often.
         """
-        alone_us = self._steps_us(compute, lambda: None)
-        return self._steps_us(compute, lambda: next(self._batches)) - alone_us
+        alone_us = self._steps_us(compute, lambda: None, times)
+        return self._steps_us(compute, lambda: next(self._batches), times) - alone_us
 
-    def _steps_us(self, compute: Callable[[], None], fetch: Callable[[], Any]) -> float:
+    def _steps_us(self, compute: Callable[[], None], fetch: Callable[[], Any], times: int) -> float:
         times_us = []
-        for _ in range(self.BATCHES):
+        for _ in range(times):
             began = time.perf_counter()
             fetch()
             compute()

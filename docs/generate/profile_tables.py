@@ -178,14 +178,6 @@ def own_cost_text(folder: Path) -> str:
     return f"{Profile.read(folder / 'profile.json').own_us:.0f}"
 
 
-def bare_text(folder: Path, name: str, number: str = "median") -> str:
-    """Returns a number of the comparison with a bare loop, in us: trainer_us, bare_us or saving_us."""
-    bare = Profile.read(folder / "profile.json").bare
-    if bare is None:
-        raise LookupError("no comparison with a bare loop")
-    return f"{bare[name][number]:.3g}" if bare[name][number] < 1000 else f"{float(f'{bare[name][number]:.3g}'):,.0f}"
-
-
 def error_text(folder: Path) -> str:
     """Returns the median error of the predictions whose saving is told apart from nothing, in percent."""
     return f"{100 * median(proof.error for proof in proofs(folder) if proof.is_told_apart):.0f}"
@@ -205,5 +197,4 @@ PROFILE_VALUES: dict[str, Callable[..., str]] = {
     "profile_seen": seen_text,
     "profile_stray": stray_text,
     "profile_own_us": own_cost_text,
-    "profile_bare": bare_text,
 }

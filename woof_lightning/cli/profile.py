@@ -7,7 +7,6 @@ import runpy
 from argparse import Namespace
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import ExitStack, contextmanager, suppress
-from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
@@ -70,9 +69,9 @@ def parse(args: Sequence[str]) -> Namespace:
 
 def trainer_classes() -> list[Any]:
     """Returns the classes Trainer of Lightning's packages that are installed: one package, or both."""
-    packages = ("lightning.pytorch", "pytorch_lightning")
-    installed = [package for package in packages if find_spec(package.partition(".")[0]) is not None]
-    return [importlib.import_module(package).Trainer for package in installed]
+    from woof_lightning.profile.hooks import installed
+
+    return [importlib.import_module(package).Trainer for package in installed()]
 
 
 def train_with(profiler: Any, options: Namespace, trainers: Sequence[Any]) -> None:

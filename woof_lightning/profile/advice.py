@@ -16,7 +16,7 @@ import torch
 
 from woof_lightning.errors import UserError
 from woof_lightning.profile.bare import BareLoop
-from woof_lightning.profile.buckets import DATA, LOG, PRINT
+from woof_lightning.profile.buckets import DATA, LOG
 from woof_lightning.profile.record import Advice
 from woof_lightning.profile.seams import Seams
 from woof_lightning.profile.sites import Site
@@ -25,6 +25,11 @@ from woof_lightning.profile.spans import Part
 # So many turns tell what comes and goes by itself.
 TURNS = 10
 FEWEST_AGAIN, MOST_AGAIN, AGAIN_US = 3, 15, 2e6
+
+
+def within(value: float, least: int, most: int) -> int:
+    """Returns a whole number close to a value, within bounds."""
+    return min(most, max(least, round(value)))
 
 
 def computing(step_us: float) -> Callable[[], None]:
@@ -74,7 +79,8 @@ class Seen:
         self.log_every = trainer.log_every_n_steps
         batches = trainer.num_training_batches
         self.epoch_steps = int(batches) if math.isfinite(batches) else len(parts)
-        self.step_us = median(part.wall_ns - part.own_ns - part.times_ns.get(DATA, 0) for part in parts) / 1000
+        self._steps_us = [(part.taken_ns - part.times_ns.get(DATA, 0)) / 1000 for part in parts]
+        self.step_us = median(self._steps_us)
 
     @cached_property
     def again(self) -> Callable[[], None]:
@@ -99,7 +105,7 @@ class Seen:
     @property
     def times_again(self) -> int:
         """How often a step is computed again: for two seconds, but not more often and not less."""
-        return int(min(MOST_AGAIN, max(FEWEST_AGAIN, AGAIN_US / self.step_us)))
+        return within(AGAIN_US / self.step_us, FEWEST_AGAIN, MOST_AGAIN)
 
     def after_steps_us(self, calls: Sequence[Callable[[], Any]]) -> float:
         """Returns what some calls take together where they are made once a step, with the caches full of other things.
@@ -122,9 +128,8 @@ class Seen:
         return median(times_us) or sum(times_us) / len(times_us)
 
     def site_us(self, site: Site) -> float:
-        """Returns what a line that logs or prints takes in a step, of what all of them take."""
-        name, sites = (LOG, self.seams.logs) if site in self.seams.logs.all() else (PRINT, self.seams.prints)
-        return self.part_us(name) * site.time_ns / max(1, sum(one.time_ns for one in sites.all()))
+        """Returns what a line that logs takes in a step, of what all of them take."""
+        return self.part_us(LOG) * site.time_ns / max(1, sum(one.time_ns for one in self.seams.logs.all()))
 
     @property
     def noise_us(self) -> float:
@@ -132,10 +137,9 @@ class Seen:
 
         Neighbouring turns are compared, so that a machine that grows slower or faster over minutes does not count.
         """
-        steps = [part.wall_ns - part.own_ns - part.times_ns.get(DATA, 0) for part in self.parts]
-        length = len(steps) // TURNS
+        length = len(self._steps_us) // TURNS
         if not length:
             return 0.0
-        turns = [median(steps[turn * length : (turn + 1) * length]) / 1000 for turn in range(TURNS)]
+        turns = [median(self._steps_us[turn * length : (turn + 1) * length]) for turn in range(TURNS)]
         differences = [after - before for before, after in pairwise(turns)]
         return float(2 * stdev(differences) / 2**0.5 / TURNS**0.5)

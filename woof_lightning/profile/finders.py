@@ -27,7 +27,7 @@ from woof_lightning.profile.buckets import (
 )
 from woof_lightning.profile.hooks import base_of, idle_hooks
 from woof_lightning.profile.record import Advice
-from woof_lightning.profile.seams import HEARD_STEPS, NVML_CHECK
+from woof_lightning.profile.seams import HEARD_STEPS, NVML_CHECK, replaced, without_variable
 from woof_lightning.profile.sites import Site
 
 REFRESH_RATE = 20
@@ -174,7 +174,7 @@ def refresh_less(seen: Seen) -> Iterator[Piece]:
         # It is drawn at the end of each epoch, too.
         drawn, fewer = (math.ceil(seen.epoch_steps / every) for every in (rate, REFRESH_RATE))
         advice = Advice("progress bar", says, ("Trainer(callbacks=...)",), bar_us * (1 - fewer / drawn))
-        yield Piece(advice, lambda: switches.attribute(bar, "_refresh_rate", REFRESH_RATE))
+        yield Piece(advice, lambda: replaced(bar, "_refresh_rate", REFRESH_RATE))
 
 
 def show_fewer(seen: Seen) -> Iterator[Piece]:
@@ -188,7 +188,7 @@ def show_fewer(seen: Seen) -> Iterator[Piece]:
             tuple(site.place for site in sites),
             seen.part_us(BAR_VALUES),
         )
-        yield Piece(advice, lambda: switches.attribute(bar, "get_metrics", lambda *_: {}))
+        yield Piece(advice, lambda: replaced(bar, "get_metrics", lambda *_: {}))
 
 
 def leave_hooks_out(seen: Seen) -> Iterator[Piece]:
@@ -229,7 +229,7 @@ def search_no_driver(seen: Seen) -> Iterator[Piece]:
             ("the script",),
             seen.part_us(SEARCH),
         )
-        yield Piece(advice, switches.without_search)
+        yield Piece(advice, partial(without_variable, NVML_CHECK))
 
 
 def print_less(seen: Seen) -> Iterator[Piece]:
@@ -281,7 +281,7 @@ def load_in_workers(seen: Seen) -> Iterator[Piece]:
 
 def stop_less_often(seen: Seen) -> Iterator[Piece]:
     """Validation and checkpoints that take a large share of the training."""
-    total_us = sum(part.wall_ns - part.own_ns for part in seen.parts) / 1000
+    total_us = sum(part.taken_ns for part in seen.parts) / 1000
     checkpoint = seen.trainer.checkpoint_callback
     arguments = {VALIDATION: f"check_val_every_n_epoch={SAVED_EVERY}", CHECKPOINT: f"every_n_epochs={SAVED_EVERY}"}
     for name, argument in arguments.items():

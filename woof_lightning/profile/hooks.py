@@ -3,12 +3,20 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from importlib.util import find_spec
 from typing import Any
 
+# Lightning's two packages, which have the same classes.
+PACKAGES = ("lightning.pytorch", "pytorch_lightning")
 STEP_HOOKS = (
     *("on_train_batch_start", "on_train_batch_end", "on_before_zero_grad"),
     *("on_before_backward", "on_after_backward", "on_before_optimizer_step"),
 )
+
+
+def installed() -> list[str]:
+    """Returns Lightning's packages that are installed: one of them, or both."""
+    return [package for package in PACKAGES if find_spec(package.partition(".")[0]) is not None]
 
 
 def base_of(cls: type, name: str) -> type:

@@ -6,21 +6,19 @@ import sys
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from importlib import import_module
-from importlib.util import find_spec
 from pathlib import Path
 from typing import Any, Protocol
 
 from woof_lightning.profile.advice import Piece, Seen
 from woof_lightning.profile.buckets import CALLBACK, DATA, HOOK, NEXT_BATCH, TRAINER, VALIDATION, bucket_of
 from woof_lightning.profile.finders import pieces
-from woof_lightning.profile.hooks import idle_hooks, lightning_module_of
+from woof_lightning.profile.hooks import PACKAGES, idle_hooks, installed, lightning_module_of
 from woof_lightning.profile.record import Advice, Profile, left_out, profile_of, write_trace
 from woof_lightning.profile.report import markdown, report
 from woof_lightning.profile.seams import HEARD_FROM, HEARD_STEPS, Seams, before, replaced
 from woof_lightning.profile.spans import Bucket, Part, Spans, TracedSpans
 
 EPOCH = "run_training_epoch"
-PACKAGES = ("lightning.pytorch", "pytorch_lightning")
 
 
 @dataclass(eq=False, slots=True)
@@ -61,8 +59,7 @@ class Continuation(Protocol):
 def profiler_classes() -> list[Any]:
     """Returns the classes Profiler of the Lightnings that are loaded, or of the one that is installed."""
     loaded = [package for package in PACKAGES if package in sys.modules]
-    installed = [package for package in PACKAGES if find_spec(package.partition(".")[0]) is not None]
-    return [import_module(f"{package}.profilers").Profiler for package in loaded or installed[:1]]
+    return [import_module(f"{package}.profilers").Profiler for package in loaded or installed()[:1]]
 
 
 class OverheadProfiler(profiler_classes()[0]):  # type: ignore[misc]
@@ -263,6 +260,6 @@ def own_parts(trainer: Any) -> frozenset[str]:
     base = lightning_module_of(module)
     names = {name for one in base.__mro__ for name in vars(one)}
     hooks = {f"{HOOK}{name}" for name in names if getattr(module, name, None) is not getattr(base, name, None)}
-    packages = ("lightning", "pytorch_lightning")
+    packages = {package.partition(".")[0] for package in PACKAGES}
     own = [type(one) for one in trainer.callbacks if type(one).__module__.partition(".")[0] not in packages]
     return frozenset({*hooks, *(f"{CALLBACK}{one.__name__}" for one in own)})

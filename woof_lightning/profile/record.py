@@ -151,11 +151,11 @@ def profile_of(parts: Sequence[Part], first_steps: int, about: Mapping[str, Any]
         about={name: str(value) for name, value in about.items()},
         steps=len(counted),
         first_steps=begun,
-        step_us=spread([(part.wall_ns - part.own_ns) / 1000 for part in counted]),
-        first_step_us=(parts[0].wall_ns - parts[0].own_ns) / 1000,
+        step_us=spread([part.taken_ns / 1000 for part in counted]),
+        first_step_us=parts[0].taken_ns / 1000,
         own_us=median(part.own_ns / 1000 for part in counted),
         shares=tuple(sorted(shares, key=lambda share: -share.sum_us)),
-        steps_us=tuple((part.wall_ns - part.own_ns) / 1000 for part in parts[:: -(-len(parts) // MOST_POINTS)]),
+        steps_us=tuple(part.taken_ns / 1000 for part in parts[:: -(-len(parts) // MOST_POINTS)]),
     )
 
 

@@ -45,6 +45,11 @@ class Part:
         """The time from its beginning to its end."""
         return self.end_ns - self.start_ns
 
+    @property
+    def taken_ns(self) -> int:
+        """The same, without what keeping the stack took."""
+        return self.wall_ns - self.own_ns
+
 
 class Spans:
     """Adds each moment to the bucket of the innermost span that is open.

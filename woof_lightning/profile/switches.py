@@ -13,14 +13,7 @@ from typing import Any
 from torch.utils.data import DataLoader
 
 from woof_lightning.profile.hooks import lightning_module_of
-from woof_lightning.profile.seams import NVML_CHECK, replaced, without_variable
-
-attribute = replaced
-
-
-def without_search() -> AbstractContextManager[None]:
-    """Lets PyTorch search for no driver."""
-    return without_variable(NVML_CHECK)
+from woof_lightning.profile.seams import replaced
 
 
 @contextmanager

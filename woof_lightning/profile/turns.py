@@ -11,7 +11,7 @@ from typing import Any
 
 from woof_lightning.errors import UserError
 from woof_lightning.measure.statistics import Estimate, median_of
-from woof_lightning.profile.advice import Piece
+from woof_lightning.profile.advice import Piece, within
 from woof_lightning.profile.bare import BareLoop
 from woof_lightning.profile.record import TOGETHER, Advice
 
@@ -199,11 +199,6 @@ def groups(pieces: Sequence[Piece], step_us: float, *, bare: bool, rounds: int |
         Group((Arm(AS_IS), *short), FEWEST_STEPS, 1, rounds or within(ROUNDS_US / (FEWEST_STEPS * step_us), 24, 120)),
     ]
     return [group for group in found if len(group.arms) > 1]
-
-
-def within(value: float, least: int, most: int) -> int:
-    """Returns a whole number close to a value, within bounds."""
-    return min(most, max(least, round(value)))
 
 
 def together(pieces: Sequence[Piece]) -> ExitStack:

@@ -26,6 +26,10 @@ class UserError(Exception):
     """
 
 
+class ProcessGoneError(UserError):
+    """Raised in the processes of a training that are left after one of them has ended."""
+
+
 class NonFiniteLossError(Exception):
     """Raised if the loss or the weights become NaN or infinite. `woof` ends with exit code 3."""
 

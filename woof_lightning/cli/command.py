@@ -23,11 +23,13 @@ from woof_lightning.errors import (
     NON_FINITE_EXIT_CODE,
     USER_ERROR_EXIT_CODE,
     NonFiniteLossError,
+    ProcessGoneError,
     StoppedBySignal,
     UserError,
     did_you_mean,
     user_message,
 )
+from woof_lightning.runs.alone import number
 
 Verb = Callable[[Sequence[str]], None]
 
@@ -64,15 +66,14 @@ def main(args: Sequence[str] | None = None) -> int:
             raise
         return NO_READER_EXIT_CODE
     except UserError as error:
-        return ended(f"error: {user_message(error)}", USER_ERROR_EXIT_CODE)
+        known = isinstance(error, ProcessGoneError)
+        return ended(f"error: {user_message(error)}", USER_ERROR_EXIT_CODE, all_know=known)
     except NonFiniteLossError as error:
-        return ended(str(error), NON_FINITE_EXIT_CODE)
+        return ended(str(error), NON_FINITE_EXIT_CODE, all_know=True)
     except StoppedBySignal as error:
-        print(file=sys.stderr)
-        return ended(stopped(error, verb), error.exit_code)
+        return ended(stopped(error, verb), error.exit_code, all_know=True, after_a_bar=True)
     except KeyboardInterrupt:
-        print(file=sys.stderr)
-        return ended(interrupted(verb), INTERRUPTED_EXIT_CODE)
+        return ended(interrupted(verb), INTERRUPTED_EXIT_CODE, all_know=True, after_a_bar=True)
     except (OSError, EOFError, RuntimeError, ModuleNotFoundError) as error:
         problem = fixable(error)
         if problem is None:
@@ -83,9 +84,20 @@ def main(args: Sequence[str] | None = None) -> int:
     return 0
 
 
-def ended(message: str, exit_code: int) -> int:
-    """Prints on stderr why the command ended, and returns its exit code."""
-    print(f"woof: {message}", file=sys.stderr)
+def ended(message: str, exit_code: int, *, all_know: bool = False, after_a_bar: bool = False) -> int:
+    """Prints on stderr why the command ended, and returns its exit code.
+
+    Args:
+        message: Why.
+        exit_code: The exit code.
+        all_know: Whether all processes of the training end for that reason. The first one alone tells it then.
+        after_a_bar: Whether a bar or ^C may stand on the line.
+    """
+    own = number()
+    if own == 0 or not all_know:
+        if after_a_bar:
+            print(file=sys.stderr)
+        print(f"woof: {f'process {own}: ' if own else ''}{message}", file=sys.stderr)
     return exit_code
 
 

@@ -4,11 +4,11 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import torch
 from torch import Tensor, nn
-from torch.utils.data import DataLoader, Dataset, Sampler
+from torch.utils.data import BatchSampler, DataLoader, Dataset, Sampler
 
 from woof_lightning.data.config import DataConfig
 from woof_lightning.data.decoded import DecodedImages
@@ -124,17 +124,11 @@ def spread_first(size: int, count: int) -> list[int]:
 class EpochSampler(Sampler[Key]):
     """Yields (epoch, index) in an order that is a function of (seed, epoch).
 
-    With n devices, each takes every n-th element of the same order, so that together they see the batches that one
-    device would see. If the number of images is not a multiple of n, the first images of the order are repeated at its
-    end.
-
     Args:
         size: Number of images.
         seed: The experiment's seed.
         shuffle: Whether to shuffle; off for validation.
-        rank: This device's number.
-        world_size: Number of devices.
-        first: The most images that this device yields in an epoch; its whole share by default.
+        first: The most images that an epoch has; all of them by default.
     """
 
     def __init__(
@@ -142,16 +136,12 @@ class EpochSampler(Sampler[Key]):
         size: int,
         seed: int,
         shuffle: bool = True,
-        rank: int = 0,
-        world_size: int = 1,
         first: int | None = None,
     ) -> None:
         self.size = size
         self.first = first
         self.seed = seed
         self.shuffle = shuffle
-        self.rank = rank
-        self.world_size = world_size
         self.epoch = 0
         self._cut = (0, 0)
 
@@ -162,7 +152,7 @@ class EpochSampler(Sampler[Key]):
 
         Args:
             epoch: The interrupted epoch.
-            place: The number of images of this device's share that were already trained in it.
+            place: The number of images that were already trained in it.
         """
         self._cut = (epoch, place)
 
@@ -171,17 +161,50 @@ class EpochSampler(Sampler[Key]):
         self.epoch = epoch
 
     def __len__(self) -> int:
-        share = -(-self.size // self.world_size)
-        return share if self.first is None else min(share, self.first)
+        return self.size if self.first is None else min(self.size, self.first)
 
     def __iter__(self) -> Iterator[Key]:
         epoch, order = self.epoch, list(range(self.size))
         if self.shuffle:
             generator = torch.Generator().manual_seed(derived_seed("order", self.seed, epoch))
             order = torch.randperm(self.size, generator=generator).tolist()
-        places = range(self.rank, self.rank + len(self) * self.world_size, self.world_size)
         first = self._cut[1] if epoch == self._cut[0] else 0
-        return ((epoch, order[place % self.size]) for place in places[first:])
+        return ((epoch, place) for place in order[first : len(self)])
+
+
+class SharedBatches(Sampler[list[Key]]):
+    """Yields a device's share of each batch: of n devices, each takes every n-th image of it.
+
+    So together they train on the batches that one device would train on. If a batch has fewer images than there are
+    devices, a device without an image gets the batch's first one, which must not count: see `share_of`.
+
+    Args:
+        sampler: The order of the images.
+        batch_size: Images in a batch of all devices together.
+        rank: This device's number.
+        world_size: Number of devices.
+    """
+
+    def __init__(self, sampler: EpochSampler, batch_size: int, rank: int, world_size: int) -> None:
+        self.sampler, self.batch_size, self.rank, self.world_size = sampler, batch_size, rank, world_size
+
+    def __len__(self) -> int:
+        return -(-len(self.sampler) // self.batch_size)
+
+    def __iter__(self) -> Iterator[list[Key]]:
+        for batch in BatchSampler(self.sampler, self.batch_size, drop_last=False):
+            yield batch[self.rank :: self.world_size] or batch[:1]
+
+
+def share_of(size: int, rank: int, world_size: int) -> int:
+    """Returns how many images of a batch are a device's own; it may be none.
+
+    Args:
+        size: Images in the batch of all devices together.
+        rank: The device's number.
+        world_size: Number of devices.
+    """
+    return len(range(rank, size, world_size))
 
 
 def train_loader(
@@ -210,13 +233,13 @@ def train_loader(
         batches: Limits an epoch to its first batches; all of them by default.
 
     Raises:
-        UserError: If batch_size exceeds the number of images or is not a multiple of the number of devices, or the
-            images should be kept on the device and it has too little memory.
+        UserError: If batch_size exceeds the number of images or is below the number of devices, or the images should be
+            kept on the device and it has too little memory.
     """
     check_batch_size(config, index)
-    if config.batch_size % world_size:
+    if config.batch_size < world_size:
         raise UserError(
-            f"data.batch_size is {config.batch_size} over {world_size} devices: expected a multiple of {world_size}"
+            f"data.batch_size is {config.batch_size} over {world_size} devices: expected at least {world_size}"
         )
     dataset: ImageDataset | ImagesOnDevice
     if config.on_device:
@@ -225,9 +248,15 @@ def train_loader(
     else:
         transform = train_transform(config.image_size)
         dataset = ImageDataset(index.root, index.train, transform, seed, decoded=decoded)
-    first = None if batches is None else batches * (config.batch_size // world_size)
-    sampler = EpochSampler(len(dataset), seed, rank=rank, world_size=world_size, first=first)
-    return _loader(dataset, sampler, config.batch_size // world_size, config)
+    sampler = EpochSampler(len(dataset), seed, first=None if batches is None else batches * config.batch_size)
+    if world_size == 1:
+        return _loader(dataset, config, batch_size=config.batch_size, sampler=sampler)
+    return _loader(dataset, config, batch_sampler=SharedBatches(sampler, config.batch_size, rank, world_size))
+
+
+def sampler_of(loader: DataLoader[Batch]) -> EpochSampler:
+    """Returns the sampler of a loader of training images: the order of all devices' images."""
+    return cast(EpochSampler, cast(Any, loader.batch_sampler).sampler)
 
 
 def _training_images(index: ImageIndex, decoded: DecodedImages | None) -> Iterator[Tensor]:
@@ -245,9 +274,9 @@ def smallest_batch(config: DataConfig, index: ImageIndex, *, world_size: int = 1
         world_size: Number of devices.
         batches: Number of batches to which an epoch is limited; None for all.
     """
-    whole, share = config.batch_size // world_size, -(-len(index.train) // world_size)
-    cut = batches is not None and batches * whole < share
-    return whole if cut else share % whole or whole
+    images = len(index.train) if batches is None else min(batches * config.batch_size, len(index.train))
+    # The last device has the fewest; without an image of its own it takes part with one that does not count.
+    return max(1, share_of(images % config.batch_size or config.batch_size, world_size - 1, world_size))
 
 
 def check_batch_size(config: DataConfig, index: ImageIndex) -> None:
@@ -266,8 +295,10 @@ def val_loader(
     decoded: DecodedImages | None = None,
     batches: int | None = None,
     cut: bool = True,
+    rank: int = 0,
+    world_size: int = 1,
 ) -> DataLoader[Batch]:
-    """Returns a loader of the validation images in a fixed order; every device sees all of them.
+    """Returns a loader of the validation images in a fixed order. Of n devices, each takes every n-th batch.
 
     It yields images ([B, 3, S, S], uint8) and labels ([B], int64), in batches of eval_batch_size.
 
@@ -276,7 +307,12 @@ def val_loader(
         config: The settings of the data.
         decoded: As for train_loader.
         batches: Limits the validation to a number of batches, whose images are spread over the split; all by default.
-        cut: Whether the loader ends after them. Lightning ends there by itself.
+        cut: Whether the loader ends after them. Lightning ends there by itself, but with one device alone.
+        rank: This device's number.
+        world_size: Number of devices.
+
+    Raises:
+        UserError: If there are fewer batches than devices.
     """
     dataset = ImageDataset(
         index.root,
@@ -290,17 +326,23 @@ def val_loader(
     )
     count = len(dataset) if batches is None else min(batches * config.eval_batch_size, len(dataset))
     order = spread_first(len(dataset), count)
-    return _loader(dataset, FixedSampler(order[:count] if cut else order), config.eval_batch_size, config)
+    sampler = FixedSampler(order[:count] if cut or world_size > 1 else order)
+    if world_size == 1:
+        return _loader(dataset, config, batch_size=config.eval_batch_size, sampler=sampler)
+    shares = list(BatchSampler(sampler, config.eval_batch_size, drop_last=False))
+    if len(shares) < world_size:
+        raise UserError(
+            f"{len(shares)} batches to validate (data.eval_batch_size {config.eval_batch_size}) for {world_size} "
+            "devices: expected one for each at least; take fewer devices or smaller batches"
+        )
+    return _loader(dataset, config, batch_sampler=shares[rank::world_size])
 
 
-def _loader(
-    dataset: ImageDataset | ImagesOnDevice, sampler: Sampler[Key], batch_size: int, config: DataConfig
-) -> DataLoader[Batch]:
+def _loader(dataset: ImageDataset | ImagesOnDevice, config: DataConfig, **batches: Any) -> DataLoader[Batch]:
     on_device = isinstance(dataset, ImagesOnDevice)
     return DataLoader(
         dataset,
-        batch_size=batch_size,
-        sampler=sampler,
+        **batches,
         collate_fn=as_it_is,
         pin_memory=config.pin_memory and not on_device,
         # Without a generator, a DataLoader draws the base seed of its workers from the global random state.

@@ -19,6 +19,8 @@ from woof_lightning.data.images import ImageIndex
 from woof_lightning.data.loading import Batch, smallest_batch, taken
 from woof_lightning.data.transforms import normalise
 from woof_lightning.errors import UserError
+from woof_lightning.lit.devices import Shares
+from woof_lightning.lit.processes import of_all
 from woof_lightning.recipe.checkpoint import NET_PREFIX, RECIPE_KEY, TrainedRecipe, check_same_classes, recipe_of
 from woof_lightning.recipe.config import ModelConfig
 from woof_lightning.recipe.metrics import SplitMeans, epoch_means, training_report
@@ -108,6 +110,7 @@ class WoofClassifier(LightningModule):
         self._epoch_reports: list[dict[str, float]] = []
         self._report_every = 1
         self._means = SplitMeans()
+        self._shares: Shares | None = None
 
     def setup(self, stage: str) -> None:
         """Checks that the net fits the batches, and notes what the checkpoints say about the data.
@@ -198,6 +201,8 @@ class WoofClassifier(LightningModule):
         Args:
             report: train/loss (nats), train/acc1 and train/acc5 (fractions), as training_report returns them.
         """
+        if self._shares is not None:
+            report = self._shares.report(report, self.trainer.fit_loop.batch_idx, self.device)
         self._epoch_reports.append(report)
         self.report = report | optimizer_report(self.trainer.optimizers[0])
         self._log(self.report, self.global_step + 1)
@@ -207,6 +212,16 @@ class WoofClassifier(LightningModule):
         wanted = int(getattr(self.trainer, "log_every_n_steps", 0))
         steps = self.trainer.num_training_batches / self.trainer.accumulate_grad_batches
         self._report_every = int(min(wanted, math.ceil(steps) if math.isfinite(steps) else wanted)) or NEVER
+        data, world_size = getattr(self.trainer, "datamodule", None), self.trainer.world_size
+        self._shares = None
+        if world_size > 1 and isinstance(getattr(data, "config", None), DataConfig):
+            self._shares = Shares(self.trainer.global_rank, world_size, data.config.batch_size, len(data.index.train))
+
+    def backward(self, loss: Tensor, *args: Any, **kwargs: Any) -> None:
+        """Computes the gradients. Of several devices, each one's share of the batch counts by its images."""
+        if self._shares is not None:
+            loss = loss * self._shares.weight(self.trainer.fit_loop.batch_idx)
+        loss.backward(*args, **kwargs)
 
     def on_train_epoch_start(self) -> None:
         """Forgets the reports of the previous epoch."""
@@ -230,9 +245,11 @@ class WoofClassifier(LightningModule):
 
     def on_validation_epoch_end(self) -> None:
         """Logs the validation metrics and makes them available to callbacks that monitor one."""
-        self.val_means = self._means.over_images()
+        parts = of_all(self._means)
+        means = SplitMeans.interleaved(parts) if len(parts) > 1 else self._means
+        self.val_means = means.over_images()
         # Some loops report this mean, in which a smaller last batch weighs as much as the others.
-        self.val_batch_means = self._means.over_batches()
+        self.val_batch_means = means.over_batches()
         self.log_dict(self.val_means, logger=False)
         if not self.trainer.sanity_checking:
             self._log(self.val_means, self.global_step)

@@ -14,7 +14,7 @@ from woof_lightning.data.config import DataConfig
 from woof_lightning.data.decoded import DecodedImages
 from woof_lightning.data.images import ImageIndex
 from woof_lightning.data.imagewoof import open_data, prepare_checked_data
-from woof_lightning.data.loading import Batch, EpochSampler, check_batch_size, taken, train_loader, val_loader
+from woof_lightning.data.loading import Batch, check_batch_size, sampler_of, taken, train_loader, val_loader
 from woof_lightning.data.workers import check_shared_memory
 from woof_lightning.errors import UserError
 
@@ -132,15 +132,15 @@ class ImagewoofDataModule(LightningDataModule):
             seed=self.seed,
             decoded=self.decoded,
             device=self.trainer.strategy.root_device if self.trainer else None,
-            rank=self.trainer.global_rank if self.trainer else 0,
-            world_size=self.trainer.world_size if self.trainer else 1,
+            **self._device_of_several(),
         )
-        if self.trainer is not None and isinstance(loader.sampler, EpochSampler):
+        if self.trainer is not None:
             # Lightning iterates a resumed run's loader before it knows the epoch: `estimated_stepping_batches` runs
             # before the loops' progress is restored, and workers fetch at once. The state below has the epoch.
             # https://github.com/Lightning-AI/pytorch-lightning/issues/19764
-            loader.sampler.set_epoch(max(self._first_epoch, _epochs_done(self.trainer)))
-            loader.sampler.resume_at(self._first_epoch, self._batches_done * (loader.batch_size or 0))
+            sampler = sampler_of(loader)
+            sampler.set_epoch(max(self._first_epoch, _epochs_done(self.trainer)))
+            sampler.resume_at(self._first_epoch, self._batches_done * self.config.batch_size)
         return loader
 
     def val_dataloader(self) -> DataLoader[Batch]:
@@ -150,7 +150,19 @@ class ImagewoofDataModule(LightningDataModule):
         """
         index, limit = self._indexed(), getattr(self.trainer, "limit_val_batches", None)
         batches = -(-len(index.val) // self.config.eval_batch_size)
-        return val_loader(index, self.config, decoded=self.decoded, batches=taken(batches, limit), cut=False)
+        return val_loader(
+            index,
+            self.config,
+            decoded=self.decoded,
+            batches=taken(batches, limit),
+            cut=False,
+            **self._device_of_several(),
+        )
+
+    def _device_of_several(self) -> dict[str, int]:
+        if self.trainer is None:
+            return {}
+        return {"rank": self.trainer.global_rank, "world_size": self.trainer.world_size}
 
     def state_dict(self) -> dict[str, int]:
         """Returns the epoch to resume and the number of its batches already trained; saved in every checkpoint."""
@@ -176,7 +188,7 @@ class ImagewoofDataModule(LightningDataModule):
         """
         index = self._indexed()
         loader = train_loader(index, replace(self.config, num_workers=0, on_device=False), seed=self.seed)
-        sampler = cast(EpochSampler, loader.sampler)
+        sampler = sampler_of(loader)
         sampler.set_epoch(epoch)
         places = list(sampler)[batch_idx * self.config.batch_size :][: self.config.batch_size]
         return [index.root / index.train[place].path for _, place in places]

@@ -147,7 +147,8 @@ class Recorder(Callback):
 
     def on_save_checkpoint(self, trainer: Trainer, pl_module: LightningModule, checkpoint: dict[str, Any]) -> None:
         """Flushes the loggers, so that a checkpoint is never newer than the metrics on the disk."""
-        self.folder.check_there()
+        if trainer.is_global_zero:  # The folder is the first process's alone.
+            self.folder.check_there()
         for logger in trainer.loggers:
             logger.save()
 

@@ -9,7 +9,6 @@ from typing import Any
 import yaml
 from lightning.pytorch import Trainer
 from lightning.pytorch.loggers import Logger
-from lightning.pytorch.utilities import rank_zero_only
 
 from woof_lightning.errors import UserError
 from woof_lightning.lit.classifier import WoofClassifier
@@ -17,6 +16,7 @@ from woof_lightning.lit.datamodule import ImagewoofDataModule
 from woof_lightning.lit.recorder import MetricsLogger, Recorder
 from woof_lightning.lit.trainer import imitated_precision, run_loggers
 from woof_lightning.recipe.checkpoint import check_same_images, read_checkpoint, recipe_of
+from woof_lightning.runs.alone import number
 from woof_lightning.runs.config import check_resumable
 from woof_lightning.runs.folder import RunFolder, write_text_durably
 from woof_lightning.runs.metrics import MetricsFile
@@ -54,11 +54,12 @@ class FitRun:
         Raises:
             UserError: If the folder holds another run, or the settings would change the result of the resumed run.
         """
+        if number() != 0:  # The folder is the first process's alone.
+            return
         if self.resume and self.folder.config.exists() and self.folder.has_trained():
             check_resumable(self.folder.config, self.settings)
             self._read_resume_point()
-        # On several devices, Lightning runs this command again for each, while the first holds the folder.
-        elif not self.overwrite and rank_zero_only.rank == 0:  # type: ignore[attr-defined]
+        elif not self.overwrite:
             self.folder.check_free()
 
     def loggers(self, chosen: Logger | list[Logger] | bool | None) -> list[Logger]:

@@ -18,11 +18,13 @@ from lightning.pytorch.callbacks import Timer
 from lightning.pytorch.loggers import Logger
 from lightning.pytorch.utilities.exceptions import SIGTERMException
 
-from woof_lightning.errors import StoppedBySignal, UserError
+from woof_lightning.errors import ProcessGoneError, StoppedBySignal, UserError
 from woof_lightning.lit.callbacks.checkpoints import BestCheckpoint, MovableModelCheckpoint
 from woof_lightning.lit.callbacks.stopping import NonFiniteLossGuard, SaveEvery, StopOnSignal
 from woof_lightning.lit.datamodule import ImagewoofDataModule
+from woof_lightning.lit.devices import check_limits
 from woof_lightning.lit.lr_finder import LRFound, lr_find
+from woof_lightning.lit.processes import from_first, says_one_is_gone
 from woof_lightning.lit.progress import EpochProgress
 from woof_lightning.lit.recorder import EventsLogger, MetricsLogger, Recorder, disk_errors_reported_once
 from woof_lightning.runs.config import PRECISIONS
@@ -211,11 +213,26 @@ class WoofTrainer(Trainer):
             raise UserError(f"the callback SpikeDetection ended the run: {error}; look at that batch") from error
         except SIGTERMException as error:  # From Lightning's own handler, if StopOnSignal is not active.
             raise StoppedBySignal(signal.SIGTERM, saved=False) from error
+        except RuntimeError as error:
+            if self.world_size == 1 or not says_one_is_gone(error):
+                raise
+            raise ProcessGoneError(
+                f"one of the {self.world_size} processes has ended, and has said why if it could: the training cannot "
+                "go on; resume it from its last checkpoint with --resume"
+            ) from error
         except SystemExit as error:
             # Lightning turns Ctrl-C into exit code 1, the same as for a failure.
             if self.interrupted:
                 raise KeyboardInterrupt from error
             raise
+
+    def _fit_impl(self, model: LightningModule, *arguments: Any, **options: Any) -> None:
+        # Of several processes the first alone looks into the run's folder, which need not be on a shared disk.
+        check_limits(self)
+        if self.world_size > 1:
+            self.strategy.setup_environment()
+            options["ckpt_path"] = from_first(options.get("ckpt_path"))
+        super()._fit_impl(model, *arguments, **options)
 
     def lr_find(
         self,

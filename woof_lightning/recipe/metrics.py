@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from itertools import zip_longest
 from statistics import fmean
 
 import torch
@@ -75,6 +76,24 @@ class SplitMeans:
             self._sums[name].append(exact.sum())
             self._values[name].append(values)
         self._count += len(labels)
+
+    @classmethod
+    def interleaved(cls, parts: Sequence[SplitMeans]) -> SplitMeans:
+        """Returns the metrics of a split whose batches were shared: of n devices, each had every n-th one.
+
+        Args:
+            parts: Those of each device, in the order of their numbers.
+        """
+        whole = cls()
+        for name in METRICS:
+            for own, shares in (
+                (whole._sums, [part._sums for part in parts]),
+                (whole._values, [part._values for part in parts]),
+            ):
+                in_turns = zip_longest(*(share[name] for share in shares))
+                own[name] = [value.cpu() for turn in in_turns for value in turn if value is not None]
+        whole._count = sum(part._count for part in parts)
+        return whole
 
     def over_images(self) -> dict[str, float]:
         """Returns the means over images: val/loss, val/acc1 and val/acc5."""

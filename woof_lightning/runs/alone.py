@@ -11,6 +11,19 @@ from woof_lightning.errors import UserError
 RANKS = ("RANK", "LOCAL_RANK", "SLURM_PROCID", "JSM_NAMESPACE_RANK")
 
 
+def number(environment: Mapping[str, str] = os.environ) -> int:
+    """Returns the number of this process in its training; 0 if it is alone.
+
+    Where a launcher numbers the processes of each machine alone, the machine's number is taken: 0 is the first of all.
+
+    Args:
+        environment: The environment variables.
+    """
+    found = next((environment[name] for name in RANKS if name in environment), "0")
+    machine = "0" if "RANK" in environment else environment.get("NODE_RANK", "0")
+    return max(int(text) if text.isdigit() else 0 for text in (found, machine))
+
+
 def check_alone(world_size: int, environment: Mapping[str, str] = os.environ) -> None:
     """Raises a UserError if a training of one process would keep silent because a shell or scheduler numbers it.
 

@@ -8,12 +8,14 @@ from pathlib import Path
 from typing import Any
 
 import torch
+import torch.distributed as dist
 from lightning.fabric.plugins.io import TorchCheckpointIO
 from lightning.pytorch import Trainer
 from lightning.pytorch.callbacks import ModelCheckpoint
 
 from woof_lightning.errors import UserError
 from woof_lightning.lit.callbacks.hooks import without_idle_step_hooks
+from woof_lightning.lit.processes import are_several, from_first
 from woof_lightning.runs.folder import checkpoint_file, write_problem, writing_durably
 
 
@@ -52,12 +54,22 @@ class DurableCheckpointIO(TorchCheckpointIO):
     ) -> dict[str, Any]:
         """Tests the checksums of a checkpoint, then reads it. It always uses weights_only, so no code in it is run.
 
+        Of several processes the first one reads it and sends it to the others, which need not see its disk.
+
         Raises:
             UserError: If it is missing or damaged.
         """
-        checkpoint_file(Path(path))
-        checkpoint: dict[str, Any] = torch.load(path, map_location=map_location, weights_only=True)
-        return checkpoint
+        told: dict[str, Any] | UserError = {}
+        if not are_several() or dist.get_rank() == 0:
+            try:
+                checkpoint_file(Path(path))
+                told = torch.load(path, map_location=map_location, weights_only=True)
+            except UserError as error:
+                told = error
+        told = from_first(told)
+        if isinstance(told, UserError):
+            raise told
+        return told
 
 
 @without_idle_step_hooks

@@ -16,6 +16,7 @@ from torch import Tensor
 
 from woof_lightning.errors import NonFiniteLossError, StoppedBySignal
 from woof_lightning.lit.callbacks.hooks import without_idle_step_hooks
+from woof_lightning.lit.processes import most_of_all, of_all
 
 STOP_SIGNALS = tuple(getattr(signal, name) for name in ("SIGINT", "SIGTERM", "SIGUSR1") if hasattr(signal, name))
 WAY_OUT = "the last checkpoint is from before that; lower the learning rate (model.lr), or look at the batch"
@@ -74,6 +75,8 @@ class StopOnSignal(Callback):
         self, trainer: Trainer, pl_module: LightningModule, outputs: Any, batch: Any, batch_idx: int
     ) -> None:
         """Saves a checkpoint and ends after a signal, unless a validation comes next."""
+        if trainer.world_size > 1:  # They save together, so a signal to one of them is one to all.
+            self.received = most_of_all(self.received or 0, trainer.strategy.root_device) or None
         if self.received is not None and can_save(trainer, batch_idx):
             trainer.save_checkpoint(self.checkpoint)
             raise StoppedBySignal(self.received)
@@ -210,12 +213,16 @@ class NonFiniteLossGuard(Callback):
         losses = torch.stack([loss.detach().float().mean() for _, loss in self._losses]).tolist()
         self._losses = []
         bad = next((place for place, loss in enumerate(losses) if not math.isfinite(loss)), None)
-        if bad is None:
-            return
-        batch_idx = batches[bad]
+        told = None if bad is None else self._about(trainer, batches[bad], losses[bad])
+        if trainer.world_size > 1 and most_of_all(told is not None, trainer.strategy.root_device):
+            told = next(text for text in of_all(told) if text is not None)  # All end, and say the same.
+        if told is not None:
+            raise NonFiniteLossError(told)
+
+    def _about(self, trainer: Trainer, batch_idx: int, loss: float) -> str:
         place = "" if self.describe is None else f"\n{self.describe(trainer, trainer.current_epoch, batch_idx)}"
-        raise NonFiniteLossError(
-            f"the training loss is {losses[bad]} at epoch {trainer.current_epoch}, "
+        return (
+            f"the training loss is {loss} at epoch {trainer.current_epoch}, "
             f"step {step_of(trainer, batch_idx)}; the learning rate is {lr_of(trainer):.3g} now; {WAY_OUT}{place}"
         )
 

@@ -226,13 +226,21 @@ class WoofTrainer(Trainer):
                 raise KeyboardInterrupt from error
             raise
 
-    def _fit_impl(self, model: LightningModule, *arguments: Any, **options: Any) -> None:
+    def _fit_impl(
+        self,
+        model: LightningModule,
+        train_dataloaders: Any = None,
+        val_dataloaders: Any = None,
+        datamodule: LightningDataModule | None = None,
+        ckpt_path: Any = None,
+        weights_only: bool | None = None,
+    ) -> None:
         # Of several processes the first alone looks into the run's folder, which need not be on a shared disk.
         check_limits(self)
         if self.world_size > 1:
             self.strategy.setup_environment()
-            options["ckpt_path"] = from_first(options.get("ckpt_path"))
-        super()._fit_impl(model, *arguments, **options)
+            ckpt_path = from_first(ckpt_path)
+        super()._fit_impl(model, train_dataloaders, val_dataloaders, datamodule, ckpt_path, weights_only)
 
     def lr_find(
         self,

@@ -7,18 +7,22 @@ import textwrap
 from collections.abc import Sequence
 from pathlib import Path
 
+LANGUAGES = {".py": "python", ".sh": "bash", ".yaml": "yaml"}
+
 
 def source_block(place: Path) -> str:
-    """The lines of a function or class as they stand in its file.
+    """The lines of a function, a class or a whole file as they stand there.
 
     Args:
-        place: FILE::NAME, where NAME may be dotted (Class.method).
+        place: FILE::NAME, where NAME may be dotted (Class.method); or FILE for all of it.
 
     Raises:
         KeyError: When the file has no such name.
     """
     file, _, dotted = str(place).partition("::")
     text = Path(file).read_text()
+    if not dotted:
+        return f"```{LANGUAGES[Path(file).suffix]}\n{text}```\n"
     body: Sequence[ast.stmt] = ast.parse(text).body
     for name in dotted.split("."):
         named = {node.name: node for node in body if isinstance(node, (ast.FunctionDef, ast.ClassDef))}

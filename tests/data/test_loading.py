@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import subprocess
 import sys
+from dataclasses import replace
 from pathlib import Path
 from typing import cast
 
@@ -13,7 +14,8 @@ from torch.utils.data import DataLoader
 
 from woof_lightning.data.config import DataConfig
 from woof_lightning.data.images import ImageIndex, index_folder
-from woof_lightning.data.loading import Batch, EpochSampler, train_loader, val_loader
+from woof_lightning.data.loading import Batch, train_loader, val_loader
+from woof_lightning.data.sampling import EpochSampler
 from woof_lightning.data.workers import check_shared_memory
 from woof_lightning.errors import UnreadableImageError, UserError, user_message
 
@@ -96,21 +98,13 @@ def test_validation_keeps_its_order(drawn_index: ImageIndex) -> None:
     size=st.integers(1, 300),
     seed=st.integers(0, 2**31),
     epoch=st.integers(0, 1000),
-    world_size=st.sampled_from([1, 2, 4]),
 )
-def test_order_is_a_permutation_divided_among_the_devices(size: int, seed: int, epoch: int, world_size: int) -> None:
-    orders = []
-    for rank in range(world_size):
-        sampler = EpochSampler(size, seed, rank=rank, world_size=world_size)
-        sampler.set_epoch(epoch)
-        orders.append(list(sampler))
-        assert len(orders[-1]) == len(sampler)
-    alone = EpochSampler(size, seed)
-    alone.set_epoch(epoch)
-    together = [key for place in zip(*orders, strict=True) for key in place]
-    assert together[:size] == list(alone)
-    assert sorted(index for _, index in alone) == list(range(size))
-    assert {key[0] for key in alone} == {epoch}
+def test_order_is_a_permutation(size: int, seed: int, epoch: int) -> None:
+    sampler = EpochSampler(size, seed)
+    sampler.set_epoch(epoch)
+    assert sorted(index for _, index in sampler) == list(range(size))
+    assert {key[0] for key in sampler} == {epoch}
+    assert len(sampler) == size
 
 
 def test_batch_larger_than_the_data_is_refused(drawn_index: ImageIndex) -> None:
@@ -118,9 +112,14 @@ def test_batch_larger_than_the_data_is_refused(drawn_index: ImageIndex) -> None:
         train_loader(drawn_index, DataConfig(variant="synthetic", batch_size=481), seed=0)
 
 
-def test_batch_that_cannot_be_divided_among_the_devices_is_refused(drawn_index: ImageIndex) -> None:
-    with pytest.raises(UserError, match="expected a multiple of 3"):
-        train_loader(drawn_index, CONFIG, seed=0, world_size=3)
+def test_a_batch_of_fewer_images_than_devices_is_refused(drawn_index: ImageIndex) -> None:
+    with pytest.raises(UserError, match=f"data.batch_size is {CONFIG.batch_size} over 101 devices: expected at least"):
+        train_loader(drawn_index, CONFIG, seed=0, world_size=101)
+
+
+def test_fewer_validation_batches_than_devices_are_refused(drawn_index: ImageIndex) -> None:
+    with pytest.raises(UserError, match="1 batches to validate .* for 2 devices: expected one for each at least"):
+        val_loader(drawn_index, replace(CONFIG, eval_batch_size=10**6), world_size=2)
 
 
 @pytest.mark.parametrize("workers", [0, pytest.param(2, marks=pytest.mark.process)])
@@ -166,22 +165,20 @@ def test_too_little_shared_memory_is_refused(tmp_path: Path, monkeypatch: pytest
 @given(
     size=st.integers(2, 300),
     batch_size=st.integers(1, 40),
-    world_size=st.integers(1, 3),
     cut=st.integers(0, 400),
     epoch=st.integers(0, 50),
     seed=st.integers(0, 9),
 )
 def test_an_interrupted_epoch_and_its_rest_are_the_whole_epoch(
-    size: int, batch_size: int, world_size: int, cut: int, epoch: int, seed: int
+    size: int, batch_size: int, cut: int, epoch: int, seed: int
 ) -> None:
-    for rank in range(world_size):
-        whole, rest = (EpochSampler(size, seed, rank=rank, world_size=world_size) for _ in range(2))
-        place = min(cut, len(whole) // batch_size) * batch_size
-        rest.resume_at(epoch, place)
-        for sampler in (whole, rest):
-            sampler.set_epoch(epoch)
-        assert list(whole)[:place] + list(rest) == list(whole)
-        assert len(rest) == len(whole)
-        for sampler in (whole, rest):
-            sampler.set_epoch(epoch + 1)
-        assert list(rest) == list(whole)
+    whole, rest = (EpochSampler(size, seed) for _ in range(2))
+    place = min(cut, len(whole) // batch_size) * batch_size
+    rest.resume_at(epoch, place)
+    for sampler in (whole, rest):
+        sampler.set_epoch(epoch)
+    assert list(whole)[:place] + list(rest) == list(whole)
+    assert len(rest) == len(whole)
+    for sampler in (whole, rest):
+        sampler.set_epoch(epoch + 1)
+    assert list(rest) == list(whole)

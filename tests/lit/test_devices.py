@@ -11,7 +11,7 @@ import pytest
 
 from tests.processes import run
 from woof_lightning.data.images import ImageIndex
-from woof_lightning.data.loading import EpochSampler
+from woof_lightning.data.sampling import EpochSampler
 from woof_lightning.runs.folder import RunFolder
 from woof_lightning.runs.metrics import read_metrics
 

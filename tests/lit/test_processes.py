@@ -13,7 +13,7 @@ import pytest
 import torch
 
 from tests.processes import Ended, Process, woof
-from woof_lightning.data.loading import EpochSampler, SharedBatches, share_of
+from woof_lightning.data.sampling import EpochSampler, SharedBatches, share_of
 from woof_lightning.recipe.metrics import SplitMeans
 from woof_lightning.runs.alone import number
 from woof_lightning.runs.folder import RunFolder
@@ -53,7 +53,12 @@ class Together:
             here.mkdir(parents=True, exist_ok=True)
             (here / "tiny.py").write_text(TINY)
             self.places.append(here)
-            told = {"RANK": rank, "LOCAL_RANK": 0 if apart else rank, "WORLD_SIZE": world_size, "MASTER_PORT": port}
+            told: dict[str, object] = {
+                "RANK": rank,
+                "LOCAL_RANK": 0 if apart else rank,
+                "WORLD_SIZE": world_size,
+                "MASTER_PORT": port,
+            }
             told |= {"MASTER_ADDR": "127.0.0.1", "TORCHELASTIC_RUN_ID": "test", "GROUP_RANK": rank if apart else 0}
             told |= {"LOCAL_WORLD_SIZE": 1 if apart else world_size, "OMP_NUM_THREADS": 1}
             number_of = {

@@ -12,7 +12,8 @@ import torch
 from tests.conftest import Woof
 from tests.cuts import cut
 from woof_lightning.data.images import ImageIndex
-from woof_lightning.data.loading import Batch, spread_first
+from woof_lightning.data.loading import Batch
+from woof_lightning.data.sampling import spread_first
 from woof_lightning.lit.classifier import WoofClassifier
 from woof_lightning.lit.validate import validate
 from woof_lightning.parity import first_difference

@@ -10,9 +10,10 @@ from lightning.pytorch import Trainer
 
 from tests.conftest import Woof
 from woof_lightning.data.images import ImageIndex
-from woof_lightning.data.loading import Batch, EpochSampler, ImageDataset
+from woof_lightning.data.loading import Batch, ImageDataset
 from woof_lightning.data.randomness import derived_seed
 from woof_lightning.data.samples import Samples
+from woof_lightning.data.sampling import EpochSampler
 from woof_lightning.data.transforms import train_transform
 from woof_lightning.lit.classifier import WoofClassifier
 from woof_lightning.lit.datamodule import ImagewoofDataModule

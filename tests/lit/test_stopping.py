@@ -23,7 +23,8 @@ from tests.faults.harness import last_step
 from tests.processes import woof as start_woof
 from woof_lightning.data.config import DataConfig
 from woof_lightning.data.images import ImageIndex
-from woof_lightning.data.loading import EpochSampler, train_loader
+from woof_lightning.data.loading import train_loader
+from woof_lightning.data.sampling import EpochSampler
 from woof_lightning.errors import NonFiniteLossError, StoppedBySignal, UserError
 from woof_lightning.lit.callbacks.checkpoints import DurableCheckpointIO
 from woof_lightning.lit.callbacks.stopping import (

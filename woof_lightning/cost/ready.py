@@ -15,9 +15,10 @@ from torch.utils.data import DataLoader, Dataset
 
 from woof_lightning.data.config import DataConfig
 from woof_lightning.data.images import ImageIndex
-from woof_lightning.data.loading import Batch, EpochSampler, Key
+from woof_lightning.data.loading import Batch
 from woof_lightning.data.randomness import own_randomness
 from woof_lightning.data.samples import Sample, Samples
+from woof_lightning.data.sampling import EpochSampler, Key
 from woof_lightning.loops.experiment import Experiment, TrainerConfig
 from woof_lightning.recipe.config import ModelConfig
 from woof_lightning.recipe.model import build_net

@@ -19,7 +19,7 @@ from woof_lightning.data.images import ImageIndex
 from woof_lightning.data.loading import Batch, smallest_batch, taken
 from woof_lightning.data.transforms import normalise
 from woof_lightning.errors import UserError
-from woof_lightning.lit.devices import Shares
+from woof_lightning.lit.devices import Shares, shares_in
 from woof_lightning.lit.processes import of_all
 from woof_lightning.recipe.checkpoint import NET_PREFIX, RECIPE_KEY, TrainedRecipe, check_same_classes, recipe_of
 from woof_lightning.recipe.config import ModelConfig
@@ -212,16 +212,13 @@ class WoofClassifier(LightningModule):
         wanted = int(getattr(self.trainer, "log_every_n_steps", 0))
         steps = self.trainer.num_training_batches / self.trainer.accumulate_grad_batches
         self._report_every = int(min(wanted, math.ceil(steps) if math.isfinite(steps) else wanted)) or NEVER
-        data, world_size = getattr(self.trainer, "datamodule", None), self.trainer.world_size
-        self._shares = None
-        if world_size > 1 and isinstance(getattr(data, "config", None), DataConfig):
-            self._shares = Shares(self.trainer.global_rank, world_size, data.config.batch_size, len(data.index.train))
+        self._shares = shares_in(self.trainer)
 
     def backward(self, loss: Tensor, *args: Any, **kwargs: Any) -> None:
         """Computes the gradients. Of several devices, each one's share of the batch counts by its images."""
         if self._shares is not None:
             loss = loss * self._shares.weight(self.trainer.fit_loop.batch_idx)
-        loss.backward(*args, **kwargs)
+        super().backward(loss, *args, **kwargs)
 
     def on_train_epoch_start(self) -> None:
         """Forgets the reports of the previous epoch."""

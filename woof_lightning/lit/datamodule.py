@@ -14,7 +14,8 @@ from woof_lightning.data.config import DataConfig
 from woof_lightning.data.decoded import DecodedImages
 from woof_lightning.data.images import ImageIndex
 from woof_lightning.data.imagewoof import open_data, prepare_checked_data
-from woof_lightning.data.loading import Batch, check_batch_size, sampler_of, taken, train_loader, val_loader
+from woof_lightning.data.loading import Batch, check_batch_size, taken, train_loader, val_loader
+from woof_lightning.data.sampling import sampler_of
 from woof_lightning.data.workers import check_shared_memory
 from woof_lightning.errors import UserError
 

@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from typing import Any
 
 import torch
 import torch.distributed as dist
 from lightning.pytorch import Trainer
 
-from woof_lightning.data.loading import share_of
+from woof_lightning.data.config import DataConfig
+from woof_lightning.data.sampling import share_of
 from woof_lightning.errors import UserError
 
 
@@ -55,6 +57,14 @@ class Shares:
         sums = torch.tensor(values, dtype=torch.float64, device=device)
         dist.all_reduce(sums)
         return dict(zip(report, sums.tolist(), strict=True))
+
+
+def shares_in(trainer: Trainer) -> Shares | None:
+    """Returns the shares of a training of several devices; None for one device, or another class's data."""
+    data: Any = getattr(trainer, "datamodule", None)
+    if trainer.world_size == 1 or not isinstance(getattr(data, "config", None), DataConfig):
+        return None
+    return Shares(trainer.global_rank, trainer.world_size, data.config.batch_size, len(data.index.train))
 
 
 def check_limits(trainer: Trainer) -> None:

@@ -26,7 +26,11 @@ class UserError(Exception):
     """
 
 
-class ProcessGoneError(UserError):
+class CommonError(UserError):
+    """An error that all processes of a training raise together. The first one alone prints its message."""
+
+
+class ProcessGoneError(CommonError):
     """Raised in the processes of a training that are left after one of them has ended."""
 
 

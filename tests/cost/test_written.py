@@ -114,6 +114,9 @@ NOT_COUNTED = (
     *("lit/trainer.py::check_precision", "lit/trainer.py::usable_accelerators", "lit/datamodule.py::check_sampler"),
     *(f"lit/datamodule.py::ImagewoofDataModule.{name}" for name in ("__init__", "prepare_data", "setup", "_indexed")),
     "lit/datamodule.py::ImagewoofDataModule.val_dataloader",
+    # Several devices, which are not among the behaviours that are compared.
+    *("lit/devices.py", "lit/processes.py", "lit/datamodule.py::ImagewoofDataModule._device_of_several"),
+    *("lit/trainer.py::requeued_by_its_script", "lit/trainer.py::WoofTrainer._fit_impl"),
 )
 # `start` makes a LoopRun for every loop. Lightning as documented takes no more from it than folder and description.
 LEFT_UNUSED = {

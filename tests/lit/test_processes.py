@@ -2,112 +2,25 @@
 
 from __future__ import annotations
 
-import csv
 import json
 import signal
-import socket
-from collections.abc import Sequence
 from pathlib import Path
 
 import pytest
 import torch
 
-from tests.processes import Ended, Process, woof
+from tests.lit.several import CONFIGS, Together, assert_equal, options_for, rows, trained, weights
 from woof_lightning.data.sampling import EpochSampler, SharedBatches, share_of
 from woof_lightning.recipe.metrics import SplitMeans
 from woof_lightning.runs.alone import number
 from woof_lightning.runs.folder import RunFolder
 
-CONFIGS = Path(__file__).parents[2] / "configs"
 EXPERIMENTS = ("sgd_step", "sgd_onecycle", "sgd_step_found_lr", "adamw_onecycle")
-# A net without BatchNorm, whose statistics are those of a process alone.
-TINY = """
-import torch
-from torch import nn
-from woof_lightning import WoofClassifier
-
-class Tiny(WoofClassifier):
-    def _build(self, num_classes):
-        with torch.random.fork_rng():
-            torch.manual_seed(self.seed)
-            self.net = nn.Sequential(
-                nn.Conv2d(3, 8, 3, stride=4), nn.GroupNorm(2, 8), nn.ReLU(), nn.Flatten(), nn.Linear(512, num_classes)
-            )
-"""
-
-
-def free_port() -> int:
-    with socket.socket() as found:
-        found.bind(("127.0.0.1", 0))
-        return int(found.getsockname()[1])
-
-
-class Together:
-    """Processes that train together, as torchrun starts them: each in a folder of its own, or all in one."""
-
-    def __init__(self, place: Path, options: Sequence[object], world_size: int, *, apart: bool = False) -> None:
-        port, self.places = free_port(), []
-        self.processes: list[Process] = []
-        for rank in range(world_size):
-            here = place / f"node-{rank}" if apart else place
-            here.mkdir(parents=True, exist_ok=True)
-            (here / "tiny.py").write_text(TINY)
-            self.places.append(here)
-            told: dict[str, object] = {
-                "RANK": rank,
-                "LOCAL_RANK": 0 if apart else rank,
-                "WORLD_SIZE": world_size,
-                "MASTER_PORT": port,
-            }
-            told |= {"MASTER_ADDR": "127.0.0.1", "TORCHELASTIC_RUN_ID": "test", "GROUP_RANK": rank if apart else 0}
-            told |= {"LOCAL_WORLD_SIZE": 1 if apart else world_size, "OMP_NUM_THREADS": 1}
-            number_of = {
-                "--trainer.num_nodes": world_size if apart else 1,
-                "--trainer.devices": 1 if apart else world_size,
-            }
-            words = [*options, *(word for pair in number_of.items() for word in pair)]
-            environment = {} if world_size == 1 else {name: str(value) for name, value in told.items()}
-            self.processes.append(woof("fit", words, here, **environment))
-
-    def wait(self) -> list[Ended]:
-        return [process.wait() for process in self.processes]
-
-
-def trained(place: Path, options: Sequence[object], world_size: int, *, apart: bool = False) -> RunFolder:
-    """Trains to the end and returns the run of the first process."""
-    ended = Together(place, options, world_size, apart=apart).wait()
-    assert [one.code for one in ended] == [0] * world_size, "".join(one.err for one in ended)
-    return RunFolder(next((place / "node-0" if apart else place).glob("runs/*")))
 
 
 @pytest.fixture(scope="module")
 def options(drawn_root: Path) -> list[object]:
-    """A training of 480 images in batches of 239, so that the last batch of an epoch has two images."""
-    return [
-        *("--config", CONFIGS / "demo.yaml", "--data.root", drawn_root, "--data.image_size", 32),
-        *(
-            "--data.num_workers",
-            0,
-            "--data.batch_size",
-            239,
-            "--model_class",
-            "tiny.Tiny",
-            "--model.arch",
-            "squeezenet1_1",
-        ),
-        *("--trainer.accelerator", "cpu", "--trainer.enable_progress_bar", "false", "--trainer.log_every_n_steps", 1),
-        *("--trainer.max_epochs", 7, "--name", "run"),
-    ]
-
-
-def weights(run: RunFolder) -> dict[str, torch.Tensor]:
-    found: dict[str, torch.Tensor] = torch.load(run.last, weights_only=True)["state_dict"]
-    return found
-
-
-def rows(run: RunFolder) -> list[dict[str, float]]:
-    with run.metrics.open(newline="") as file:
-        return [{name: float(value) for name, value in row.items() if value} for row in csv.DictReader(file)]
+    return options_for(drawn_root)
 
 
 @pytest.fixture(scope="module")
@@ -160,9 +73,7 @@ def test_the_folder_is_the_first_one_s_and_a_resume_is_exact(options: list[objec
 
     resumed = trained(tmp_path / "cut", [*words, "--resume"], 2, apart=True)
     assert not list((tmp_path / "cut" / "node-1").glob("runs*"))
-    for key, expected in weights(whole).items():
-        assert torch.equal(weights(resumed)[key], expected), key
-    assert rows(resumed) == rows(whole)
+    assert_equal(resumed, whole)
 
 
 @pytest.mark.process

@@ -22,8 +22,8 @@ from woof_lightning.errors import (
     NO_READER_EXIT_CODE,
     NON_FINITE_EXIT_CODE,
     USER_ERROR_EXIT_CODE,
+    CommonError,
     NonFiniteLossError,
-    ProcessGoneError,
     StoppedBySignal,
     UserError,
     did_you_mean,
@@ -66,8 +66,8 @@ def main(args: Sequence[str] | None = None) -> int:
             raise
         return NO_READER_EXIT_CODE
     except UserError as error:
-        known = isinstance(error, ProcessGoneError)
-        return ended(f"error: {user_message(error)}", USER_ERROR_EXIT_CODE, all_know=known)
+        common = isinstance(error, CommonError)
+        return ended(f"error: {user_message(error)}", USER_ERROR_EXIT_CODE, all_know=common)
     except NonFiniteLossError as error:
         return ended(str(error), NON_FINITE_EXIT_CODE, all_know=True)
     except StoppedBySignal as error:

@@ -14,6 +14,7 @@ from typing import Any
 
 import yaml
 from jsonargparse import ArgumentError, Namespace
+from lightning.fabric.plugins.environments.cluster_environment import ClusterEnvironment
 from lightning.fabric.plugins.io import CheckpointIO
 from lightning.fabric.utilities.exceptions import MisconfigurationException
 from lightning.pytorch import Trainer
@@ -44,6 +45,7 @@ from woof_lightning.lit.trainer import (
     WoofTrainer,
     check_accelerator,
     check_precision,
+    requeued_by_its_script,
     run_callbacks,
 )
 from woof_lightning.recipe.config import ModelConfig
@@ -210,6 +212,8 @@ class WoofCLI(LightningCLI):
         callbacks, plugins = as_list(options.callbacks), as_list(options.plugins)
         if not any(isinstance(plugin, CheckpointIO) for plugin in plugins):
             plugins.append(DurableCheckpointIO())
+        if not any(isinstance(plugin, ClusterEnvironment) for plugin in plugins):
+            plugins += requeued_by_its_script()
         schedule, resuming = self.options.model.schedule, self.fit_run.resume_from is not None
         raise_together(callback_problems(callbacks, schedule, resuming=resuming))
         if options.profiler == "overhead":

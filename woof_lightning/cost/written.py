@@ -52,6 +52,7 @@ RECORD: Parts = {
     **_as(OUTSIDE, "runs/record.py", "RunRecord.cut_to"),
     **_as(LOGS, "runs/folder.py", "RunFolder.write_result"),
     **_as(LOGS, "recipe/metrics.py", "METRICS per_image training_report epoch_means SplitMeans _running_sum _hits"),
+    **_as(OUTSIDE, "recipe/metrics.py", "SplitMeans.interleaved"),
     **_as(CHECKPOINTS, "recipe/checkpoint.py", "NET_PREFIX"),
 }
 START: Parts = _as(RESUME, "loops/start.py")

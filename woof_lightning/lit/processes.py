@@ -2,10 +2,14 @@
 
 from __future__ import annotations
 
-from typing import Any, TypeVar
+import os
+from collections.abc import Mapping
+from typing import Any, TypeVar, cast
 
 import torch
 import torch.distributed as dist
+
+from woof_lightning.errors import CommonError, ProcessGoneError, UserError
 
 T = TypeVar("T")
 # What gloo says of a process that has gone; NCCL raises a class of its own.
@@ -26,17 +30,26 @@ def of_all(value: T) -> list[T]:
     return found
 
 
-def most_of_all(value: int, device: torch.device) -> int:
+def host_group() -> dist.ProcessGroup | None:
+    """Returns a group in which the processes talk without their devices; None if there is one process.
+
+    A number that travels from GPU to GPU is read only after all work that waits there.
+    """
+    return cast(dist.ProcessGroup, dist.new_group(backend="gloo")) if are_several() else None
+
+
+def most_of_all(value: int, device: torch.device | str = "cpu", group: dist.ProcessGroup | None = None) -> int:
     """Returns the largest number of all processes.
 
     Args:
         value: This process's.
-        device: The training device.
+        device: The device that the group's numbers travel from.
+        group: As `host_group` returns it; by default that of the training.
     """
     if not are_several():
         return value
     number = torch.tensor(value, device=device)
-    dist.all_reduce(number, dist.ReduceOp.MAX)
+    dist.all_reduce(number, dist.ReduceOp.MAX, group=group)
     return int(number)
 
 
@@ -49,9 +62,43 @@ def from_first(value: T) -> T:
     return result
 
 
-def says_one_is_gone(error: BaseException) -> bool:
-    """Returns whether an error says that another process of the training has ended."""
-    backend_error = getattr(dist, "DistBackendError", ())
-    return isinstance(error, backend_error) or (
-        isinstance(error, RuntimeError) and any(text in str(error) for text in GONE)
-    )
+def check_agreed(own: Mapping[str, Any]) -> None:
+    """Checks that all processes train the same, with the same versions.
+
+    Args:
+        own: This process's settings and versions, by name.
+
+    Raises:
+        CommonError: If they differ; raised in all processes.
+    """
+    first, *others = of_all(dict(own))
+    for place, other in enumerate(others, start=1):
+        if differing := sorted(name for name in {*first, *other} if first.get(name) != other.get(name)):
+            values = "; ".join(f"{name} is {first.get(name)} and {other.get(name)}" for name in differing)
+            raise CommonError(
+                f"processes 0 and {place} differ: {values}. Expected the same command, images and versions on every "
+                "machine"
+            )
+
+
+def problem_among(world_size: int, error: RuntimeError) -> UserError | None:
+    """Returns what an error says about the processes of a training; None if it says nothing about them.
+
+    Args:
+        world_size: Number of processes.
+        error: What a process raised.
+    """
+    text = str(error)
+    if world_size == 1:
+        return None
+    if "EADDRINUSE" in text:
+        return UserError(
+            f"port {os.environ.get('MASTER_PORT')} is taken by another program: set the environment variable "
+            "MASTER_PORT to a free one, or give torchrun another --master_port"
+        )
+    if isinstance(error, dist.DistBackendError) or any(sign in text for sign in GONE):
+        return ProcessGoneError(
+            f"one of the {world_size} processes has ended, and has said why if it could: the training cannot go on; "
+            "resume it from its last checkpoint with --resume"
+        )
+    return None

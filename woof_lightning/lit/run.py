@@ -14,12 +14,13 @@ from woof_lightning.errors import UserError
 from woof_lightning.lit.classifier import WoofClassifier
 from woof_lightning.lit.datamodule import ImagewoofDataModule
 from woof_lightning.lit.recorder import MetricsLogger, Recorder
-from woof_lightning.lit.trainer import imitated_precision, run_loggers
+from woof_lightning.lit.trainer import WoofTrainer, imitated_precision, run_loggers
 from woof_lightning.recipe.checkpoint import check_same_images, read_checkpoint, recipe_of
 from woof_lightning.runs.alone import number
-from woof_lightning.runs.config import check_resumable
+from woof_lightning.runs.config import check_resumable, deciding
 from woof_lightning.runs.folder import RunFolder, write_text_durably
 from woof_lightning.runs.metrics import MetricsFile
+from woof_lightning.runs.record import versions
 
 
 class FitRun:
@@ -85,6 +86,8 @@ class FitRun:
         assert datamodule.index is not None
         model.check_fits(datamodule.config, datamodule.index, trainer)
         model.build(datamodule.index)  # Some callbacks copy the net before Lightning asks for it.
+        if isinstance(trainer, WoofTrainer) and trainer.world_size > 1:
+            trainer.agreed_on = {**deciding(self.settings), "images": datamodule.index.fingerprint, **versions()}
         if self.resume_from is not None:
             check_same_images(self._fingerprint, datamodule.index, self.folder.path)
         if trainer.fast_dev_run or not trainer.is_global_zero:  # type: ignore[attr-defined]

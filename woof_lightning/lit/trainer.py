@@ -11,6 +11,9 @@ from pathlib import Path
 from typing import Any
 
 import torch
+from lightning.fabric.plugins.environments.cluster_environment import ClusterEnvironment
+from lightning.fabric.plugins.environments.slurm import SLURMEnvironment
+from lightning.fabric.plugins.environments.torchelastic import TorchElasticEnvironment
 from lightning.fabric.utilities.spike import TrainingSpikeException
 from lightning.pytorch import Callback, LightningDataModule, LightningModule, Trainer
 from lightning.pytorch.accelerators import AcceleratorRegistry
@@ -18,13 +21,13 @@ from lightning.pytorch.callbacks import Timer
 from lightning.pytorch.loggers import Logger
 from lightning.pytorch.utilities.exceptions import SIGTERMException
 
-from woof_lightning.errors import ProcessGoneError, StoppedBySignal, UserError
+from woof_lightning.errors import StoppedBySignal, UserError
 from woof_lightning.lit.callbacks.checkpoints import BestCheckpoint, MovableModelCheckpoint
 from woof_lightning.lit.callbacks.stopping import NonFiniteLossGuard, SaveEvery, StopOnSignal
 from woof_lightning.lit.datamodule import ImagewoofDataModule
 from woof_lightning.lit.devices import check_limits
 from woof_lightning.lit.lr_finder import LRFound, lr_find
-from woof_lightning.lit.processes import from_first, says_one_is_gone
+from woof_lightning.lit.processes import check_agreed, from_first, problem_among
 from woof_lightning.lit.progress import EpochProgress
 from woof_lightning.lit.recorder import EventsLogger, MetricsLogger, Recorder, disk_errors_reported_once
 from woof_lightning.runs.config import PRECISIONS
@@ -113,6 +116,16 @@ def run_loggers(run: RunFolder, resume_step: int | None = None) -> list[Logger]:
     return [EventsLogger(run, resume_step), MetricsLogger(run)]
 
 
+def requeued_by_its_script() -> list[ClusterEnvironment]:
+    """Returns SLURM's environment under SLURM, without its own answer to signals; nothing elsewhere.
+
+    Lightning's answer saves a second checkpoint outside the run's folder. The run saves itself, as after every signal,
+    and the job's script requeues it.
+    """
+    under_torchrun = TorchElasticEnvironment.detect()
+    return [SLURMEnvironment(auto_requeue=False)] if SLURMEnvironment.detect() and not under_torchrun else []
+
+
 def imitated_precision(trainer: Trainer) -> str | None:
     """Returns a hint if the run uses bf16 on a processor without it; None otherwise, or if torch cannot say."""
     if trainer.strategy.root_device.type != "cpu" or not str(trainer.precision).startswith("bf16"):
@@ -187,6 +200,8 @@ class WoofTrainer(Trainer):
     """
 
     resume_from: Path | None = None
+    # What all processes of a training must have in common, by name.
+    agreed_on: Mapping[str, Any] = {}
     lr_found: LRFound | None = None
 
     def fit(  # type: ignore[override]
@@ -214,12 +229,10 @@ class WoofTrainer(Trainer):
         except SIGTERMException as error:  # From Lightning's own handler, if StopOnSignal is not active.
             raise StoppedBySignal(signal.SIGTERM, saved=False) from error
         except RuntimeError as error:
-            if self.world_size == 1 or not says_one_is_gone(error):
+            problem = problem_among(self.world_size, error)
+            if problem is None:
                 raise
-            raise ProcessGoneError(
-                f"one of the {self.world_size} processes has ended, and has said why if it could: the training cannot "
-                "go on; resume it from its last checkpoint with --resume"
-            ) from error
+            raise problem from error
         except SystemExit as error:
             # Lightning turns Ctrl-C into exit code 1, the same as for a failure.
             if self.interrupted:
@@ -239,6 +252,7 @@ class WoofTrainer(Trainer):
         check_limits(self)
         if self.world_size > 1:
             self.strategy.setup_environment()
+            check_agreed(self.agreed_on)
             ckpt_path = from_first(ckpt_path)
         super()._fit_impl(model, train_dataloaders, val_dataloaders, datamodule, ckpt_path, weights_only)
 

@@ -74,6 +74,15 @@ def check_resumable(saved_file: Path, now: dict[str, Any]) -> None:
         )
 
 
+def deciding(settings: dict[str, Any]) -> dict[str, Any]:
+    """Returns the settings that change what a run computes, with dotted keys.
+
+    Args:
+        settings: All settings, nested.
+    """
+    return {key: value for key, value in canonical(flatten(settings)).items() if not _may_differ(key)}
+
+
 def canonical(settings: dict[str, Any]) -> dict[str, Any]:
     """Returns flat settings in which every way to write a precision is the same, such as null and 32 for 32-true.
 

@@ -16,7 +16,7 @@ from torch import Tensor
 
 from woof_lightning.errors import NonFiniteLossError, StoppedBySignal
 from woof_lightning.lit.callbacks.hooks import without_idle_step_hooks
-from woof_lightning.lit.processes import most_of_all, of_all
+from woof_lightning.lit.processes import host_group, most_of_all, of_all
 
 STOP_SIGNALS = tuple(getattr(signal, name) for name in ("SIGINT", "SIGTERM", "SIGUSR1") if hasattr(signal, name))
 WAY_OUT = "the last checkpoint is from before that; lower the learning rate (model.lr), or look at the batch"
@@ -61,10 +61,11 @@ class StopOnSignal(Callback):
     def __init__(self, checkpoint: Path) -> None:
         self.checkpoint = checkpoint
         self.received: int | None = None
+        self._group: Any = None
 
     def on_train_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
         """Installs the signal handlers. Lightning restores those from before the training, however it ends."""
-        self.received = None
+        self.received, self._group = None, host_group()
         for signum in signals_to_handle(trainer):
             try:
                 signal.signal(signum, self._note)
@@ -75,16 +76,21 @@ class StopOnSignal(Callback):
         self, trainer: Trainer, pl_module: LightningModule, outputs: Any, batch: Any, batch_idx: int
     ) -> None:
         """Saves a checkpoint and ends after a signal, unless a validation comes next."""
-        if trainer.world_size > 1:  # They save together, so a signal to one of them is one to all.
-            self.received = most_of_all(self.received or 0, trainer.strategy.root_device) or None
+        self._agree()
         if self.received is not None and can_save(trainer, batch_idx):
             trainer.save_checkpoint(self.checkpoint)
             raise StoppedBySignal(self.received)
 
     def on_train_epoch_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
         """Ends after a signal that came at the end of the previous epoch."""
+        self._agree()
         if self.received is not None:
             raise StoppedBySignal(self.received)
+
+    def _agree(self) -> None:
+        """Makes a signal to one of several processes one to all, since they save together."""
+        if self._group is not None:
+            self.received = most_of_all(self.received or 0, group=self._group) or None
 
     def _note(self, signum: int, frame: FrameType | None) -> None:
         if signum == signal.SIGINT and self.received is not None:

@@ -1,0 +1,130 @@
+"""A training of several processes, started in every way that people start one."""
+
+from __future__ import annotations
+
+import os
+import signal
+import socket
+import stat
+import sys
+from pathlib import Path
+
+import pytest
+
+from tests.lit.several import CONFIGS, Together, assert_equal, free_port, options_for, place_for, rows, trained
+from tests.processes import Process
+from woof_lightning.runs.folder import RunFolder
+
+pytestmark = pytest.mark.process
+SLURM_SCRIPT = Path(__file__).parents[2] / "docs" / "examples" / "slurm.sh"
+WOOF = ("-m", "woof_lightning", "fit")
+TORCHRUN = ("-m", "torch.distributed.run")
+
+
+@pytest.fixture(scope="module")
+def words(drawn_root: Path) -> list[object]:
+    return ["--config", CONFIGS / "adamw_onecycle.yaml", *options_for(drawn_root), "--trainer.max_epochs", 2]
+
+
+@pytest.fixture(scope="module")
+def together(words: list[object], tmp_path_factory: pytest.TempPathFactory) -> RunFolder:
+    """What two processes train."""
+    return trained(tmp_path_factory.mktemp("together"), words, 2)
+
+
+def run_in(place: Path) -> RunFolder:
+    return RunFolder(place / "runs" / "run")
+
+
+def test_lightning_starts_the_second_process(words: list[object], together: RunFolder, tmp_path: Path) -> None:
+    ended = Process([*WOOF, *words, "--trainer.devices", 2], place_for(tmp_path), fresh=True).wait()
+    assert ended.code == 0, ended.err
+    assert ended.out.count("trained on") == 1
+    assert_equal(run_in(tmp_path), together)
+
+
+def test_torchrun_on_one_machine(words: list[object], together: RunFolder, tmp_path: Path) -> None:
+    command = [*TORCHRUN, "--standalone", "--nproc_per_node", 2, *WOOF, *words, "--trainer.devices", 2]
+    ended = Process(command, place_for(tmp_path), fresh=True).wait()
+    assert ended.code == 0, ended.err
+    assert_equal(run_in(tmp_path), together)
+
+
+def test_torchrun_on_two_machines_without_a_shared_disk(
+    words: list[object], together: RunFolder, tmp_path: Path
+) -> None:
+    """Two torchruns on the loopback address, each in a folder of its own: they share no file but the images."""
+    port = free_port()
+    nodes = [place_for(tmp_path / f"node-{rank}") for rank in range(2)]
+    processes = [
+        Process(
+            [
+                *(*TORCHRUN, "--nnodes", 2, "--node_rank", rank, "--nproc_per_node", 1),
+                *("--master_addr", "127.0.0.1", "--master_port", port, *WOOF, *words, "--trainer.num_nodes", 2),
+            ],
+            node,
+            fresh=True,
+        )
+        for rank, node in enumerate(nodes)
+    ]
+    ended = [process.wait() for process in processes]
+    assert [one.code for one in ended] == [0, 0], ended
+    assert not (nodes[1] / "runs").exists()
+    assert_equal(run_in(nodes[0]), together)
+
+
+def test_slurm_s_signal_saves_and_the_job_goes_on(words: list[object], tmp_path: Path) -> None:
+    """srun's variables number the processes; the signal goes to all of them."""
+    whole = trained(tmp_path / "whole", [*words, "--trainer.max_epochs", 5], 2)
+    words = [*words, "--trainer.max_epochs", 5, "--resume"]
+    cut = Together(tmp_path / "cut", words, 2, apart=True, slurm=True)
+    run = run_in(tmp_path / "cut" / "node-0")
+    assert cut.processes[0].wait_until(lambda: run.metrics.exists() and len(rows(run)) >= 4)
+    for process in cut.processes:
+        process.send(signal.SIGUSR1)
+    assert [one.code for one in cut.wait()] == [138, 138]
+    assert not list(tmp_path.rglob("hpc_ckpt*")), "there is one checkpoint to resume from, the run's own"
+    again = Together(tmp_path / "cut", words, 2, apart=True, slurm=True).wait()
+    assert [one.code for one in again] == [0, 0], again
+    assert_equal(run, whole)
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="a script of bash")
+@pytest.mark.parametrize(("code", "requeued"), [(138, "requeue 4711\n"), (0, ""), (2, "")])
+def test_the_script_requeues_the_job_after_the_signal_alone(code: int, requeued: str, tmp_path: Path) -> None:
+    for name, text in (("srun", f'echo "$@" > asked\nexit {code}'), ("scontrol", 'echo "$@" >> requeued')):
+        program = tmp_path / name
+        program.write_text(f"#!/bin/sh\n{text}\n")
+        program.chmod(program.stat().st_mode | stat.S_IXUSR)
+    call = f"import subprocess, sys; sys.exit(subprocess.call(['bash', {str(SLURM_SCRIPT)!r}]))"
+    environment = {"PATH": f"{tmp_path}:{os.environ['PATH']}", "SLURM_JOB_ID": "4711"}
+    assert Process(["-c", call], tmp_path, **environment).wait().code == code
+    told = tmp_path / "requeued"
+    assert (told.read_text() if told.exists() else "") == requeued
+    assert "--resume" in (tmp_path / "asked").read_text()
+
+
+def test_a_port_that_is_taken_is_named(words: list[object], tmp_path: Path) -> None:
+    with socket.socket() as taken:
+        taken.bind(("127.0.0.1", 0))
+        taken.listen()
+        port = taken.getsockname()[1]
+        command = [*WOOF, *words, "--trainer.devices", 2]
+        ended = Process(command, place_for(tmp_path), fresh=True, MASTER_ADDR="127.0.0.1", MASTER_PORT=str(port)).wait()
+    assert ended.code == 2, ended
+    assert f"port {port} is taken" in ended.err
+    assert "Traceback" not in ended.err
+
+
+@pytest.mark.parametrize(
+    ("others", "named"),
+    [(["--model.lr", 0.5], "model.lr is 0.005 and 0.5"), (["--data.image_size", 40], "data.image_size is 32 and 40")],
+)
+def test_different_commands_end_all_with_one_message(
+    others: list[object], named: str, words: list[object], tmp_path: Path
+) -> None:
+    first, second = Together(tmp_path, [words, [*words, *others]], 2, apart=True).wait()
+    assert [first.code, second.code] == [2, 2], (first, second)
+    assert first.err.count("processes 0 and 1 differ") == 1
+    assert named in first.err
+    assert second.err == ""

@@ -124,7 +124,7 @@ LEFT_UNUSED = {
 }
 # Counted without being run here: what an accident, a signal or an unlucky moment needs, and what others call.
 ONLY_IN_NEED = {
-    "lit/callbacks/stopping.py": ("StopOnSignal._note", "can_save", "step_of", "lr_of"),
+    "lit/callbacks/stopping.py": ("StopOnSignal._note", "NonFiniteLossGuard._about", "can_save", "step_of", "lr_of"),
     "lit/trainer.py": ("files_of_batch",),
     "lit/recorder.py": (
         *("disk_errors_reported_once.hook", "EventsLogger.save", "MetricsLogger.name", "MetricsLogger.version"),

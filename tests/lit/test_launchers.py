@@ -97,8 +97,8 @@ def test_the_script_requeues_the_job_after_the_signal_alone(code: int, requeued:
         program.write_text(f"#!/bin/sh\n{text}\n")
         program.chmod(program.stat().st_mode | stat.S_IXUSR)
     call = f"import subprocess, sys; sys.exit(subprocess.call(['bash', {str(SLURM_SCRIPT)!r}]))"
-    environment = {"PATH": f"{tmp_path}:{os.environ['PATH']}", "SLURM_JOB_ID": "4711"}
-    assert Process(["-c", call], tmp_path, **environment).wait().code == code
+    path = f"{tmp_path}:{os.environ['PATH']}"
+    assert Process(["-c", call], tmp_path, PATH=path, SLURM_JOB_ID="4711").wait().code == code
     told = tmp_path / "requeued"
     assert (told.read_text() if told.exists() else "") == requeued
     assert "--resume" in (tmp_path / "asked").read_text()

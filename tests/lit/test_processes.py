@@ -176,8 +176,18 @@ def test_a_process_knows_its_number(environment: dict[str, str], expected: int) 
     assert number(environment) == expected
 
 
-def test_a_share_of_the_validation_s_batches_is_no_limit_for_several(options: list[object], tmp_path: Path) -> None:
-    words = ["--config", CONFIGS / "sgd_step.yaml", *options, "--trainer.limit_val_batches", 0.5]
-    first, second = Together(tmp_path, words, 2).wait()
+@pytest.mark.process
+@pytest.mark.parametrize(
+    ("words", "message"),
+    [
+        (["--trainer.limit_val_batches", 0.5], "trainer.limit_val_batches is 0.5 with 2 devices: expected a number of"),
+        (["--trainer.sync_batchnorm", "true"], "PyTorch has no synchronised BatchNorm for the CPU"),
+    ],
+)
+def test_what_does_not_hold_for_several_is_refused(
+    words: list[object], message: str, options: list[object], tmp_path: Path
+) -> None:
+    first, second = Together(tmp_path, ["--config", CONFIGS / "sgd_step.yaml", *options, *words], 2).wait()
     assert [first.code, second.code] == [2, 2]
-    assert "trainer.limit_val_batches is 0.5 with 2 devices: expected a number of batches" in first.err
+    assert message in first.err
+    assert second.err == ""

@@ -108,3 +108,10 @@ def test_a_save_that_fails_spoils_the_file_before_it(tmp_path: Path) -> None:
         torch.save({"weights": torch.zeros(4), "unpicklable": lambda: None}, tmp_path / "x.ckpt")
     with pytest.raises(RuntimeError):
         torch.load(tmp_path / "x.ckpt")
+
+
+def test_torch_has_no_synchronised_batchnorm_for_the_cpu(monkeypatch: pytest.MonkeyPatch) -> None:
+    """See check_several in lit/devices.py."""
+    monkeypatch.setattr(torch.distributed, "is_initialized", lambda: True)
+    with pytest.raises(ValueError, match="expected input tensor to be on GPU"):
+        torch.nn.SyncBatchNorm(2).train()(torch.zeros(2, 2))

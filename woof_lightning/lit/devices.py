@@ -11,7 +11,7 @@ from lightning.pytorch import Trainer
 
 from woof_lightning.data.config import DataConfig
 from woof_lightning.data.sampling import share_of
-from woof_lightning.errors import UserError
+from woof_lightning.errors import CommonError
 
 
 class Shares:
@@ -67,11 +67,21 @@ def shares_in(trainer: Trainer) -> Shares | None:
     return Shares(trainer.global_rank, trainer.world_size, data.config.batch_size, len(data.index.train))
 
 
-def check_limits(trainer: Trainer) -> None:
-    """Raises a UserError if a limit is a share of the batches of each device, which all together would not keep."""
+def check_several(trainer: Trainer) -> None:
+    """Raises a CommonError if settings do not hold for several devices; does nothing for one.
+
+    A limit that is a fraction would be one of each device's batches, which all together would not keep.
+    """
+    if trainer.world_size == 1:
+        return
+    if trainer._accelerator_connector._layer_sync is not None and trainer.strategy.root_device.type == "cpu":
+        raise CommonError(
+            "trainer.sync_batchnorm is true, but PyTorch has no synchronised BatchNorm for the CPU: leave it out, or "
+            "train on GPUs"
+        )
     limit = trainer.limit_val_batches
-    if trainer.world_size > 1 and isinstance(limit, float) and 0 < limit < 1:
-        raise UserError(
+    if isinstance(limit, float) and 0 < limit < 1:
+        raise CommonError(
             f"trainer.limit_val_batches is {limit} with {trainer.world_size} devices: expected a number of batches, of "
             "all devices together"
         )

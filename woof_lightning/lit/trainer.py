@@ -25,7 +25,7 @@ from woof_lightning.errors import StoppedBySignal, UserError
 from woof_lightning.lit.callbacks.checkpoints import BestCheckpoint, MovableModelCheckpoint
 from woof_lightning.lit.callbacks.stopping import NonFiniteLossGuard, SaveEvery, StopOnSignal
 from woof_lightning.lit.datamodule import ImagewoofDataModule
-from woof_lightning.lit.devices import check_limits
+from woof_lightning.lit.devices import check_several
 from woof_lightning.lit.lr_finder import LRFound, lr_find
 from woof_lightning.lit.processes import check_agreed, from_first, problem_among
 from woof_lightning.lit.progress import EpochProgress
@@ -249,7 +249,7 @@ class WoofTrainer(Trainer):
         weights_only: bool | None = None,
     ) -> None:
         # Of several processes the first alone looks into the run's folder, which need not be on a shared disk.
-        check_limits(self)
+        check_several(self)
         if self.world_size > 1:
             self.strategy.setup_environment()
             check_agreed(self.agreed_on)

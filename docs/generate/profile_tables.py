@@ -151,12 +151,19 @@ def agreement_table(folder: Path) -> str:
     return markdown_table(("way", *(f"`{name}`" for name in INSTRUMENTS), "difference"), rows)
 
 
+def minors_table(folder: Path) -> str:
+    """What works with which Lightning, a row for each version."""
+    rows = [[row["lightning"], row["profiler"], row["verb"]] for row in read_rows(folder / "minors.csv")]
+    return markdown_table(("Lightning", "`OverheadProfiler`", "`woof profile`"), rows)
+
+
 PROFILE_TABLES: dict[str, Callable[[Path], str]] = {
     "profile-spins": spins_table,
     "profile": profile_block,
     "profile-foreign": foreign_table,
     "profile-advice": advice_table,
     "profile-agreement": agreement_table,
+    "profile-minors": minors_table,
     "profile-conditions": conditions,
 }
 

@@ -12,7 +12,6 @@ import json
 import os
 import subprocess
 import sys
-import time
 from dataclasses import replace
 from pathlib import Path
 from tempfile import TemporaryDirectory
@@ -21,7 +20,7 @@ from woof_lightning.cost.plan import GROUPS, LOG_EVERY, OFF, ON
 from woof_lightning.cost.ready import NEVER
 from woof_lightning.cost.rows import STEP
 from woof_lightning.cost.turns import measure_in_turns, pinned
-from woof_lightning.measure.conditions import add_call
+from woof_lightning.measure.conditions import add_command
 from woof_lightning.measure.statistics import median_of
 from woof_lightning.runs.record import machine, versions
 
@@ -81,9 +80,8 @@ def main() -> None:
         for way, instrument, one in sorted(rows, key=lambda row: row[:2]):
             writer.writerow((way, instrument, f"{one.median:.1f}", f"{one.low:.1f}", f"{one.high:.1f}", one.repeats))
     command = f"python docs/results/profile/agreement.py {sys.argv[1]}"
-    call = {"command": command, "date": time.strftime("%Y-%m-%d"), "machine": machine(1)}
-    call["versions"] = versions(("lightning", "torchmetrics"))
-    add_call(out / "conditions.json", call, replaces=lambda earlier: earlier["command"] == command)
+    about = {"machine": machine(1), "versions": versions()}
+    add_command(out / "conditions.json", command, about)
 
 
 if __name__ == "__main__":

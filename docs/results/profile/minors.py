@@ -2,20 +2,21 @@
 
 python docs/results/profile/minors.py NAME ENVIRONMENTS
 
-This project itself asks for Lightning 2.6, so it is installed without what it depends on.
+This project itself asks for Lightning 2.6, so it is not installed there but found by its path.
 """
 
 from __future__ import annotations
 
 import csv
 import json
+import os
 import subprocess
 import sys
-import time
 from pathlib import Path
 from tempfile import TemporaryDirectory
 
-from woof_lightning.measure.conditions import add_call
+from woof_lightning.cost.environments import installed, python_of
+from woof_lightning.measure.conditions import add_command
 from woof_lightning.runs.record import machine
 
 HERE = Path(__file__).parent
@@ -40,20 +41,16 @@ for name in ("forward", "backward", "optimizer step", "zero_grad", "self.log", "
 
 def environment(minor: str, folder: Path) -> Path:
     """Returns the Python of an environment with a minor of Lightning; makes it if it is not there."""
-    here = folder / f"lightning-{minor}"
-    python = here / "bin" / "python"
-    if not (here / "ready").exists():
-        subprocess.run([sys.executable, "-m", "venv", "--clear", str(here)], check=True)
-        pip = [str(python), "-m", "pip", "install", "--quiet"]
-        subprocess.run([*pip, *NEEDED, f"lightning=={minor}.*"], check=True)
-        subprocess.run([*pip, "--no-deps", "--editable", str(ROOT)], check=True)
-        (here / "ready").touch()
-    return python
+    folder.mkdir(parents=True, exist_ok=True)
+    pins = folder / "constraints.txt"
+    pins.touch()
+    return python_of(installed(folder / f"lightning-{minor}", (*NEEDED, f"lightning=={minor}.*"), pins, None, print))
 
 
 def tried(words: list[str | Path], folder: str) -> str:
     """Returns "works", or the last line of what went wrong."""
-    done = subprocess.run([*words, folder], cwd=HERE, capture_output=True, text=True, check=False)
+    environment = os.environ | {"PYTHONPATH": str(ROOT)}
+    done = subprocess.run([*words, folder], cwd=HERE, env=environment, capture_output=True, text=True, check=False)
     if done.returncode == 0 and (Path(folder) / "profile.json").exists():
         return "works"
     return (done.stderr.strip() or done.stdout.strip()).splitlines()[-1]
@@ -76,8 +73,7 @@ def main() -> None:
     with (out / "minors.csv").open("w", newline="") as file:
         csv.writer(file, lineterminator="\n").writerows([COLUMNS, *rows])
     command = f"python docs/results/profile/minors.py {sys.argv[1]} ENVIRONMENTS"
-    call = {"command": command, "date": time.strftime("%Y-%m-%d"), "machine": machine(1), "versions": versions}
-    add_call(out / "conditions.json", call, replaces=lambda earlier: earlier["command"] == command)
+    add_command(out / "conditions.json", command, {"machine": machine(1), "versions": versions})
 
 
 if __name__ == "__main__":

@@ -8,7 +8,6 @@ from __future__ import annotations
 import argparse
 import csv
 import tempfile
-import time
 from collections.abc import Callable
 from pathlib import Path
 from time import perf_counter_ns
@@ -25,7 +24,7 @@ from torch.optim.lr_scheduler import StepLR
 from torch.utils.data import DataLoader, TensorDataset
 from torchmetrics import MeanMetric
 
-from woof_lightning.measure.conditions import add_call
+from woof_lightning.measure.conditions import add_command
 from woof_lightning.profile.overhead import OverheadProfiler
 from woof_lightning.profile.spans import Part
 from woof_lightning.runs.record import machine, versions
@@ -322,10 +321,9 @@ def main() -> None:
         writer.writerow(COLUMNS)
         for (place, part), slope in sorted(slopes(profiled(options.rounds)).items()):
             writer.writerow((place, part, f"{slope:.4f}"))
-    call = {"command": f"python docs/results/profile/spins.py {options.name} --rounds {options.rounds}"}
-    versions_now = versions(("lightning", "torchmetrics"))
-    noted = {**call, "date": time.strftime("%Y-%m-%d"), "machine": machine(1), "versions": versions_now}
-    add_call(out / "conditions.json", noted, replaces=lambda earlier: "spins.py" in earlier["command"])
+    command = f"python docs/results/profile/spins.py {options.name}"
+    about = {"machine": machine(1), "versions": versions()}
+    add_command(out / "conditions.json", f"{command} --rounds {options.rounds}", about, instead_of=command)
 
 
 if __name__ == "__main__":

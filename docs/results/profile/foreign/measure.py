@@ -11,12 +11,12 @@ import os
 import shutil
 import subprocess
 import sys
-import time
 from dataclasses import dataclass
 from pathlib import Path
 from tempfile import TemporaryDirectory
 
-from woof_lightning.measure.conditions import add_call
+from woof_lightning.cost.environments import installed, python_of
+from woof_lightning.measure.conditions import add_command
 from woof_lightning.runs.record import machine
 
 HERE = Path(__file__).parent
@@ -54,26 +54,17 @@ FOREIGN = {
 
 def environment(package: Foreign, folder: Path) -> Path:
     """Returns the Python of an environment with a package, this project, and Lightning; makes it if it is not there."""
-    python = folder / package.package / "bin" / "python"
-    ready = folder / package.package / "ready"
-    if not ready.exists():
-        subprocess.run([sys.executable, "-m", "venv", "--clear", str(folder / package.package)], check=True)
-        wanted = [*COMMON, package.package, *package.needs, "--editable", str(ROOT)]
-        subprocess.run([python, "-m", "pip", "install", "--quiet", *wanted], check=True)
-        ready.touch()
-    return python
+    folder.mkdir(parents=True, exist_ok=True)
+    pins = folder / "constraints.txt"
+    pins.write_text("".join(f"{pin}\n" for pin in COMMON))
+    wanted = (*COMMON, package.package, *package.needs, "--editable", str(ROOT))
+    return python_of(installed(folder / package.package, wanted, pins, None, print))
 
 
 def version_of(python: Path, package: str) -> str:
     """Returns the version of a package in an environment."""
     code = f"from importlib.metadata import version; print(version({package!r}))"
     return subprocess.run([python, "-c", code], check=True, capture_output=True, text=True).stdout.strip()
-
-
-def note(file: Path, command: str, versions: dict[str, str]) -> None:
-    """Notes the conditions of a call, in the place of those of an earlier one."""
-    call = {"command": command, "date": time.strftime("%Y-%m-%d"), "machine": machine(1), "versions": versions}
-    add_call(file, call, replaces=lambda earlier: earlier["command"] == command)
 
 
 def main() -> None:
@@ -96,10 +87,11 @@ def main() -> None:
         if done.returncode:
             print(f"{package.package}: exit code {done.returncode}", file=sys.stderr)
             continue
-        about = json.loads((out / name / "profile.json").read_text())["about"]
+        profiled = json.loads((out / name / "profile.json").read_text())["about"]
         versions = {package.package: version_of(python, package.package)}
-        versions |= {library: about[library] for library in ("lightning", "torch")}
-        note(out / "conditions.json", f"woof {' '.join(command)}", versions)
+        versions |= {library: profiled[library] for library in ("lightning", "torch")}
+        about = {"machine": machine(1), "versions": versions}
+        add_command(out / "conditions.json", f"woof {' '.join(command)}", about)
 
 
 if __name__ == "__main__":

@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import AbstractContextManager, nullcontext
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property
 from itertools import pairwise
 from statistics import median, stdev
@@ -60,6 +60,10 @@ class Piece:
     advice: Advice
     followed: Callable[[], AbstractContextManager[Any]] | None = nullcontext
     with_data: bool = False
+
+    def at_most(self, saved_us: float) -> Piece:
+        """Returns the piece with a prediction that is at most so large."""
+        return replace(self, advice=replace(self.advice, predicted_us=min(self.advice.predicted_us, saved_us)))
 
 
 class Seen:

@@ -11,6 +11,7 @@ from typing import Any
 import torch
 
 from woof_lightning.errors import UserError
+from woof_lightning.profile.device import drain_of
 from woof_lightning.profile.hooks import lightning_module_of
 from woof_lightning.profile.seams import NVML_CHECK, replaced, without_variable
 
@@ -44,6 +45,7 @@ class BareLoop:
         hook, usual = type(self._module).transfer_batch_to_device, lightning_module_of(type(self._module))
         on_cpu = trainer.strategy.root_device.type == "cpu"
         self._moves = not on_cpu or hook is not usual.transfer_batch_to_device  # type: ignore[attr-defined]
+        self._drain = drain_of(trainer.strategy.root_device)
         self._batches = self._forever()
         self._step = 0
 
@@ -59,11 +61,15 @@ class BareLoop:
         """Takes steps and returns what each took without and with waiting for data, in us."""
         found = []
         with without_variable(NVML_CHECK):  # Lightning has set it. Without Lightning, nothing searches for a driver.
-            for _ in range(count):
+            for number in range(count):
+                if self._drain is not None and number == 0:
+                    self._drain()
                 began_ns = perf_counter_ns()
                 batch = next(self._batches)
                 got_ns = perf_counter_ns()
                 self.take(batch)
+                if self._drain is not None and number == count - 1:  # The turn ends when its work is done.
+                    self._drain()
                 ended_ns = perf_counter_ns()
                 found.append(((ended_ns - got_ns) / 1000, (ended_ns - began_ns) / 1000))
         return found

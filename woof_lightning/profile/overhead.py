@@ -11,6 +11,7 @@ from typing import Any, Protocol
 
 from woof_lightning.profile.advice import Piece, Seen
 from woof_lightning.profile.buckets import CALLBACK, DATA, HOOK, NEXT_BATCH, TRAINER, VALIDATION, bucket_of
+from woof_lightning.profile.device import WATCHED, WINDOW_STEPS, DeviceUse, Window
 from woof_lightning.profile.finders import pieces
 from woof_lightning.profile.hooks import PACKAGES, idle_hooks, installed, lightning_module_of
 from woof_lightning.profile.record import Advice, Profile, left_out, profile_of, write_trace
@@ -109,6 +110,9 @@ class OverheadProfiler(profiler_classes()[0]):  # type: ignore[misc]
         self._steps_wanted: int | None = None
         self._then: Continuation | None = None
         self._has_begun = False
+        self._window: Window | None = None
+        self._busy_us: float | None = None
+        self._left_out = first_steps
 
     def continue_with(self, then: Continuation, steps: int) -> None:
         """Profiles so many steps only, and hands the training over then.
@@ -164,6 +168,9 @@ class OverheadProfiler(profiler_classes()[0]):  # type: ignore[misc]
         self._idle = frozenset(action for action, _, _ in idle_hooks(trainer))
         self._spans = (TracedSpans if self.trace else Spans)(TRAINER, VALIDATION)
         self._seams = Seams(self._spans, trainer)
+        device = trainer.strategy.root_device
+        self._window, self._busy_us = (Window(device) if device.type in WATCHED else None), None
+        self._left_out = self.first_steps + (WINDOW_STEPS if self._window is not None else 0)
         self._undo_end = replaced(trainer, "_teardown", before(trainer._teardown, self.describe))
         self._undo_end.__enter__()
 
@@ -175,11 +182,27 @@ class OverheadProfiler(profiler_classes()[0]):  # type: ignore[misc]
         if self._seams is not None and self.first_steps > HEARD_FROM + HEARD_STEPS:
             self._seams.hear(len(self.steps) + 1)
         self.steps.append(part)
+        if self._window is not None:
+            self._watch(self._window)
         if len(self.steps) == self._steps_wanted:
             found = self._profiled()
             if self._then is not None and self.profile_of_fit is not None:
                 least_us, step_us = self.profile_of_fit.least_us, self.profile_of_fit.step_us["median"]
                 self._then.begin(self._trainer, [one for one in found if one.advice.predicted_us > least_us], step_us)
+
+    def _watch(self, window: Window) -> None:
+        """Watches the device in the last of the steps that are left out."""
+        if len(self.steps) == self.first_steps:
+            window.open()
+        elif len(self.steps) == self._left_out:
+            self._busy_us = window.close() / WINDOW_STEPS
+            self._spans.cut()  # Closing takes a while, and is no part of the next step.
+
+    def _device_use(self, seams: Seams) -> DeviceUse | None:
+        if self._busy_us is None:
+            return None
+        waits = tuple((site.place, site.calls / HEARD_STEPS) for site in seams.waits.all())
+        return DeviceUse(WINDOW_STEPS, self._busy_us, waits)
 
     def _profiled(self) -> list[Piece]:
         """Ends the measurement, makes the profile, and returns what there is to change."""
@@ -189,15 +212,16 @@ class OverheadProfiler(profiler_classes()[0]):  # type: ignore[misc]
         self._seams = None
         if not self.steps:
             return []
-        counted = self.steps[left_out(self.steps, self.first_steps) :]
+        counted = self.steps[left_out(self.steps, self._left_out) :]
         calls = {name: action.calls for name, action in self._actions.items()}
         seen = Seen(trainer, counted, len(self.steps), seams, calls)
+        profile = profile_of(self.steps, self._left_out, about(trainer), own_parts(trainer))
+        use = self._device_use(seams)
         found = pieces(seen)
-        self.profile_of_fit = replace(
-            profile_of(self.steps, self.first_steps, about(trainer), own_parts(trainer)),
-            advice=tuple(piece.advice for piece in found),
-            noise_us=seen.noise_us,
-        )
+        if use is not None:  # What the host saves while the device computes, nobody has back.
+            found = [piece.at_most(use.idle_us(profile.step_us["median"])) for piece in found]
+        advice = tuple(piece.advice for piece in found)
+        self.profile_of_fit = replace(profile, advice=advice, noise_us=seen.noise_us, device=use)
         return found
 
     def describe(self) -> None:

@@ -11,6 +11,7 @@ from typing import Any
 
 from woof_lightning.errors import UserError
 from woof_lightning.profile.buckets import owner_of
+from woof_lightning.profile.device import DeviceUse
 from woof_lightning.profile.spans import Part
 
 VERSION = 1
@@ -79,6 +80,7 @@ class Profile:
         noise_us: Twice the standard error of the median step. Advice that saves less cannot be noticed.
         bare: What `woof profile` has compared with a bare loop: trainer_us, bare_us and saving_us, each with median,
             low, high and repeats.
+        device: What a GPU did in a step: steps, busy_us and waits; None on a CPU.
     """
 
     about: dict[str, str]
@@ -92,6 +94,7 @@ class Profile:
     advice: tuple[Advice, ...] = ()
     noise_us: float = 0.0
     bare: dict[str, dict[str, float]] | None = None
+    device: DeviceUse | None = None
 
     @property
     def worth_it(self) -> list[Advice]:
@@ -124,6 +127,9 @@ class Profile:
             told["shares"] = tuple(Share(**share) for share in told["shares"])
             told["steps_us"] = tuple(told["steps_us"])
             told["advice"] = tuple(Advice(**one | {"places": tuple(one["places"])}) for one in told["advice"])
+            if told.get("device") is not None:
+                waits = tuple((place, calls) for place, calls in told["device"]["waits"])
+                told["device"] = DeviceUse(**told["device"] | {"waits": waits})
             return cls(**told)
         except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
             raise UserError(f"{file} is no profile ({error}): expected the profile.json of a training") from error

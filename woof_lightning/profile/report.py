@@ -45,8 +45,23 @@ def table(profile: Profile) -> str:
 
 def report(profile: Profile) -> str:
     """Returns a profile for the terminal: the table, the comparison with a bare loop, the advice."""
-    texts = [table(profile), compared(profile), advised(profile)]
+    texts = [table(profile), on_device(profile), compared(profile), advised(profile)]
     return "\n\n".join(text for text in texts if text)
+
+
+def on_device(profile: Profile) -> str:
+    """Returns how long the device idles, and the lines that wait for it; an empty text on a CPU."""
+    use = profile.device
+    if use is None:
+        return ""
+    step_us = profile.step_us["median"]
+    text = (
+        f"The device computes {use.busy_us / 1000:.3g} ms of a step ({use.steps} steps watched). The parts above are "
+        f"the host's time. All that can be had back is the time in which the device idles: "
+        f"{saving(use.idle_us(step_us), step_us)}."
+    )
+    waits = "".join(f"\n  {place}  {calls:.3g} a step" for place, calls in use.waits)
+    return text + (f"\nThese lines wait for the device:{waits}" if waits else "")
 
 
 def compared(profile: Profile) -> str:

@@ -31,6 +31,7 @@ from woof_lightning.profile.buckets import (
     VALIDATION,
     ZERO_GRAD,
 )
+from woof_lightning.profile.device import waits_noted
 from woof_lightning.profile.hooks import lightning_module_of
 from woof_lightning.profile.sites import Sites, is_library
 from woof_lightning.profile.spans import Spans
@@ -61,7 +62,8 @@ class Seams:
         module = trainer.lightning_module
         base = lightning_module_of(type(module))
         self.logs, self.prints, self.metrics = Sites(), Sites(), dict[str, Sites]()
-        self.fetches, self.losses = Sites(), set[str]()
+        self.fetches, self.waits, self.losses = Sites(), Sites(), set[str]()
+        self._listening, self._on_cuda = ExitStack(), trainer.strategy.root_device.type == "cuda"
         for name in ("log", "log_dict"):
             self._at_sites(base, name, LOG, self.logs)
         self._at_sites(builtins, "print", PRINT, self.prints)
@@ -134,14 +136,20 @@ class Seams:
     def hear(self, step: int) -> None:
         """Listens for tensors that are fetched into Python, for a few of the first steps, which are left out anyway.
 
+        On a GPU it listens for whatever waits for it, too.
+
         Args:
             step: The number of the step that begins.
         """
-        if step == HEARD_FROM and sys.getprofile() is None:
-            sys.setprofile(self._heard)
-            self._undo.callback(self._hear_no_more)
+        if step == HEARD_FROM:
+            self._undo.callback(self._listening.close)
+            if self._on_cuda:
+                self._listening.enter_context(waits_noted(self.waits))
+            if sys.getprofile() is None:
+                sys.setprofile(self._heard)
+                self._listening.callback(self._hear_no_more)
         elif step == HEARD_FROM + HEARD_STEPS:
-            self._hear_no_more()
+            self._listening.close()
 
     def _hear_no_more(self) -> None:
         if sys.getprofile() == self._heard:

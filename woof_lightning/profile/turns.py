@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import AbstractContextManager, ExitStack, nullcontext
 from dataclasses import asdict, dataclass, field, replace
-from statistics import median
+from statistics import mean, median
 from time import perf_counter_ns
 from typing import Any
 
@@ -13,6 +13,7 @@ from woof_lightning.errors import UserError
 from woof_lightning.measure.statistics import Estimate, median_of
 from woof_lightning.profile.advice import Piece, within
 from woof_lightning.profile.bare import BareLoop
+from woof_lightning.profile.device import drain_of
 from woof_lightning.profile.record import TOGETHER, Advice
 
 AS_IS, BARE = "as it is", "bare loop"
@@ -46,6 +47,7 @@ class Group:
         steps: The number of steps in a turn.
         left_out: How many of them are left out, since the one before used the caches.
         rounds: How many turns each arm takes.
+        queued: Whether the device has a queue, so that only all steps of a turn together have a length.
         times_us: What a step took in each turn of an arm: without and with waiting for data.
     """
 
@@ -53,6 +55,7 @@ class Group:
     steps: int
     left_out: int
     rounds: int
+    queued: bool = False
     times_us: dict[str, list[tuple[float, float]]] = field(default_factory=dict)
 
     def turns(self) -> Iterator[Arm]:
@@ -62,8 +65,9 @@ class Group:
 
     def note(self, arm: Arm, steps_us: Sequence[tuple[float, float]]) -> None:
         """Notes the steps of a turn."""
-        medians = [median(times) for times in zip(*steps_us[self.left_out :], strict=True)]
-        self.times_us.setdefault(arm.name, []).append((medians[0], medians[1]))
+        average = mean if self.queued else median
+        without, with_data = zip(*steps_us[0 if self.queued else self.left_out :], strict=True)
+        self.times_us.setdefault(arm.name, []).append((average(without), average(with_data)))
 
     def of(self, name: str, *, with_data: bool = False) -> list[float]:
         """Returns what a step took in each turn of an arm."""
@@ -104,12 +108,15 @@ class Turns:
             step_us: What a step takes.
         """
         self._trainer = trainer
+        self._drain = drain_of(trainer.strategy.root_device)
         if self._bare:
             try:
                 self._loop = BareLoop(trainer)
             except UserError as error:
                 self.problem = str(error)
         self._groups = groups(pieces if self._prove else [], step_us, bare=self._loop is not None, rounds=self._rounds)
+        for group in self._groups:
+            group.queued = self._drain is not None
         self._plan = ((group, arm) for group in self._groups for arm in group.turns())
         self._next_turn()
 
@@ -129,9 +136,11 @@ class Turns:
 
     def before_batch(self) -> None:
         """Ends a step: called when the Trainer asks for a batch."""
-        now_ns = perf_counter_ns()
         if self._is_over:
             return
+        if self._drain is not None and (not self._began_ns or len(self._in_turn) + 1 == self._group.steps):
+            self._drain()  # A turn ends when its work is done.
+        now_ns = perf_counter_ns()
         if self._began_ns:
             self._in_turn.append(((now_ns - self._got_ns) / 1000, (now_ns - self._began_ns) / 1000))
         if len(self._in_turn) == self._group.steps:

@@ -44,14 +44,19 @@ class LoopRun:
         loop: The loop's name.
         experiment: What the loop trains.
         settings: The run's settings, for result.json.
-        resume: Whether to resume from the folder's last good checkpoint.
+        resume_from: The checkpoint to resume from; None in a new run.
 
     Raises:
         UserError: If that checkpoint belongs to another loop or to other images.
     """
 
     def __init__(
-        self, folder: RunFolder, loop: str, experiment: Experiment, settings: dict[str, Any], resume: bool = False
+        self,
+        folder: RunFolder,
+        loop: str,
+        experiment: Experiment,
+        settings: dict[str, Any],
+        resume_from: Path | None = None,
     ) -> None:
         self.folder = folder
         self.loop = loop
@@ -60,8 +65,8 @@ class LoopRun:
         self.record = RunRecord()
         self.loggers: list[Callable[[Mapping[str, float], int], None]] = []
         self.metrics = MetricsFile(folder.metrics)
-        self.resume_from = folder.last_good_checkpoint() if resume else None
-        self.checkpoint = None if self.resume_from is None else self._checked(self.resume_from)
+        self.resume_from = resume_from
+        self.checkpoint = None if resume_from is None else self._checked(resume_from)
         self._reports: list[Mapping[str, float]] = []
         self._epoch_start_s = self._validation_start_s = 0.0
 
@@ -159,7 +164,7 @@ class LoopRun:
             seed=experiment.seed,
             precision=experiment.trainer.precision,
         )
-        return {RECIPE_KEY: recipe.as_dict(), LOOP_KEY: self.loop}
+        return {RECIPE_KEY: recipe.as_dict() | experiment.start.as_recipe(), LOOP_KEY: self.loop}
 
     def finish(self) -> None:
         """Writes result.json, unless the loop has recorded its epochs elsewhere."""
@@ -174,6 +179,7 @@ class LoopRun:
                 data={"fingerprint": self.experiment.index.fingerprint, **self.experiment.index.counts()},
                 loading=how_loaded(self.experiment.data, self.experiment.decoded),
                 config=self.settings,
+                pretrained=self.experiment.start.report,
                 threads=torch.get_num_threads(),
             )
         )

@@ -62,7 +62,9 @@ class LightningClassifier(LightningModule):
         self.net, self.config, self.description = net, config, description
         self.loss, self.normalisation = loss, normalisation
         self.train_acc1, self.val_acc1 = (MulticlassAccuracy(config.num_classes, average="micro") for _ in range(2))
-        self.train_acc5, self.val_acc5 = (MulticlassAccuracy(config.num_classes, 5, "micro") for _ in range(2))
+        self.train_acc5, self.val_acc5 = (
+            MulticlassAccuracy(config.num_classes, min(5, config.num_classes or 5), "micro") for _ in range(2)
+        )
 
     def training_step(self, batch: Batch, batch_idx: int) -> Tensor:
         """Returns the mean cross-entropy of a batch: images ([B, 3, H, W], uint8) and labels ([B], int64)."""

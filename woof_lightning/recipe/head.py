@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import warnings
 from collections.abc import Iterable
 from functools import lru_cache
 from typing import Any
@@ -12,7 +13,7 @@ from torch.nn.modules.batchnorm import _BatchNorm
 
 from woof_lightning.errors import UserError
 from woof_lightning.recipe.config import ModelConfig
-from woof_lightning.recipe.model import untrained_net
+from woof_lightning.recipe.model import weightless_net
 
 BACKBONE, HEAD = "backbone", "head"
 
@@ -25,8 +26,9 @@ def shapes(arch: str, num_classes: int) -> dict[str, torch.Size]:
         arch: Name of a torchvision classifier.
         num_classes: Number of outputs of the head.
     """
-    with torch.device("meta"):
-        return {name: value.shape for name, value in untrained_net(arch, num_classes).state_dict().items()}
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # build_net warns of the same.
+        return {name: value.shape for name, value in weightless_net(arch, num_classes).state_dict().items()}
 
 
 @lru_cache

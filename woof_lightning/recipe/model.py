@@ -57,6 +57,21 @@ def untrained_net(arch: str, num_classes: int) -> nn.Module:
     return net
 
 
+def weightless_net(arch: str, num_classes: int) -> nn.Module:
+    """Returns an untrained net on torch's meta device, where tensors have shapes but no values.
+
+    Args:
+        arch: Name of a torchvision classifier.
+        num_classes: Number of outputs of the head.
+    """
+    try:
+        with torch.device("meta"):
+            return untrained_net(arch, num_classes)
+    except NotImplementedError:  # RegNet computes its widths with tensors, of which it needs the values.
+        with own_randomness("no weights"):
+            return untrained_net(arch, num_classes).to("meta")
+
+
 @contextmanager
 def _default_dtype(dtype: torch.dtype) -> Iterator[None]:
     before = torch.get_default_dtype()
@@ -92,9 +107,9 @@ def check_fits(arch: str, *, image_size: int, smallest_batch: int) -> None:
 def _complaint_about(arch: str, image_size: int, batch_size: int) -> str | None:
     """Returns what a net in training mode says against a batch of a size; None if nothing."""
     try:
-        with torch.device("meta"), torch.no_grad(), warnings.catch_warnings():
+        with torch.no_grad(), warnings.catch_warnings():
             warnings.simplefilter("ignore")  # build_net warns of the same.
-            untrained_net(arch, 2)(torch.zeros(batch_size, 3, image_size, image_size))
+            weightless_net(arch, 2)(torch.zeros(batch_size, 3, image_size, image_size, device="meta"))
     except (RuntimeError, ValueError, AssertionError) as error:
         return reason_of(error)
     return None

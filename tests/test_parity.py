@@ -111,6 +111,19 @@ def test_fine_tuning_too(
     assert lrs == {"backbone": pytest.approx(0.002), "head": 0.02}
 
 
+@pytest.mark.parametrize("ways", GROUPS)
+def test_averaged_weights_too(ways: tuple[str, ...], shared: tuple[str, ...], tmp_path: Path) -> None:
+    case = Case("adamw_onecycle", 0, "32-true", 1, (*shared, "--model.ema_decay", "0.7"))
+    found = {verdict.way: verdict for verdict in compare_ways([case], ways, tmp_path, verbs())}
+    if refused := found.pop("hand_rolled", None):
+        assert refused.known == "not offered"
+    assert {way: verdict.difference for way, verdict in found.items()} == dict.fromkeys(found)
+    checkpoints = [read_checkpoint(RunFolder(tmp_path / name).last) for name in ("0-reference", f"0-{ways[-1]}")]
+    assert differing(*(found["current_model_state"] for found in checkpoints), "current") is None
+    assert differing(*(found["state_dict"] for found in (checkpoints[0], checkpoints[1])), "average") is None
+    assert differing(checkpoints[0]["state_dict"], checkpoints[0]["current_model_state"], "average") is not None
+
+
 @pytest.mark.long
 @pytest.mark.parametrize("ways", GROUPS)
 def test_bf16_too_where_a_loop_offers_it(ways: tuple[str, ...], drawn_root: Path, tmp_path: Path) -> None:

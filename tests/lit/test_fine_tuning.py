@@ -11,12 +11,14 @@ import torch
 import torch.nn.functional as F
 import yaml
 from lightning.pytorch import Trainer
+from lightning.pytorch.callbacks import EMAWeightAveraging
 
 from tests.conftest import Woof
 from tests.cuts import cut
 from woof_lightning import ImagewoofDataModule, WoofClassifier, load_net
 from woof_lightning.data.decoding import read_untrusted_image
 from woof_lightning.data.transforms import IMAGENET, Normalisation, eval_transform, normalise
+from woof_lightning.errors import UserError
 from woof_lightning.lit.callbacks.freezing import FrozenBackbone
 from woof_lightning.recipe.checkpoint import normalisation_of, read_checkpoint, recipe_of
 from woof_lightning.recipe.head import head_names
@@ -93,7 +95,7 @@ def test_a_run_that_is_cut_within_an_epoch_is_resumed_exactly(
     epoch: int, woof: Woof, few: list[str], weights: str
 ) -> None:
     """Lightning does not say that an epoch starts if it resumes within one."""
-    options = [*few, "--model.weights", weights, "--model.label_smoothing", "0.1"]
+    options = [*few, "--model.weights", weights, "--model.label_smoothing", "0.1", "--model.ema_decay", "0.6"]
     assert woof("fit", *options, "--name", "straight").code == 0
     with cut(lambda module, batch_idx: (module.current_epoch, batch_idx) == (epoch, 1)):
         assert woof("fit", *options).code == 143
@@ -102,6 +104,7 @@ def test_a_run_that_is_cut_within_an_epoch_is_resumed_exactly(
     assert outcome.code == 0, outcome.err
     assert "weights from" not in outcome.out
     straight = read_checkpoint(RunFolder(Path("runs/straight")).last)
+    assert differing(straight["current_model_state"], tuned()["current_model_state"]) == set()
     assert differing(straight["state_dict"], tuned()["state_dict"]) == set()
     assert recipe_of(tuned()) == recipe_of(straight)
     results = [json.loads(Path(f"runs/{name}/result.json").read_text()) for name in ("straight", "tuned")]
@@ -137,7 +140,7 @@ def test_the_weights_normalisation_is_used_kept_and_passed_on(
     assert woof(*verb, *few, "--model.weights", "runs/before").code == 0
     assert normalisation_of(recipe_of(tuned())) == Normalisation(HALF, WHOLE)
 
-    image = next((small_folder / "val").rglob("*.jpg"))
+    image = next(file for file in (small_folder / "val").rglob("*") if file.is_file())
     answer = json.loads(woof("predict", "--ckpt", "runs/tuned", "--json", image).out)[0]["top"]
     pixels = eval_transform(32)(read_untrusted_image(image))[None]
     logits = load_net(RunFolder(Path("runs/tuned")).best)(normalise(pixels, False, Normalisation(HALF, WHOLE)))
@@ -165,7 +168,7 @@ def test_checkpoints_of_before_are_read(woof: Woof, small_fit: list[str]) -> Non
     """Their recipe has neither the new keys nor a normalisation; their config.yaml has no new key."""
     assert woof("fit", *small_fit, "--name", "old", "--model.schedule", "step", "--trainer.max_epochs", 1).code == 0
     run = RunFolder(Path("runs/old"))
-    new = ("weights", "freeze_epochs", "backbone_lr_factor", "label_smoothing", "class_weights")
+    new = ("weights", "freeze_epochs", "backbone_lr_factor", "label_smoothing", "class_weights", "ema_decay")
     for file in (run.best, run.last):
         checkpoint = torch.load(file)
         for name in ("normalisation", "pretrained"):
@@ -248,3 +251,36 @@ def test_what_cannot_be_used_is_refused_before_a_run_is_made(
     assert message in outcome.err
     assert "Traceback" not in outcome.err
     assert not list(Path().glob("runs/*"))
+
+
+def test_the_average_is_the_formula_s_and_is_validated_and_saved(woof: Woof, few: list[str], weights: str) -> None:
+    """After each step: average = decay * average + (1 - decay) * weights. The first step begins it."""
+    without = [*few[: few.index("--model.freeze_epochs")], "--name", "tuned", "--model.weights", weights]
+    options = [*without, "--model.schedule", "step", "--trainer.max_epochs", "1", "--model.ema_decay", "0.6"]
+    weights_after: list[torch.Tensor] = []
+    real = EMAWeightAveraging.on_train_batch_end
+
+    def noting(self: Any, trainer: Any, pl_module: Any, *args: Any) -> None:
+        weights_after.append(pl_module.net.fc.weight.detach().clone())
+        real(self, trainer, pl_module, *args)
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(EMAWeightAveraging, "on_train_batch_end", noting)
+        assert woof("fit", *options).code == 0
+    average = weights_after[0]
+    for weight in weights_after[1:]:
+        average = 0.6 * average + 0.4 * weight
+    assert torch.allclose(tuned()["state_dict"]["net.fc.weight"], average, atol=1e-7)
+    assert torch.equal(tuned()["current_model_state"]["net.fc.weight"], weights_after[-1])
+    trained = json.loads(Path("runs/tuned/result.json").read_text())["final"]["val/loss"]
+    assert json.loads(woof("validate", "--ckpt", "runs/tuned", "--json").out)["val/loss"] == pytest.approx(trained)
+
+
+def test_an_average_that_nobody_could_make_is_refused(woof: Woof, few: list[str], weights: str) -> None:
+    options = [*few, "--model.weights", weights, "--model.ema_decay", "0.9"]
+    twice = woof("fit", *options, "--trainer.callbacks", "EMAWeightAveraging")
+    assert (twice.code, "expected one of them" in twice.err) == (2, True)
+    with pytest.raises(UserError, match="expected that callback"):
+        plain_trainer().fit(
+            WoofClassifier(arch=ARCH, num_classes=2, schedule="step", ema_decay=0.9), train_dataloaders=[]
+        )

@@ -63,6 +63,7 @@ def test_weights_for_other_outputs_are_refused() -> None:
         ({"label_smoothing": 1.0}, "label_smoothing is 1.0: expected at least 0 and below 1"),
         ({"freeze_epochs": -1}, "freeze_epochs is -1: expected 0 or more"),
         ({"freeze_epochs": 1}, "freeze_epochs is 1 without model.weights: a random backbone"),
+        ({"ema_decay": 1.0}, "ema_decay is 1.0: expected null, or above 0 and below 1"),
         ({"backbone_lr_factor": 0.0}, "backbone_lr_factor is 0.0: expected null or a factor above 0"),
     ],
 )

@@ -35,7 +35,8 @@ ARCHS = [
 
 
 def config(**settings: Any) -> ModelConfig:
-    return ModelConfig(**{"arch": ARCH, "num_classes": 3} | settings)
+    defaults: dict[str, Any] = {"arch": ARCH, "num_classes": 3}
+    return ModelConfig(**defaults | settings)
 
 
 def saved(file: Path, net: nn.Module, change: Callable[[dict[str, Any]], Any] = dict) -> str:

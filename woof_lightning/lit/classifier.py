@@ -18,6 +18,7 @@ from woof_lightning.data.images import ImageIndex
 from woof_lightning.data.loading import Batch, smallest_batch, taken
 from woof_lightning.data.transforms import normalise
 from woof_lightning.errors import UserError
+from woof_lightning.lit.averaging import check_averaged
 from woof_lightning.lit.callbacks.freezing import FrozenBackbone
 from woof_lightning.lit.devices import Shares, check_divisible
 from woof_lightning.lit.module import LeanModule
@@ -64,6 +65,8 @@ class WoofClassifier(LeanModule):
         label_smoothing: Share of each training label that is spread evenly over all classes, from 0 to below 1.
         class_weights: Weight of each class in the training loss: balanced (a class counts as much as another, however
             many images it has), or a list of numbers in the order of the class folders. null weighs images equally.
+        ema_decay: Average the weights over the steps, keeping this share of the average at each step, such as 0.99. The
+            averaged weights are validated and saved. null does not average.
         seed: Seed of the initial weights.
 
     Raises:
@@ -100,6 +103,7 @@ class WoofClassifier(LeanModule):
         backbone_lr_factor: float | None = None,
         label_smoothing: float = 0.0,
         class_weights: list[float] | str | None = None,
+        ema_decay: float | None = None,
         seed: int = 0,
     ) -> None:
         super().__init__()
@@ -118,6 +122,7 @@ class WoofClassifier(LeanModule):
             backbone_lr_factor=backbone_lr_factor,
             label_smoothing=label_smoothing,
             class_weights=class_weights,
+            ema_decay=ema_decay,
         )
         check_arch(arch)
         check_optimizer(self.config)
@@ -230,6 +235,7 @@ class WoofClassifier(LeanModule):
     def on_fit_start(self) -> None:
         """Builds the loss on the device."""
         check_divisible(self.trainer, self.config)
+        check_averaged(self.trainer, self.config)
         self.start = from_first(self.start)
         self.loss = build_loss(self.config, None if self._index is None else self._index.train.labels, self.device)
 

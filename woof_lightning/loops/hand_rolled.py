@@ -29,6 +29,7 @@ from pytorch_nn_tools.train.progress import ProgressTracker
 from torch import Tensor, nn
 from torch.optim import Optimizer
 
+from woof_lightning.errors import UserError
 from woof_lightning.loops.experiment import Experiment
 from woof_lightning.loops.run import LoopRun
 from woof_lightning.recipe.metrics import SplitMeans, per_image, training_report
@@ -41,7 +42,15 @@ def train(experiment: Experiment, run: LoopRun) -> None:
     Args:
         experiment: What to train.
         run: Where the results go, and where a resumed run starts.
+
+    Raises:
+        UserError: If the weights should be averaged.
     """
+    if experiment.model.ema_decay is not None:
+        raise UserError(
+            f"model.ema_decay is {experiment.model.ema_decay}: expected null, since the post's checkpoints hold no "
+            "average; use another loop"
+        )
     net, optimizer, schedule = experiment.build()
     best_so_far = HistoryCondition("avg.val.acc1", lambda history: len(history) == 1 or history[-1] > max(history[:-1]))
     Trainer(experiment, run, TrainerIO(run, best_so_far)).fit(net, optimizer, schedule)

@@ -9,7 +9,7 @@ from typing import Any, cast
 
 import torch.nn.functional as F
 from lightning.pytorch import LightningModule, Trainer
-from lightning.pytorch.callbacks import ModelCheckpoint, TQDMProgressBar
+from lightning.pytorch.callbacks import EMAWeightAveraging, ModelCheckpoint, TQDMProgressBar
 from lightning.pytorch.loggers import TensorBoardLogger
 from torch import Tensor, nn
 from torchmetrics.classification import MulticlassAccuracy
@@ -37,6 +37,7 @@ def train(experiment: Experiment, run: LoopRun) -> None:
         callbacks=[
             ModelCheckpoint(run.folder.checkpoints, filename="best", monitor="val/acc1", mode="max"),
             ModelCheckpoint(run.folder.checkpoints, filename="last"),
+            *([EMAWeightAveraging(decay=experiment.model.ema_decay)] if experiment.model.ema_decay is not None else []),
             TQDMProgressBar(),  # Lightning's default, unless the package rich is installed.
         ],
         max_epochs=experiment.trainer.max_epochs,
@@ -62,9 +63,8 @@ class LightningClassifier(LightningModule):
         self.net, self.config, self.description = net, config, description
         self.loss, self.normalisation = loss, normalisation
         self.train_acc1, self.val_acc1 = (MulticlassAccuracy(config.num_classes, average="micro") for _ in range(2))
-        self.train_acc5, self.val_acc5 = (
-            MulticlassAccuracy(config.num_classes, min(5, config.num_classes or 5), "micro") for _ in range(2)
-        )
+        top = min(5, config.num_classes or 5)
+        self.train_acc5, self.val_acc5 = (MulticlassAccuracy(config.num_classes, top, "micro") for _ in range(2))
 
     def training_step(self, batch: Batch, batch_idx: int) -> Tensor:
         """Returns the mean cross-entropy of a batch: images ([B, 3, H, W], uint8) and labels ([B], int64)."""

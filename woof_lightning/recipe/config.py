@@ -44,6 +44,8 @@ class ModelConfig:
         label_smoothing: Share of each training label that is spread evenly over all classes, from 0 to below 1.
         class_weights: Weight of each class in the training loss: balanced (a class counts as much as another, however
             many images it has), or a list of numbers in the order of the class folders. null weighs images equally.
+        ema_decay: Average the weights over the steps, keeping this share of the average at each step, such as 0.99. The
+            averaged weights are validated and saved. null does not average.
 
     Raises:
         UserError: If a setting cannot be used. The error lists all such settings.
@@ -63,6 +65,7 @@ class ModelConfig:
     backbone_lr_factor: float | None = None
     label_smoothing: float = 0.0
     class_weights: list[float] | str | None = None
+    ema_decay: float | None = None
 
     def __post_init__(self) -> None:
         raise_together(model_problems(self))
@@ -116,6 +119,8 @@ def fine_tuning_problems(config: ModelConfig) -> list[str]:
         )
     if not 0 <= config.label_smoothing < 1:
         problems.append(f"model.label_smoothing is {config.label_smoothing}: expected at least 0 and below 1")
+    if config.ema_decay is not None and not 0 < config.ema_decay < 1:
+        problems.append(f"model.ema_decay is {config.ema_decay}: expected null, or above 0 and below 1")
     chosen = config.class_weights
     numbers = [] if chosen is None or isinstance(chosen, str) else chosen
     if (isinstance(chosen, str) and chosen != BALANCED) or chosen == [] or not all(0 < n < math.inf for n in numbers):

@@ -37,6 +37,7 @@ BEFORE_THEY_WERE = {
     "model.backbone_lr_factor": None,
     "model.label_smoothing": 0.0,
     "model.class_weights": None,
+    "model.ema_decay": None,
 }
 MISSING = "(not set)"
 PRECISION_KEY = "trainer.precision"

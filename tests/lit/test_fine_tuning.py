@@ -20,6 +20,7 @@ from woof_lightning.data.decoding import read_untrusted_image
 from woof_lightning.data.transforms import IMAGENET, Normalisation, eval_transform, normalise
 from woof_lightning.errors import UserError
 from woof_lightning.lit.callbacks.freezing import FrozenBackbone
+from woof_lightning.lit.sweep import SweepRecorder
 from woof_lightning.recipe.checkpoint import normalisation_of, read_checkpoint, recipe_of
 from woof_lightning.recipe.head import head_names
 from woof_lightning.recipe.model import build_net
@@ -284,3 +285,26 @@ def test_an_average_that_nobody_could_make_is_refused(woof: Woof, few: list[str]
         plain_trainer().fit(
             WoofClassifier(arch=ARCH, num_classes=2, schedule="step", ema_decay=0.9), train_dataloaders=[]
         )
+
+
+def test_a_sweep_trains_the_whole_net_and_keeps_the_backbone_s_share(
+    woof: Woof, few: list[str], weights: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    rates: list[tuple[float, ...]] = []
+    frozen: list[bool] = []
+    real = SweepRecorder.on_before_optimizer_step
+
+    def noting(self: Any, trainer: Any, pl_module: Any, optimizer: Any) -> None:
+        real(self, trainer, pl_module, optimizer)
+        rates.append(tuple(group["lr"] for group in optimizer.param_groups))
+        frozen.append(not all(weight.requires_grad for weight in pl_module.parameters()))
+
+    monkeypatch.setattr(SweepRecorder, "on_before_optimizer_step", noting)
+    sweep = ("--min_lr", "1e-5", "--max_lr", "1", "--num_training", "20", "--early_stop_threshold", "null")
+    options = ("--model.weights", weights, "--model.ema_decay", "0.9", *sweep)
+    outcome = woof("lr-find", *few, *options, "--json")
+    assert outcome.code == 0 or "never falls" in outcome.err, outcome.err
+    assert len(rates) == 20
+    assert not any(frozen)
+    assert all(backbone == pytest.approx(head / 10) for backbone, head in rates)
+    assert rates[-1][1] == pytest.approx(1)

@@ -61,6 +61,8 @@ def test_every_argument_reaches_the_settings(public: type, settings: type) -> No
     other: dict[str, Any] = {
         "arch": "shufflenet_v2_x0_5", "num_classes": 7, "optimizer": "sgd", "schedule": "step", "lr": 0.3,
         "momentum": 0.4, "weight_decay": 0.6, "channels_last": True, "compile": True,
+        "weights": "file.pth", "freeze_epochs": 2, "backbone_lr_factor": 0.5, "label_smoothing": 0.2,
+        "class_weights": [1.0, 2.0], "ema_decay": 0.9,
         "root": Path("r"), "variant": "full", "folder": Path("f"), "archive": Path("a"), "download": False,
         "image_size": 31, "batch_size": 32, "eval_batch_size": 33, "num_workers": 3, "noisy_labels": 5,
         "pin_memory": True, "cache": "off", "on_device": True,

@@ -15,12 +15,14 @@ from woof_lightning.cli.loop import verbs
 from woof_lightning.loops.ways import WAYS
 from woof_lightning.parity import (
     EXPERIMENTS,
+    FINE_TUNING,
     KNOWN,
     Case,
     compare_ways,
     differing,
     first_difference,
     known_reason,
+    random_weights,
     small_training,
     trained,
     units_in_the_last_place,
@@ -89,6 +91,37 @@ def test_a_run_with_workers_that_was_cut_and_resumed_too(
             assert verdict.known, f"{verdict.way} no longer differs, or elsewhere: {verdict.difference}"
         else:
             assert verdict.difference is None, f"{verdict.way}: {verdict.difference}"
+
+
+@pytest.mark.parametrize(
+    "cut_before", [*(pytest.param(cut, marks=pytest.mark.long) for cut in (None, 1)), 2], ids=lambda cut: f"cut-{cut}"
+)
+@pytest.mark.parametrize("ways", GROUPS)
+def test_fine_tuning_too(
+    cut_before: int | None, ways: tuple[str, ...], shared: tuple[str, ...], tmp_path: Path
+) -> None:
+    """One epoch is frozen. The run that is cut before epoch 1 is resumed where the backbone begins to train."""
+    weights = random_weights(tmp_path / "weights.pth", "shufflenet_v2_x0_5")
+    options = (*shared, *weights, "--trainer.max_epochs", "3")
+    case = Case(FINE_TUNING, 0, "32-true", cut_before, options)
+    found = {verdict.way: verdict.difference for verdict in compare_ways([case], ways, tmp_path, verbs())}
+    assert found == dict.fromkeys(ways)
+    checkpoint = read_checkpoint(RunFolder(tmp_path / "0-reference").last)
+    lrs = {group["name"]: group["max_lr"] for group in checkpoint["optimizer_states"][0]["param_groups"]}
+    assert lrs == {"backbone": pytest.approx(0.002), "head": 0.02}
+
+
+@pytest.mark.parametrize("ways", GROUPS)
+def test_averaged_weights_too(ways: tuple[str, ...], shared: tuple[str, ...], tmp_path: Path) -> None:
+    case = Case("adamw_onecycle", 0, "32-true", 1, (*shared, "--model.ema_decay", "0.7"))
+    found = {verdict.way: verdict for verdict in compare_ways([case], ways, tmp_path, verbs())}
+    if refused := found.pop("hand_rolled", None):
+        assert refused.known == "not offered"
+    assert {way: verdict.difference for way, verdict in found.items()} == dict.fromkeys(found)
+    checkpoints = [read_checkpoint(RunFolder(tmp_path / name).last) for name in ("0-reference", f"0-{ways[-1]}")]
+    assert differing(*(found["current_model_state"] for found in checkpoints), "current") is None
+    assert differing(*(found["state_dict"] for found in (checkpoints[0], checkpoints[1])), "average") is None
+    assert differing(checkpoints[0]["state_dict"], checkpoints[0]["current_model_state"], "average") is not None
 
 
 @pytest.mark.long

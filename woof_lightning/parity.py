@@ -21,6 +21,7 @@ from torch.optim.optimizer import register_optimizer_step_pre_hook
 from woof_lightning.errors import UserError
 from woof_lightning.loops.ways import REFERENCE
 from woof_lightning.recipe.checkpoint import read_checkpoint
+from woof_lightning.recipe.model import build_net
 from woof_lightning.runs.folder import RunFolder
 from woof_lightning.runs.metrics import read_metrics
 
@@ -35,6 +36,14 @@ EXPERIMENTS: dict[str, dict[str, str | float]] = {
     "sgd_step_found_lr": {"optimizer": "sgd", "schedule": "step", "lr": 0.02},
     "sgd_onecycle": {"optimizer": "sgd", "schedule": "onecycle", "lr": 0.02},
     "adamw_onecycle": {"optimizer": "adamw", "schedule": "onecycle", "lr": 0.02},
+}
+# Every setting of fine-tuning at once, from weights that another run or file has.
+FINE_TUNING = "fine_tuning"
+TRAININGS: dict[str, dict[str, str | float]] = EXPERIMENTS | {
+    FINE_TUNING: {
+        **{"optimizer": "adamw", "schedule": "onecycle", "lr": 0.02, "freeze_epochs": 1},
+        **{"label_smoothing": 0.1, "class_weights": "balanced"},
+    }
 }
 # The known differences and their reasons, by (way, straight or resumed, schedule). Any other difference is a fault.
 KNOWN = {
@@ -65,7 +74,7 @@ class Case:
     """A training that every way does.
 
     Args:
-        experiment: Its name in EXPERIMENTS.
+        experiment: Its name in TRAININGS.
         workers: Number of loading processes.
         precision: 32-true or bf16-mixed.
         cut_before: The epoch before which the run is interrupted and then resumed. None trains without interruption.
@@ -87,7 +96,7 @@ class Case:
     @property
     def arguments(self) -> list[str]:
         """All options that a verb gets."""
-        model = [part for key, value in EXPERIMENTS[self.experiment].items() for part in (f"--model.{key}", str(value))]
+        model = [part for key, value in TRAININGS[self.experiment].items() for part in (f"--model.{key}", str(value))]
         return [*model, f"--data.num_workers={self.workers}", f"--trainer.precision={self.precision}", *self.options]
 
 
@@ -234,7 +243,7 @@ def units_in_the_last_place(one: Tensor, two: Tensor) -> int:
 def known_reason(way: str, case: Case, difference: str | None) -> str | None:
     """Returns the reason for a known difference; None if it is not known."""
     how = "straight" if case.cut_before is None else "resumed"
-    part, reason = KNOWN.get((way, how, str(EXPERIMENTS[case.experiment]["schedule"])), ("", ""))
+    part, reason = KNOWN.get((way, how, str(TRAININGS[case.experiment]["schedule"])), ("", ""))
     return reason if part and difference is not None and difference.startswith(part) else None
 
 
@@ -245,6 +254,12 @@ def phrase(verdict: Verdict) -> str:
     if verdict.known is None:
         return f"DIFFERS: {verdict.difference}"
     return verdict.difference if verdict.known == NOT_OFFERED else f"known: {verdict.difference} ({verdict.known})"
+
+
+def random_weights(file: Path, arch: str) -> tuple[str, ...]:
+    """Writes a file of random weights with a head of 1000 outputs, and returns the options to start from it."""
+    torch.save(build_net(arch, 1000, seed=1).state_dict(), file)
+    return "--model.weights", str(file)
 
 
 def small_training(root: Path, arch: str, image_size: int) -> tuple[str, ...]:

@@ -108,7 +108,14 @@ def test_a_part_that_is_not_there_is_an_error() -> None:
 NOT_COUNTED = (
     *("cli/", "data/", "errors.py", "locks.py", "checksums.py", "resources.py", "parity.py", "__init__.py"),
     *("loops/experiment.py", "loops/find.py", "recipe/model.py", "recipe/optim.py", "recipe/config.py"),
-    *("runs/config.py", "runs/alone.py", "loops/ways.py"),
+    *(
+        "recipe/head.py",
+        "recipe/loss.py",
+        "recipe/weights.py",
+        "recipe/averaging.py",
+        "recipe/checkpoint.py::normalisation_of",
+    ),
+    *("runs/config.py", "runs/alone.py", "loops/ways.py", "lit/averaging.py", "lit/devices.py::check_divisible"),
     # Checks of what a user chose, and the data as such.
     *("lit/callbacks/foreign.py", "lit/trainer.py::imitated_precision", "lit/trainer.py::check_accelerator"),
     *("lit/trainer.py::check_precision", "lit/trainer.py::usable_accelerators", "lit/datamodule.py::check_sampler"),

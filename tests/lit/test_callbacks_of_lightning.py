@@ -26,7 +26,7 @@ from woof_lightning.runs.metrics import read_metrics
 RUN = RunFolder(Path("runs/adamw_onecycle"))
 # The arguments with which each is tried, and what is seen of it: a part of a refusal, or the name of a check below.
 TRIED: dict[str, tuple[dict[str, Any], str]] = {
-    "BackboneFinetuning": ({}, "has no backbone to freeze"),
+    "BackboneFinetuning": ({}, "which the one-cycle schedule does not know"),
     "BatchSizeFinder": ({}, "set data.batch_size"),
     "DeviceStatsMonitor": ({}, "columns"),
     "EarlyStopping": ({"monitor": "val/acc1", "mode": "max", "stopping_threshold": 0.0}, "stopped"),

@@ -36,6 +36,7 @@ from woof_lightning.cli.options import (
 )
 from woof_lightning.data.config import DataConfig
 from woof_lightning.errors import UserError, raise_together
+from woof_lightning.lit.averaging import averaging
 from woof_lightning.lit.callbacks.checkpoints import DurableCheckpointIO
 from woof_lightning.lit.callbacks.foreign import callback_problems
 from woof_lightning.lit.lr_finder import check_one_device, check_sweep
@@ -224,6 +225,7 @@ class WoofCLI(LightningCLI):
         trainer = super().instantiate_trainer(
             callbacks=[
                 *callbacks,
+                *averaging(self.options.model.ema_decay, callbacks),
                 *run_callbacks(
                     self.folder,
                     self.settings,

@@ -32,7 +32,16 @@ from woof_lightning.loops.experiment import TrainerConfig, trainer_problems
 from woof_lightning.loops.find import find_loop
 from woof_lightning.loops.start import LoopCall, start
 from woof_lightning.loops.ways import LOOPS, REFERENCE, WAYS, WOOF_FIT
-from woof_lightning.parity import EXPERIMENTS, Case, Verb, compare_ways, phrase, small_training
+from woof_lightning.parity import (
+    FINE_TUNING,
+    TRAININGS,
+    Case,
+    Verb,
+    compare_ways,
+    phrase,
+    random_weights,
+    small_training,
+)
 from woof_lightning.recipe.config import ModelConfig
 from woof_lightning.resources import prepare_to_compute
 from woof_lightning.runs.folder import RunFolder
@@ -152,7 +161,7 @@ def check(args: Sequence[str]) -> None:
     parser.add_argument("--ways", nargs="+", choices=WAYS, default=list(WAYS), help="the ways to compare")
     # The former name of --ways.
     parser.add_argument("--arms", dest="ways", nargs="+", choices=WAYS, default=list(WAYS), help=argparse.SUPPRESS)
-    parser.add_argument("--experiments", nargs="+", choices=EXPERIMENTS, default=list(EXPERIMENTS))
+    parser.add_argument("--experiments", nargs="+", choices=TRAININGS, default=list(TRAININGS))
     parser.add_argument("--precision", nargs="+", choices=("32-true", "bf16-mixed"), default=["32-true", "bf16-mixed"])
     parser.add_argument("--arch", default="shufflenet_v2_x0_5", help="a torchvision classifier")
     parser.add_argument("--image_size", type=int, default=32, help="px")
@@ -161,16 +170,17 @@ def check(args: Sequence[str]) -> None:
     )
     options = parser.parse_args(list(args))
     shared = small_training(options.data_root, options.arch, options.image_size)
-    cases = [
-        Case(experiment, workers, precision, cut, shared)
-        for precision, experiment, (workers, cut) in itertools.product(
-            options.precision, options.experiments, ((0, None), (2, 1))
-        )
-    ]
-    differing, commands, width = 0, verbs(), max(len(case.name) for case in cases) + 2
     prepare_to_compute()
     quieten_libraries()  # After the import of Lightning, which sets its own level.
     with TemporaryDirectory(prefix="woof-parity-") as folder:
+        weights = random_weights(Path(folder) / "weights.pth", options.arch)
+        cases = [
+            Case(experiment, workers, precision, cut, (*shared, *(weights if experiment == FINE_TUNING else ())))
+            for precision, experiment, (workers, cut) in itertools.product(
+                options.precision, options.experiments, ((0, None), (2, 1))
+            )
+        ]
+        differing, commands, width = 0, verbs(), max(len(case.name) for case in cases) + 2
         for verdict in compare_ways(cases, options.ways, Path(folder), commands):
             differing += verdict.difference is not None and verdict.known is None
             print(f"{verdict.way:<12}{verdict.case.name:<{width}}{phrase(verdict)}", flush=True)

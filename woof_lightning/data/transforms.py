@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from functools import lru_cache
 from pathlib import Path
+from typing import NamedTuple
 
 import torch
 from torch import Tensor, nn
@@ -21,6 +22,21 @@ FLIPPED_SHARE = 0.5
 SIDES_OF_A_BOX = (("top", "height"), ("left", "width"))
 # A batch is normalised in parts of this size, which stay in a core's cache.
 IN_CACHE_BYTES = 2**20
+
+
+class Normalisation(NamedTuple):
+    """What is subtracted from each channel of an image and what it is then divided by.
+
+    Args:
+        mean: Per channel (red, green, blue), of values in [0, 1].
+        std: Per channel.
+    """
+
+    mean: tuple[float, ...] = IMAGENET_MEAN
+    std: tuple[float, ...] = IMAGENET_STD
+
+
+IMAGENET = Normalisation()
 
 
 def train_transform(image_size: int) -> nn.Module:
@@ -91,12 +107,13 @@ def _short_side_px(image_size: int) -> int:
     return round(image_size * RESIZE_PER_CROP)
 
 
-def normalise(images: Tensor, channels_last: bool = False) -> Tensor:
-    """Normalises a batch with ImageNet's mean and standard deviation.
+def normalise(images: Tensor, channels_last: bool = False, normalisation: Normalisation = IMAGENET) -> Tensor:
+    """Normalises a batch, by default with ImageNet's mean and standard deviation.
 
     Args:
         images: [B, 3, H, W], uint8.
         channels_last: Whether the result is in the channels_last memory format.
+        normalisation: Mean and standard deviation.
 
     Returns:
         [B, 3, H, W], float32.
@@ -104,7 +121,7 @@ def normalise(images: Tensor, channels_last: bool = False) -> Tensor:
     # As bytes: the same numbers as floats take four times as long to reorder.
     images = images.contiguous(memory_format=torch.channels_last if channels_last else torch.contiguous_format)
     normalised = torch.empty_like(images, dtype=torch.float32)
-    scale, shift = _scale_and_shift(images.device, images.shape[3] if channels_last else None)
+    scale, shift = _scale_and_shift(images.device, images.shape[3] if channels_last else None, normalisation)
     image_bytes = normalised[0].nbytes if len(images) else 0
     together = max(1, IN_CACHE_BYTES // max(1, image_bytes)) if images.device.type == "cpu" else max(1, len(images))
     parts = (torch.split(_rows(batch, channels_last), together) for batch in (images, normalised))
@@ -122,11 +139,11 @@ def _rows(images: Tensor, channels_last: bool) -> Tensor:
 
 
 @lru_cache
-def _scale_and_shift(device: torch.device, width_px: int | None) -> tuple[Tensor, Tensor]:
+def _scale_and_shift(device: torch.device, width_px: int | None, normalisation: Normalisation) -> tuple[Tensor, Tensor]:
     """Returns factors and summands for a row of pixels ([W * 3]), or for each channel ([3, 1]) if no width is given."""
     # Cached per device: otherwise they would be copied to the GPU for each batch.
     # Stated, because Lightning changes the default type where weights are bf16.
-    mean, std = (torch.tensor(values, dtype=torch.float32, device=device) for values in (IMAGENET_MEAN, IMAGENET_STD))
+    mean, std = (torch.tensor(values, dtype=torch.float32, device=device) for values in normalisation)
     scale, shift = 1 / (255 * std), -mean / std
     if width_px is None:
         return scale[:, None], shift[:, None]

@@ -5,12 +5,11 @@ from __future__ import annotations
 import math
 import sys
 from dataclasses import replace
-from pathlib import Path
 from typing import Any
 
 import torch
 import torch.nn.functional as F
-from lightning.pytorch import LightningModule, Trainer
+from lightning.pytorch import Callback, Trainer
 from lightning.pytorch.utilities.types import OptimizerLRSchedulerConfig
 from torch import Tensor, nn
 
@@ -19,21 +18,26 @@ from woof_lightning.data.images import ImageIndex
 from woof_lightning.data.loading import Batch, smallest_batch, taken
 from woof_lightning.data.transforms import normalise
 from woof_lightning.errors import UserError
-from woof_lightning.lit.devices import Shares, shares_in
-from woof_lightning.lit.processes import of_all
+from woof_lightning.lit.averaging import check_averaged
+from woof_lightning.lit.callbacks.freezing import FrozenBackbone
+from woof_lightning.lit.devices import Shares, check_divisible, shares_in
+from woof_lightning.lit.module import LeanModule
+from woof_lightning.lit.processes import from_first, of_all
 from woof_lightning.recipe.checkpoint import NET_PREFIX, RECIPE_KEY, TrainedRecipe, check_same_classes, recipe_of
 from woof_lightning.recipe.config import ModelConfig
+from woof_lightning.recipe.head import parameter_groups
+from woof_lightning.recipe.loss import Loss, build_loss
 from woof_lightning.recipe.metrics import SplitMeans, epoch_means, training_report
 from woof_lightning.recipe.model import build_net, check_arch, check_fits, outputs_for
 from woof_lightning.recipe.optim import build_optimizer, build_schedule, check_optimizer, optimizer_report
-from woof_lightning.runs.folder import checkpoint_file
+from woof_lightning.recipe.weights import Start, loaded_into, resumed_start
 
 NEVER = sys.maxsize
 # The reports of an interrupted epoch up to now, for its mean.
 REPORTS_KEY = "epoch_reports"
 
 
-class WoofClassifier(LightningModule):
+class WoofClassifier(LeanModule):
     """Trains a torchvision classifier.
 
     It computes and logs training metrics at every `log_every_n_steps`-th step only. Validation metrics are means over
@@ -52,6 +56,17 @@ class WoofClassifier(LightningModule):
         channels_last: Keep weights and images in the channels_last memory format, which is faster on most CPUs and on
             tensor cores.
         compile: Compile the net with torch.compile.
+        weights: Trained weights to start from: the name of torchvision's published ones for this arch (DEFAULT,
+            IMAGENET1K_V1, …), a file (.pt, .pth, .safetensors), or a run's folder or checkpoint. The head is made anew
+            if its number of outputs differs. null starts from random weights.
+        freeze_epochs: Number of first epochs in which the head alone is trained, on a net with weights.
+        backbone_lr_factor: The backbone's learning rate as a factor of the head's, which is lr. null is 0.1 with
+            weights, and 1 without.
+        label_smoothing: Share of each training label that is spread evenly over all classes, from 0 to below 1.
+        class_weights: Weight of each class in the training loss: balanced (a class counts as much as another, however
+            many images it has), or a list of numbers in the order of the class folders. null weighs images equally.
+        ema_decay: Average the weights over the steps, keeping this share of the average at each step, such as 0.99. The
+            averaged weights are validated and saved. null does not average.
         seed: Seed of the initial weights.
 
     Raises:
@@ -83,6 +98,12 @@ class WoofClassifier(LightningModule):
         weight_decay: float = 1e-4,
         channels_last: bool = False,
         compile: bool = False,
+        weights: str | None = None,
+        freeze_epochs: int = 0,
+        backbone_lr_factor: float | None = None,
+        label_smoothing: float = 0.0,
+        class_weights: list[float] | str | None = None,
+        ema_decay: float | None = None,
         seed: int = 0,
     ) -> None:
         super().__init__()
@@ -96,6 +117,12 @@ class WoofClassifier(LightningModule):
             weight_decay=weight_decay,
             channels_last=channels_last,
             compile=compile,
+            weights=weights,
+            freeze_epochs=freeze_epochs,
+            backbone_lr_factor=backbone_lr_factor,
+            label_smoothing=label_smoothing,
+            class_weights=class_weights,
+            ema_decay=ema_decay,
         )
         check_arch(arch)
         check_optimizer(self.config)
@@ -103,6 +130,8 @@ class WoofClassifier(LightningModule):
         self.save_hyperparameters(logger=False)
         self.net: nn.Module | None = None
         self.trained: TrainedRecipe | None = None
+        self.start, self.starts_fresh = Start(), True
+        self.loss: Loss = F.cross_entropy
         self._weight_names: frozenset[str] = frozenset()
         self.report: dict[str, float] = {}
         self.val_means: dict[str, float] = {}
@@ -118,10 +147,9 @@ class WoofClassifier(LightningModule):
         Raises:
             UserError: If the net cannot take images of that size, or the last batch is too small for it.
         """
-        data = getattr(self.trainer, "datamodule", None)
-        index: ImageIndex | None = getattr(data, "index", None)
+        data, index = getattr(self.trainer, "datamodule", None), self._index
         if data is not None and index is not None:
-            model = replace(self.config, num_classes=self.number_of_classes(index))
+            model = replace(self.config, num_classes=outputs_for(self.config.num_classes, index))
             precision = str(self.trainer.precision)
             if stage == "fit":
                 self.check_fits(data.config, index)
@@ -140,49 +168,46 @@ class WoofClassifier(LightningModule):
         smallest = smallest_batch(data, index, world_size=trainer.world_size, batches=batches)
         check_fits(self.config.arch, image_size=data.image_size, smallest_batch=smallest)
 
+    @property
+    def _index(self) -> ImageIndex | None:
+        return getattr(getattr(self.trainer, "datamodule", None), "index", None)
+
     def configure_model(self) -> None:
         """Builds the net if there is none yet, because the data's number of classes is not known earlier."""
         # In load_from_checkpoint there is no trainer, and the checkpoint builds the net.
         if self.net is None and self._trainer is not None:
-            self.build(getattr(getattr(self.trainer, "datamodule", None), "index", None))
+            self.starts_fresh = self.trainer._checkpoint_connector._ckpt_path is None
+            self.build(self._index)
+
+    def configure_callbacks(self) -> list[Callback]:
+        """Returns the callback that freezes the backbone in the first epochs, if some are frozen."""
+        return [FrozenBackbone(self.config)] if self.config.freeze_epochs > 0 else []
 
     def build(self, index: ImageIndex | None) -> None:
-        """Builds the net.
+        """Builds the net, which starts from model.weights unless `starts_fresh` is False.
 
         Args:
             index: The images; None without an ImagewoofDataModule.
 
         Raises:
-            UserError: If the number of outputs is not known, or the data has more classes.
+            UserError: If the number of outputs is not known, the data has more classes, or the weights cannot be used.
         """
-        self._build(self.number_of_classes(index))
-
-    def __setattr__(self, name: str, value: Any) -> None:
-        """Sets an attribute; a text without the checks that torch makes for parameters, buffers and modules.
-
-        Lightning notes as a text in which hook a module is, twice for each hook. Torch's checks take 2 us each time.
-        """
-        own = self.__dict__
-        registered = (
-            name in own.get("_parameters", ()) or name in own.get("_buffers", ()) or name in own.get("_modules", ())
-        )
-        if (value is None or isinstance(value, str)) and not registered:
-            object.__setattr__(self, name, value)
-        else:
-            super().__setattr__(name, value)
+        self._build(outputs_for(self.config.num_classes, index))
+        if self.starts_fresh and self.net is not None:
+            self.start = loaded_into(self.net, self.config)
 
     def forward(self, images: Tensor) -> Tensor:
         """Maps images ([B, 3, H, W], uint8) to logits ([B, C], of the weights' type)."""
         assert self.net is not None, "configure_model() or a checkpoint builds the net"
-        batch = normalise(images, self.config.channels_last)
+        batch = normalise(images, self.config.channels_last, self.start.normalisation)
         logits: Tensor = self.net(batch if self.dtype == torch.float32 else batch.to(self.dtype))
         return logits
 
     def training_step(self, batch: Batch, batch_idx: int) -> Tensor:
-        """Returns the mean cross-entropy of a batch: images ([B, 3, H, W], uint8) and labels ([B], int64)."""
+        """Returns the mean loss of a batch: images ([B, 3, H, W], uint8) and labels ([B], int64)."""
         images, labels = batch
         logits = self(images)
-        loss = F.cross_entropy(logits, labels)
+        loss = self.loss(logits, labels)
         if self.is_reported(batch_idx):
             self.log_report(training_report(loss, logits, labels))
         return loss
@@ -206,6 +231,13 @@ class WoofClassifier(LightningModule):
         self._epoch_reports.append(report)
         self.report = report | optimizer_report(self.trainer.optimizers[0])
         self._log(self.report, self.global_step + 1)
+
+    def on_fit_start(self) -> None:
+        """Builds the loss on the device."""
+        check_divisible(self.trainer, self.config)
+        check_averaged(self.trainer, self.config)
+        self.start = from_first(self.start)
+        self.loss = build_loss(self.config, None if self._index is None else self._index.train.labels, self.device)
 
     def on_train_start(self) -> None:
         """Sets the steps between reports: log_every_n_steps, but at least one report an epoch, at its end."""
@@ -253,7 +285,7 @@ class WoofClassifier(LightningModule):
 
     def configure_optimizers(self) -> OptimizerLRSchedulerConfig:
         """Returns the recipe's optimizer, and its schedule with the interval at which it steps."""
-        optimizer = build_optimizer(self.parameters(), self.config)
+        optimizer = build_optimizer(parameter_groups(self, self.config, prefix=NET_PREFIX), self.config)
         schedule = build_schedule(optimizer, self.config, self.trainer.estimated_stepping_batches)
         return {
             "optimizer": optimizer,
@@ -272,24 +304,8 @@ class WoofClassifier(LightningModule):
                 f"such as {min(missing)}: nobody could use it; leave that callback out"
             )
         if self.trained is not None:
-            checkpoint[RECIPE_KEY] = self.trained.as_dict()
+            checkpoint[RECIPE_KEY] = self.trained.as_dict() | self.start.as_recipe()
         checkpoint[REPORTS_KEY] = self._epoch_reports
-
-    @classmethod
-    def load_from_checkpoint(cls, checkpoint_path: Any, *args: Any, **options: Any) -> WoofClassifier:
-        """Tests the checksums of a checkpoint, which torch does not, and then loads it as every LightningModule does.
-
-        Args:
-            checkpoint_path: The file.
-            args: As Lightning's.
-            options: As Lightning's.
-
-        Raises:
-            UserError: If the file is damaged.
-        """
-        if isinstance(checkpoint_path, (str, Path)) and Path(checkpoint_path).is_file():
-            checkpoint_file(Path(checkpoint_path))
-        return super().load_from_checkpoint(checkpoint_path, *args, **options)
 
     def on_load_checkpoint(self, checkpoint: dict[str, Any]) -> None:
         """Builds the net of a checkpoint. If there is a net already, checks that its classes are the checkpoint's.
@@ -301,26 +317,12 @@ class WoofClassifier(LightningModule):
         if RECIPE_KEY not in checkpoint:
             return
         saved = recipe_of(checkpoint)
+        self.start = resumed_start(saved)
         if self.net is None:
             self._build(saved.model["num_classes"])
             self.trained = saved
         elif self.trained is not None:
             check_same_classes(saved, self.trained.classes)
-
-    def number_of_classes(self, index: ImageIndex | None) -> int:
-        """Returns the number of outputs of the head: num_classes, or the data's number of classes if it is null.
-
-        Args:
-            index: The images; None without an ImagewoofDataModule.
-
-        Raises:
-            UserError: If the data has more classes, or num_classes is null and there is no data.
-        """
-        if index is not None:
-            return outputs_for(self.config.num_classes, index)
-        if self.config.num_classes is None:
-            raise UserError("model.num_classes is null: expected a number, or an ImagewoofDataModule")
-        return self.config.num_classes
 
     def _build(self, num_classes: int) -> None:
         self.config = replace(self.config, num_classes=num_classes)

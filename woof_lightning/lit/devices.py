@@ -11,7 +11,8 @@ from lightning.pytorch import Trainer
 
 from woof_lightning.data.config import DataConfig
 from woof_lightning.data.sampling import share_of
-from woof_lightning.errors import CommonError
+from woof_lightning.errors import CommonError, raise_together
+from woof_lightning.recipe.config import ModelConfig
 
 
 class Shares:
@@ -85,3 +86,25 @@ def check_several(trainer: Trainer) -> None:
             f"trainer.limit_val_batches is {limit} with {trainer.world_size} devices: expected a number of batches, of "
             "all devices together"
         )
+
+
+def check_divisible(trainer: Trainer, config: ModelConfig) -> None:
+    """Raises a UserError if several devices share the batches of a training that only one can do.
+
+    Args:
+        trainer: The Trainer.
+        config: The settings of the model.
+    """
+    reasons = {
+        "class_weights": "PyTorch's weighted mean of each device's share is not that of the batch",
+        "freeze_epochs": "DDP waits for a gradient of each parameter that it has wrapped",
+    }
+    chosen = {name: getattr(config, name) for name in reasons}
+    raise_together(
+        [
+            f"model.{name} is {value} with {trainer.world_size} devices: expected its default or one device, since "
+            f"{reasons[name]}"
+            for name, value in chosen.items()
+            if trainer.world_size > 1 and value != getattr(ModelConfig, name)
+        ]
+    )

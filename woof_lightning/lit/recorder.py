@@ -163,6 +163,7 @@ class Recorder(Callback):
                 loading=how_loaded(_data(trainer).config, _data(trainer).decoded),
                 config=self.config,
                 threads=torch.get_num_threads(),
+                pretrained=pl_module.start.report,
             )
             self.folder.write_result(result)
 

@@ -16,6 +16,8 @@ from woof_lightning.lit.datamodule import ImagewoofDataModule
 from woof_lightning.lit.recorder import MetricsLogger, Recorder
 from woof_lightning.lit.trainer import WoofTrainer, imitated_precision, run_loggers
 from woof_lightning.recipe.checkpoint import check_same_images, read_checkpoint, recipe_of
+from woof_lightning.recipe.loss import class_weights
+from woof_lightning.recipe.weights import check_weights
 from woof_lightning.runs.alone import number
 from woof_lightning.runs.config import check_resumable, deciding
 from woof_lightning.runs.folder import RunFolder, write_text_durably
@@ -81,11 +83,16 @@ class FitRun:
         Raises:
             UserError: If the data cannot be used, or another process uses the folder.
         """
+        if self.resume_from is None and trainer.is_global_zero:
+            check_weights(model.config)
         datamodule.prepare_data()
         datamodule.setup("fit")
         assert datamodule.index is not None
         model.check_fits(datamodule.config, datamodule.index, trainer)
-        model.build(datamodule.index)  # Some callbacks copy the net before Lightning asks for it.
+        # Some callbacks copy the net before Lightning asks for it. DDP gives all processes the weights of the first.
+        model.starts_fresh = self.resume_from is None and trainer.is_global_zero
+        model.build(datamodule.index)
+        class_weights(model.config, datamodule.index.train.labels)
         if isinstance(trainer, WoofTrainer) and trainer.world_size > 1:
             trainer.agreed_on = {**deciding(self.settings), "images": datamodule.index.fingerprint, **versions()}
         if self.resume_from is not None:
@@ -104,6 +111,8 @@ class FitRun:
                 print(f"note: {lost}", flush=True)
         else:
             self.folder.clear()
+            for line in model.start.lines(datamodule.config.image_size):
+                print(line, flush=True)
         write_text_durably(self.folder.config, yaml.safe_dump(self.settings, sort_keys=False))
         if hint := imitated_precision(trainer):
             print(f"note: {hint}", flush=True)

@@ -18,6 +18,7 @@ import sys
 import warnings
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager
+from dataclasses import replace
 from pathlib import Path
 from statistics import fmean
 from typing import Any
@@ -27,6 +28,7 @@ from lightning.pytorch.utilities.seed import isolate_rng
 from torch.optim import Optimizer
 from torch.optim.lr_scheduler import CyclicLR, LRScheduler, OneCycleLR
 
+from woof_lightning.lit.classifier import WoofClassifier
 from woof_lightning.lit.lr_suggestion import SMOOTHING
 
 # The options of an optimizer that a one-cycle or cyclic schedule may change.
@@ -51,6 +53,8 @@ class SweepRecorder(Callback):
         self.loss: list[float] = []
         self.raw_loss: list[float] = []
         self.stopped = "finished"
+        # The share of the rate that each parameter group gets; Lightning gives all groups the same.
+        self.shares: list[float] = []
         self._average = 0.0
         self._lr_of_step: float | None = None
         self._batch_losses: list[float] = []
@@ -58,6 +62,8 @@ class SweepRecorder(Callback):
     def on_before_optimizer_step(self, trainer: Trainer, pl_module: LightningModule, optimizer: Optimizer) -> None:
         """Notes the learning rate that the step uses."""
         self._lr_of_step = float(optimizer.param_groups[0]["lr"])
+        for group, share in zip(optimizer.param_groups, self.shares, strict=False):
+            group["lr"] = self._lr_of_step * share
 
     def on_train_batch_end(
         self, trainer: Trainer, pl_module: LightningModule, outputs: Any, batch: Any, batch_idx: int
@@ -124,6 +130,7 @@ def prepared(trainer: Trainer, model: LightningModule, recorder: SweepRecorder) 
             restore(*args, **options)
 
     with (
+        _whole_net_trained(model, recorder),
         _replaced(trainer._checkpoint_connector, "restore", restored),
         _replaced(model, "configure_optimizers", configured),
         _replaced(model, "on_train_start", started),
@@ -134,6 +141,22 @@ def prepared(trainer: Trainer, model: LightningModule, recorder: SweepRecorder) 
             yield
         finally:
             loop.max_epochs, loop.min_epochs, trainer.check_val_every_n_epoch, trainer.val_check_interval = before
+
+
+@contextmanager
+def _whole_net_trained(model: LightningModule, recorder: SweepRecorder) -> Iterator[None]:
+    """Freezes and averages nothing of a WoofClassifier during the block, and keeps the backbone's share of the rate."""
+    if not isinstance(model, WoofClassifier):
+        yield
+        return
+    before = model.config
+    if before.has_groups:
+        recorder.shares = [before.backbone_factor, 1.0]
+    model.config = replace(before, freeze_epochs=0, ema_decay=None)
+    try:
+        yield
+    finally:
+        model.config = replace(model.config, freeze_epochs=before.freeze_epochs, ema_decay=before.ema_decay)
 
 
 @contextmanager

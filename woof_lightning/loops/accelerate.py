@@ -8,12 +8,10 @@ if __name__ == "__main__":
 import sys
 
 import torch
-import torch.nn.functional as F
 from accelerate import Accelerator
 from accelerate.state import AcceleratorState
 from accelerate.utils import tqdm
 
-from woof_lightning.data.transforms import normalise
 from woof_lightning.loops.experiment import Experiment
 from woof_lightning.loops.run import LoopRun
 from woof_lightning.recipe.metrics import SplitMeans, training_report
@@ -27,7 +25,6 @@ def train(experiment: Experiment, run: LoopRun) -> None:
         experiment: What to train.
         run: Where the results go, and where a resumed run starts.
     """
-    channels_last = experiment.model.channels_last
     # Accelerate keeps precision and device in a process-wide state, which refuses another precision.
     AcceleratorState._reset_state(reset_partial_state=True)
     accelerator = Accelerator(
@@ -50,6 +47,7 @@ def train(experiment: Experiment, run: LoopRun) -> None:
     for epoch in range(run.first_epoch, experiment.trainer.max_epochs):
         run.epoch_started()
         net.train()
+        experiment.freeze(accelerator.unwrap_model(net), epoch)
         # The prepared loader sets the sampler's epoch to its own count of rounds, which is 0 after a resume.
         train_loader.set_epoch(epoch)
         # Not disable=None: Accelerate's tqdm would draw a bar without a terminal too.
@@ -57,8 +55,8 @@ def train(experiment: Experiment, run: LoopRun) -> None:
             train_loader, desc=f"epoch {epoch + 1}", disable=not sys.stderr.isatty(), leave=False
         ):
             with accelerator.autocast():
-                logits = net(normalise(images, channels_last))
-                loss = F.cross_entropy(logits, labels)
+                logits = net(experiment.normalise(images))
+                loss = experiment.loss(logits, labels)
             optimizer.zero_grad()
             accelerator.backward(loss)
             optimizer.step()
@@ -74,7 +72,7 @@ def train(experiment: Experiment, run: LoopRun) -> None:
         with torch.no_grad():
             for images, labels in val_loader:
                 with accelerator.autocast():
-                    logits = net(normalise(images, channels_last))
+                    logits = net(experiment.normalise(images))
                 means.update(logits, labels)
         if schedule.interval == "epoch":
             schedule.scheduler.step()

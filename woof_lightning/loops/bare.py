@@ -6,9 +6,7 @@ if __name__ == "__main__":
     raise SystemExit("this file is not a script; run it with: woof loop bare")
 
 import torch
-import torch.nn.functional as F
 
-from woof_lightning.data.transforms import normalise
 from woof_lightning.loops.experiment import Experiment
 from woof_lightning.loops.run import LoopRun
 from woof_lightning.recipe.metrics import SplitMeans, training_report
@@ -22,7 +20,7 @@ def train(experiment: Experiment, run: LoopRun) -> None:
         experiment: What to train.
         run: Where the results go, and where a resumed run starts.
     """
-    device, channels_last = experiment.device, experiment.model.channels_last
+    device = experiment.device
     net, optimizer, schedule = experiment.build()
     train_loader, val_loader = experiment.loaders()
     run.restore(net, optimizer, schedule)
@@ -32,12 +30,13 @@ def train(experiment: Experiment, run: LoopRun) -> None:
     for epoch in range(run.first_epoch, experiment.trainer.max_epochs):
         run.epoch_started()
         net.train()
+        experiment.freeze(net, epoch)
         train_loader.sampler.set_epoch(epoch)  # type: ignore[attr-defined]
         for images, labels in train_loader:
             images, labels = images.to(device, non_blocking=True), labels.to(device, non_blocking=True)
             with experiment.autocast():
-                logits = net(normalise(images, channels_last))
-                loss = F.cross_entropy(logits, labels)
+                logits = net(experiment.normalise(images))
+                loss = experiment.loss(logits, labels)
             optimizer.zero_grad()
             loss.backward()
             optimizer.step()
@@ -54,7 +53,7 @@ def train(experiment: Experiment, run: LoopRun) -> None:
             for images, labels in val_loader:
                 images, labels = images.to(device, non_blocking=True), labels.to(device, non_blocking=True)
                 with experiment.autocast():
-                    logits = net(normalise(images, channels_last))
+                    logits = net(experiment.normalise(images))
                 means.update(logits, labels)
         if schedule.interval == "epoch":
             schedule.scheduler.step()

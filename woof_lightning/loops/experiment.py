@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 from contextlib import AbstractContextManager, nullcontext
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import cached_property
 from typing import Any
 
 import torch
-from torch import nn
+from torch import Tensor, nn
 from torch.optim import Optimizer
 from torch.utils.data import DataLoader
 
@@ -17,10 +17,14 @@ from woof_lightning.data.config import DataConfig
 from woof_lightning.data.decoded import DecodedImages
 from woof_lightning.data.images import ImageIndex
 from woof_lightning.data.loading import Batch, limited, train_loader, val_loader
+from woof_lightning.data.transforms import normalise
 from woof_lightning.errors import raise_together
 from woof_lightning.recipe.config import ModelConfig
+from woof_lightning.recipe.head import freeze_backbone, parameter_groups
+from woof_lightning.recipe.loss import Loss, build_loss
 from woof_lightning.recipe.model import build_net
 from woof_lightning.recipe.optim import Schedule, build_optimizer, build_schedule
+from woof_lightning.recipe.weights import Start
 
 PRECISIONS = ("32-true", "bf16-mixed")
 ACCELERATORS = ("auto", "cpu", "gpu", "cuda")
@@ -91,6 +95,7 @@ class Experiment:
         trainer: The trainer's settings.
         seed: The seed of weights, order and augmentation.
         index: The images.
+        start: What the net starts from.
     """
 
     model: ModelConfig
@@ -98,6 +103,7 @@ class Experiment:
     trainer: TrainerConfig
     seed: int
     index: ImageIndex
+    start: Start = field(default_factory=Start)
 
     @property
     def device(self) -> torch.device:
@@ -132,20 +138,22 @@ class Experiment:
         self.train_batches, self.val_batches  # noqa: B018
 
     def net(self) -> nn.Module:
-        """Returns the net. Its initial weights depend on the seed alone."""
+        """Returns the net. Its initial weights depend on the seed and on what it starts from alone."""
         assert self.model.num_classes is not None, "resolved from the data"
-        return build_net(
+        net = build_net(
             self.model.arch,
             self.model.num_classes,
             seed=self.seed,
             channels_last=self.model.channels_last,
             compile=self.model.compile,
         )
+        self.start.load_into(net)
+        return net
 
     def build(self) -> tuple[nn.Module, Optimizer, Schedule]:
         """Returns the net on its device, its optimizer, and its schedule with the interval at which it steps."""
         net = self.net().to(self.device)
-        optimizer = build_optimizer(net.parameters(), self.model)
+        optimizer = build_optimizer(parameter_groups(net, self.model), self.model)
         return net, optimizer, build_schedule(optimizer, self.model, self.total_steps)
 
     @cached_property
@@ -169,6 +177,19 @@ class Experiment:
             ),
             val_loader(self.index, self.data, decoded=self.decoded, batches=self.val_batches),
         )
+
+    @cached_property
+    def loss(self) -> Loss:
+        """The training loss: maps logits ([B, C]) and labels ([B], int64) to a mean in nats."""
+        return build_loss(self.model, self.index.train.labels, self.device)
+
+    def normalise(self, images: Tensor) -> Tensor:
+        """Returns a batch ([B, 3, H, W], uint8) as the net takes it (float32), in its memory format."""
+        return normalise(images, self.model.channels_last, self.start.normalisation)
+
+    def freeze(self, net: nn.Module, epoch: int) -> None:
+        """Freezes the backbone in the first model.freeze_epochs epochs, counted from 0. Call it after `net.train()`."""
+        freeze_backbone(net, self.model, epoch)
 
     def autocast(self) -> AbstractContextManager[Any]:
         """Returns the context for forward pass and loss: bf16 autocast, or nothing if the precision is 32-true."""

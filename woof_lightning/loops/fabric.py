@@ -8,12 +8,10 @@ if __name__ == "__main__":
 from typing import Any, cast
 
 import torch
-import torch.nn.functional as F
 from lightning.fabric import Fabric
 from lightning.fabric.loggers.tensorboard import TensorBoardLogger
 from tqdm import tqdm
 
-from woof_lightning.data.transforms import normalise
 from woof_lightning.loops.experiment import Experiment
 from woof_lightning.loops.run import LoopRun
 from woof_lightning.recipe.metrics import SplitMeans, training_report
@@ -27,7 +25,6 @@ def train(experiment: Experiment, run: LoopRun) -> None:
         experiment: What to train.
         run: Where the results go, and where a resumed run starts.
     """
-    channels_last = experiment.model.channels_last
     fabric = Fabric(
         accelerator=experiment.device.type,
         devices=1,
@@ -45,12 +42,13 @@ def train(experiment: Experiment, run: LoopRun) -> None:
     for epoch in range(run.first_epoch, experiment.trainer.max_epochs):
         run.epoch_started()
         net.train()
+        experiment.freeze(net.module, epoch)
         train_loader.sampler.set_epoch(epoch)  # type: ignore[attr-defined]
         for batch in tqdm(train_loader, desc=f"epoch {epoch + 1}", disable=None, leave=False):
             images, labels = fabric.to_device(batch)
             with fabric.autocast():
-                logits = net(normalise(images, channels_last))
-                loss = F.cross_entropy(logits, labels)
+                logits = net(experiment.normalise(images))
+                loss = experiment.loss(logits, labels)
             optimizer.zero_grad()
             fabric.backward(loss)
             optimizer.step()
@@ -67,7 +65,7 @@ def train(experiment: Experiment, run: LoopRun) -> None:
             for batch in val_loader:
                 images, labels = fabric.to_device(batch)
                 with fabric.autocast():
-                    logits = net(normalise(images, channels_last))
+                    logits = net(experiment.normalise(images))
                 means.update(logits, labels)
         if schedule.interval == "epoch":
             schedule.scheduler.step()

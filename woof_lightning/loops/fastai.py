@@ -10,13 +10,11 @@ from contextlib import nullcontext
 from typing import Any
 
 import fastai.callback.progress  # noqa: F401  Adds progress bars and no_bar() to Learner.
-import torch.nn.functional as F
 from fastai.callback.core import Callback
 from fastai.data.core import DataLoaders
 from fastai.learner import Learner
 from fastai.optimizer import OptimWrapper
 
-from woof_lightning.data.transforms import normalise
 from woof_lightning.errors import UserError
 from woof_lightning.loops.experiment import Experiment
 from woof_lightning.loops.run import LoopRun
@@ -43,7 +41,7 @@ def train(experiment: Experiment, run: LoopRun) -> None:
     learner = Learner(
         DataLoaders(*experiment.loaders(), device=experiment.device),
         net,
-        loss_func=F.cross_entropy,
+        loss_func=experiment.loss,
         opt_func=OptimWrapper(opt=optimizer),
         cbs=[Recipe(experiment, run, schedule)],
     )
@@ -78,6 +76,10 @@ class Recipe(Callback):  # type: ignore[misc]
         self.loop_run.epoch_started()
         self.learn.dls.train.sampler.set_epoch(self.learn.epoch)
 
+    def before_train(self) -> None:
+        """Freezes the backbone, after the Learner has set the training mode."""
+        self.experiment.freeze(self.learn.model, self.learn.epoch)
+
     def before_validate(self) -> None:
         """Resets the means of the validation."""
         self.loop_run.validation_started()
@@ -85,7 +87,7 @@ class Recipe(Callback):  # type: ignore[misc]
 
     def before_batch(self) -> None:
         """Normalises the images."""
-        self.learn.xb = (normalise(self.learn.xb[0], self.experiment.model.channels_last),)
+        self.learn.xb = (self.experiment.normalise(self.learn.xb[0]),)
 
     def after_step(self) -> None:
         """Reports the step, then steps the schedule."""

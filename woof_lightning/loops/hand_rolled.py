@@ -14,7 +14,6 @@ from collections.abc import Iterable
 from typing import Any, cast
 
 import torch
-import torch.nn.functional as F
 from fastprogress.fastprogress import master_bar, progress_bar
 from pytorch_nn_tools.convert import map_dict
 from pytorch_nn_tools.train.checkpoint import CheckpointSaver
@@ -30,7 +29,7 @@ from pytorch_nn_tools.train.progress import ProgressTracker
 from torch import Tensor, nn
 from torch.optim import Optimizer
 
-from woof_lightning.data.transforms import normalise
+from woof_lightning.errors import UserError
 from woof_lightning.loops.experiment import Experiment
 from woof_lightning.loops.run import LoopRun
 from woof_lightning.recipe.metrics import SplitMeans, per_image, training_report
@@ -43,7 +42,15 @@ def train(experiment: Experiment, run: LoopRun) -> None:
     Args:
         experiment: What to train.
         run: Where the results go, and where a resumed run starts.
+
+    Raises:
+        UserError: If the weights should be averaged.
     """
+    if experiment.model.ema_decay is not None:
+        raise UserError(
+            f"model.ema_decay is {experiment.model.ema_decay}: expected null, since the post's checkpoints hold no "
+            "average; use another loop"
+        )
     net, optimizer, schedule = experiment.build()
     best_so_far = HistoryCondition("avg.val.acc1", lambda history: len(history) == 1 or history[-1] > max(history[:-1]))
     Trainer(experiment, run, TrainerIO(run, best_so_far)).fit(net, optimizer, schedule)
@@ -154,6 +161,7 @@ class Trainer:
     ) -> None:  # fmt: skip
         """Trains for one epoch and passes the report of every report_every_n_steps-th step to `metrics`."""
         net.train()
+        self.experiment.freeze(net, epoch)
         for images, labels in progress.track(self.bars.batches(loader)):
             images, labels = images.to(self.device, non_blocking=True), labels.to(self.device, non_blocking=True)
             logits, loss = self.forward(net, images, labels)
@@ -188,8 +196,8 @@ class Trainer:
     def forward(self, net: nn.Module, images: Tensor, labels: Tensor) -> tuple[Tensor, Tensor]:
         """Returns logits ([B, C]) and mean loss of a batch: images ([B, 3, H, W], uint8) and labels ([B], int64)."""
         with self.experiment.autocast():
-            logits: Tensor = net(normalise(images, self.experiment.model.channels_last))
-            return logits, F.cross_entropy(logits, labels)
+            logits: Tensor = net(self.experiment.normalise(images))
+            return logits, self.experiment.loss(logits, labels)
 
 
 def in_percent(metrics: dict[str, float]) -> dict[str, float]:

@@ -8,11 +8,9 @@ if __name__ == "__main__":
 from typing import Any
 
 import torch
-import torch.nn.functional as F
 from ignite.engine import Engine, Events
 from ignite.handlers import ProgressBar, TensorboardLogger
 
-from woof_lightning.data.transforms import normalise
 from woof_lightning.loops.experiment import Experiment
 from woof_lightning.loops.run import LoopRun
 from woof_lightning.recipe.metrics import SplitMeans, training_report
@@ -26,7 +24,7 @@ def train(experiment: Experiment, run: LoopRun) -> None:
         experiment: What to train.
         run: Where the results go, and where a resumed run starts.
     """
-    device, channels_last = experiment.device, experiment.model.channels_last
+    device = experiment.device
     net, optimizer, schedule = experiment.build()
     train_loader, val_loader = experiment.loaders()
     run.restore(net, optimizer, schedule)
@@ -36,8 +34,8 @@ def train(experiment: Experiment, run: LoopRun) -> None:
         images, labels = (part.to(device, non_blocking=True) for part in batch)
         # Not create_supervised_trainer: its amp_mode autocasts for CUDA only.
         with experiment.autocast():
-            logits = net(normalise(images, channels_last))
-            loss = F.cross_entropy(logits, labels)
+            logits = net(experiment.normalise(images))
+            loss = experiment.loss(logits, labels)
         optimizer.zero_grad()
         loss.backward()
         optimizer.step()
@@ -46,7 +44,7 @@ def train(experiment: Experiment, run: LoopRun) -> None:
     def evaluate(engine: Any, batch: Any) -> None:
         images, labels = (part.to(device, non_blocking=True) for part in batch)
         with torch.no_grad(), experiment.autocast():
-            logits = net(normalise(images, channels_last))
+            logits = net(experiment.normalise(images))
         engine.state.means.update(logits, labels)
 
     trainer, evaluator = Engine(update), Engine(evaluate)
@@ -57,6 +55,7 @@ def train(experiment: Experiment, run: LoopRun) -> None:
         run.epoch_started()
         net.train()
         # Engines count epochs from 1.
+        experiment.freeze(net, engine.state.epoch - 1)
         train_loader.sampler.set_epoch(engine.state.epoch - 1)  # type: ignore[attr-defined]
 
     @trainer.on(Events.ITERATION_COMPLETED(every=experiment.report_every_n_steps))

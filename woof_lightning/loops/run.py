@@ -16,6 +16,7 @@ from woof_lightning.data.cache import how_loaded
 from woof_lightning.errors import UserError
 from woof_lightning.loops.experiment import Experiment
 from woof_lightning.loops.ways import WOOF_FIT
+from woof_lightning.recipe.averaging import Average
 from woof_lightning.recipe.checkpoint import (
     NET_PREFIX,
     RECIPE_KEY,
@@ -44,14 +45,19 @@ class LoopRun:
         loop: The loop's name.
         experiment: What the loop trains.
         settings: The run's settings, for result.json.
-        resume: Whether to resume from the folder's last good checkpoint.
+        resume_from: The checkpoint to resume from; None in a new run.
 
     Raises:
         UserError: If that checkpoint belongs to another loop or to other images.
     """
 
     def __init__(
-        self, folder: RunFolder, loop: str, experiment: Experiment, settings: dict[str, Any], resume: bool = False
+        self,
+        folder: RunFolder,
+        loop: str,
+        experiment: Experiment,
+        settings: dict[str, Any],
+        resume_from: Path | None = None,
     ) -> None:
         self.folder = folder
         self.loop = loop
@@ -60,8 +66,9 @@ class LoopRun:
         self.record = RunRecord()
         self.loggers: list[Callable[[Mapping[str, float], int], None]] = []
         self.metrics = MetricsFile(folder.metrics)
-        self.resume_from = folder.last_good_checkpoint() if resume else None
-        self.checkpoint = None if self.resume_from is None else self._checked(self.resume_from)
+        self.resume_from = resume_from
+        self.checkpoint = None if resume_from is None else self._checked(resume_from)
+        self._average: Average | None = None
         self._reports: list[Mapping[str, float]] = []
         self._epoch_start_s = self._validation_start_s = 0.0
 
@@ -76,11 +83,18 @@ class LoopRun:
         return 0 if self.checkpoint is None else int(self.checkpoint["global_step"])
 
     def restore(self, net: nn.Module, optimizer: Optimizer, schedule: Schedule) -> None:
-        """Loads the checkpoint of a resumed run into net, optimizer and schedule; does nothing in a new run."""
+        """Loads the checkpoint of a resumed run into net, optimizer and schedule; leaves them in a new run.
+
+        If the weights are averaged, this begins with it.
+        """
+        if (decay := self.experiment.model.ema_decay) is not None:
+            self._average = Average(net, optimizer, decay)
         if self.checkpoint is None:
             return
         weights = {name.removeprefix(NET_PREFIX): value for name, value in self.checkpoint["state_dict"].items()}
         net.load_state_dict(weights)
+        if self._average is not None:
+            self._average.restore(self.checkpoint, NET_PREFIX)
         optimizer.load_state_dict(self.checkpoint["optimizer_states"][0])
         schedule.scheduler.load_state_dict(self.checkpoint["lr_schedulers"][0])
         self.record.load_state_dict(self.checkpoint["record"])
@@ -125,7 +139,12 @@ class LoopRun:
         self._log(epoch, step, values)
 
     def validation_started(self) -> None:
-        """Notes when the validation begins, so that its time is not counted as training."""
+        """Notes when the validation begins, so that its time is not counted as training.
+
+        Until the epoch ends, the net has the averaged weights, if they are averaged.
+        """
+        if self._average is not None:
+            self._average.swap()
         self._validation_start_s = time.perf_counter()
 
     def epoch_ended(
@@ -146,6 +165,8 @@ class LoopRun:
         for target in targets:
             with writing_durably(target) as file:
                 torch.save(checkpoint, file)
+        if self._average is not None:
+            self._average.swap()
         shown = {**(self._reports[-1] if self._reports else {}), **values}
         print(f"epoch {epoch + 1}/{self.experiment.trainer.max_epochs}  {in_a_line(shown)}", flush=True)
 
@@ -159,7 +180,7 @@ class LoopRun:
             seed=experiment.seed,
             precision=experiment.trainer.precision,
         )
-        return {RECIPE_KEY: recipe.as_dict(), LOOP_KEY: self.loop}
+        return {RECIPE_KEY: recipe.as_dict() | experiment.start.as_recipe(), LOOP_KEY: self.loop}
 
     def finish(self) -> None:
         """Writes result.json, unless the loop has recorded its epochs elsewhere."""
@@ -174,6 +195,7 @@ class LoopRun:
                 data={"fingerprint": self.experiment.index.fingerprint, **self.experiment.index.counts()},
                 loading=how_loaded(self.experiment.data, self.experiment.decoded),
                 config=self.settings,
+                pretrained=self.experiment.start.report,
                 threads=torch.get_num_threads(),
             )
         )
@@ -196,6 +218,7 @@ class LoopRun:
             "optimizer_states": [optimizer.state_dict()],
             "lr_schedulers": [schedule.scheduler.state_dict()],
             "record": self.record.state_dict(),
+            **({} if self._average is None else self._average.state(NET_PREFIX)),
             **self.description(),
         }
 

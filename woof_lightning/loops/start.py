@@ -14,9 +14,12 @@ from woof_lightning.data.workers import check_shared_memory
 from woof_lightning.loops.experiment import Experiment, TrainerConfig
 from woof_lightning.loops.find import Train
 from woof_lightning.loops.run import LoopRun
+from woof_lightning.recipe.checkpoint import read_checkpoint, recipe_of
 from woof_lightning.recipe.config import ModelConfig
+from woof_lightning.recipe.loss import class_weights
 from woof_lightning.recipe.model import check_arch, check_fits, outputs_for
 from woof_lightning.recipe.optim import check_optimizer, check_steps_without_closure
+from woof_lightning.recipe.weights import check_weights, resumed_start, start_of
 from woof_lightning.runs.alone import check_alone
 from woof_lightning.runs.config import check_resumable
 from woof_lightning.runs.folder import RunFolder, write_text_durably
@@ -68,11 +71,16 @@ def start(train: Train, call: LoopCall) -> str:
         check_resumable(call.folder.config, call.settings)
     elif not call.overwrite and not call.resume:
         call.folder.check_free()
+    if not resuming:
+        check_weights(call.model)
     index = prepare_checked_data(call.data)
     check_batch_size(call.data, index)
     check_shared_memory(call.data)
     model = replace(call.model, num_classes=outputs_for(call.model.num_classes, index))
-    experiment = Experiment(model, call.data, call.trainer, call.seed, index)
+    resume_from = call.folder.last_good_checkpoint() if resuming else None
+    start = start_of(model) if resume_from is None else resumed_start(recipe_of(read_checkpoint(resume_from)))
+    experiment = Experiment(model, call.data, call.trainer, call.seed, index, start)
+    class_weights(model, index.train.labels)
     experiment.check_limits()
     smallest = smallest_batch(call.data, index, batches=experiment.train_batches)
     check_fits(model.arch, image_size=call.data.image_size, smallest_batch=smallest)
@@ -81,11 +89,14 @@ def start(train: Train, call: LoopCall) -> str:
     with call.folder.locked():
         if not call.resume and not call.overwrite:  # Another process may have trained here since the first check.
             call.folder.check_free()
-        run = LoopRun(call.folder, call.loop, experiment, call.settings, resume=resuming)
+        run = LoopRun(call.folder, call.loop, experiment, call.settings, resume_from)
         if run.checkpoint is None:
             call.folder.clear()
         call.folder.clear_leftovers()
         write_text_durably(call.folder.config, yaml.safe_dump(call.settings, sort_keys=False))
+        if resume_from is None:
+            for line in start.lines(call.data.image_size):
+                print(line, flush=True)
         train(experiment, run)
         run.finish()
     return run.record.summary(call.folder.path)

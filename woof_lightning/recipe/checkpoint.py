@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pickle
 from collections.abc import Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -14,6 +14,7 @@ from torch import nn
 from woof_lightning.checksums import zip_problem
 from woof_lightning.data.config import DataConfig
 from woof_lightning.data.images import ImageIndex
+from woof_lightning.data.transforms import IMAGENET, Normalisation
 from woof_lightning.errors import UserError, reason_of
 from woof_lightning.recipe.config import ModelConfig
 from woof_lightning.recipe.model import build_net
@@ -35,6 +36,8 @@ class TrainedRecipe:
         data: The settings of the data, with paths as text.
         fingerprint: The fingerprint of the images.
         precision: The Trainer's precision.
+        normalisation: Mean and standard deviation of the images, by these names.
+        pretrained: What the net started from, as `Start.report`; None if from random weights.
     """
 
     model: dict[str, Any]
@@ -44,6 +47,9 @@ class TrainedRecipe:
     data: dict[str, Any]
     fingerprint: str
     precision: str
+    # Checkpoints of before these were there are of nets that were trained from scratch.
+    normalisation: dict[str, Any] = field(default_factory=IMAGENET._asdict)
+    pretrained: dict[str, Any] | None = None
 
     @classmethod
     def of(cls, model: ModelConfig, data: DataConfig, index: ImageIndex, *, seed: int, precision: str) -> TrainedRecipe:
@@ -91,6 +97,11 @@ def read_checkpoint(file: Path) -> dict[str, Any]:
 def recipe_of(checkpoint: dict[str, Any]) -> TrainedRecipe:
     """Returns the recipe of a checkpoint."""
     return TrainedRecipe(**checkpoint[RECIPE_KEY])
+
+
+def normalisation_of(trained: TrainedRecipe) -> Normalisation:
+    """Returns the mean and the standard deviation with which a trained net's images are normalised."""
+    return Normalisation(**{name: tuple(values) for name, values in trained.normalisation.items()})
 
 
 def check_same_classes(trained: TrainedRecipe, classes: Sequence[str]) -> None:

@@ -6,12 +6,16 @@ written once.
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
 from typing import Any
 
 from woof_lightning.errors import raise_together
 
 SCHEDULES = ("step", "onecycle")
+BALANCED = "balanced"
+# The backbone's share of the learning rate if it starts from trained weights.
+FINE_TUNING_FACTOR = 0.1
 
 
 @dataclass(frozen=True)
@@ -31,6 +35,17 @@ class ModelConfig:
         channels_last: Keep weights and images in the channels_last memory format, which is faster on most CPUs and on
             tensor cores.
         compile: Compile the net with torch.compile.
+        weights: Trained weights to start from: the name of torchvision's published ones for this arch (DEFAULT,
+            IMAGENET1K_V1, …), a file (.pt, .pth, .safetensors), or a run's folder or checkpoint. The head is made anew
+            if its number of outputs differs. null starts from random weights.
+        freeze_epochs: Number of first epochs in which the head alone is trained, on a net with weights.
+        backbone_lr_factor: The backbone's learning rate as a factor of the head's, which is lr. null is 0.1 with
+            weights, and 1 without.
+        label_smoothing: Share of each training label that is spread evenly over all classes, from 0 to below 1.
+        class_weights: Weight of each class in the training loss: balanced (a class counts as much as another, however
+            many images it has), or a list of numbers in the order of the class folders. null weighs images equally.
+        ema_decay: Average the weights over the steps, keeping this share of the average at each step, such as 0.99. The
+            averaged weights are validated and saved. null does not average.
 
     Raises:
         UserError: If a setting cannot be used. The error lists all such settings.
@@ -45,9 +60,27 @@ class ModelConfig:
     weight_decay: float = 1e-4
     channels_last: bool = False
     compile: bool = False
+    weights: str | None = None
+    freeze_epochs: int = 0
+    backbone_lr_factor: float | None = None
+    label_smoothing: float = 0.0
+    class_weights: list[float] | str | None = None
+    ema_decay: float | None = None
 
     def __post_init__(self) -> None:
         raise_together(model_problems(self))
+
+    @property
+    def backbone_factor(self) -> float:
+        """The backbone's learning rate as a factor of the head's, with null resolved."""
+        if self.backbone_lr_factor is not None:
+            return self.backbone_lr_factor
+        return 1.0 if self.weights is None else FINE_TUNING_FACTOR
+
+    @property
+    def has_groups(self) -> bool:
+        """Whether backbone and head are parameter groups of their own."""
+        return self.freeze_epochs > 0 or self.backbone_factor != 1
 
 
 def model_problems(config: ModelConfig) -> list[str]:
@@ -66,4 +99,33 @@ def model_problems(config: ModelConfig) -> list[str]:
         problems.append(f"model.momentum is {config.momentum}: expected at least 0 and below 1")
     if not config.weight_decay >= 0:
         problems.append(f"model.weight_decay is {config.weight_decay}: expected 0 or more")
+    return problems + fine_tuning_problems(config)
+
+
+def fine_tuning_problems(config: ModelConfig) -> list[str]:
+    """Returns one sentence for each setting of fine-tuning and of the loss that cannot be used."""
+    problems = []
+    if config.freeze_epochs < 0:
+        problems.append(f"model.freeze_epochs is {config.freeze_epochs}: expected 0 or more")
+    if config.freeze_epochs > 0 and config.weights is None:
+        problems.append(
+            f"model.freeze_epochs is {config.freeze_epochs} without model.weights: a random backbone would be frozen; "
+            "expected 0, or trained weights"
+        )
+    if config.backbone_lr_factor is not None and not config.backbone_lr_factor > 0:
+        problems.append(
+            f"model.backbone_lr_factor is {config.backbone_lr_factor}: expected null or a factor above 0; "
+            "model.freeze_epochs freezes the backbone"
+        )
+    if not 0 <= config.label_smoothing < 1:
+        problems.append(f"model.label_smoothing is {config.label_smoothing}: expected at least 0 and below 1")
+    if config.ema_decay is not None and not 0 < config.ema_decay < 1:
+        problems.append(f"model.ema_decay is {config.ema_decay}: expected null, or above 0 and below 1")
+    chosen = config.class_weights
+    numbers = [] if chosen is None or isinstance(chosen, str) else chosen
+    if (isinstance(chosen, str) and chosen != BALANCED) or chosen == [] or not all(0 < n < math.inf for n in numbers):
+        problems.append(
+            f"model.class_weights is {chosen!r}: expected null, {BALANCED}, or a list of numbers above 0, one for each "
+            "class"
+        )
     return problems

@@ -37,7 +37,7 @@ def build_net(
     check_arch(arch)
     # Lightning builds nets on the device and in the type of the weights, whose random numbers differ.
     with own_randomness("weights", seed), torch.device("cpu"), _default_dtype(torch.float32):
-        net = _torchvision_net(arch, num_classes)
+        net = untrained_net(arch, num_classes)
     if channels_last:
         net = net.to(memory_format=torch.channels_last)
     if compile:
@@ -45,11 +45,31 @@ def build_net(
     return net
 
 
-def _torchvision_net(arch: str, num_classes: int) -> nn.Module:
-    """Returns an untrained net in training mode."""
+def untrained_net(arch: str, num_classes: int) -> nn.Module:
+    """Returns an untrained net in training mode, whose initial weights are taken from the global random state.
+
+    Args:
+        arch: Name of a torchvision classifier.
+        num_classes: Number of outputs of the head.
+    """
     options = {"aux_logits": False} if arch in ARCHS_WITH_AUXILIARY_HEADS else {}
     net: nn.Module = torchvision.models.get_model(arch, num_classes=num_classes, **options)
     return net
+
+
+def weightless_net(arch: str, num_classes: int) -> nn.Module:
+    """Returns an untrained net on torch's meta device, where tensors have shapes but no values.
+
+    Args:
+        arch: Name of a torchvision classifier.
+        num_classes: Number of outputs of the head.
+    """
+    try:
+        with torch.device("meta"):
+            return untrained_net(arch, num_classes)
+    except NotImplementedError:  # RegNet computes its widths with tensors, of which it needs the values.
+        with own_randomness("no weights"):
+            return untrained_net(arch, num_classes).to("meta")
 
 
 @contextmanager
@@ -87,24 +107,28 @@ def check_fits(arch: str, *, image_size: int, smallest_batch: int) -> None:
 def _complaint_about(arch: str, image_size: int, batch_size: int) -> str | None:
     """Returns what a net in training mode says against a batch of a size; None if nothing."""
     try:
-        with torch.device("meta"), torch.no_grad(), warnings.catch_warnings():
+        with torch.no_grad(), warnings.catch_warnings():
             warnings.simplefilter("ignore")  # build_net warns of the same.
-            _torchvision_net(arch, 2)(torch.zeros(batch_size, 3, image_size, image_size))
+            weightless_net(arch, 2)(torch.zeros(batch_size, 3, image_size, image_size, device="meta"))
     except (RuntimeError, ValueError, AssertionError) as error:
         return reason_of(error)
     return None
 
 
-def outputs_for(num_classes: int | None, index: ImageIndex) -> int:
+def outputs_for(num_classes: int | None, index: ImageIndex | None) -> int:
     """Returns the number of outputs of the head: the setting, or the data's number of classes if it is None.
 
     Args:
         num_classes: The value of model.num_classes.
-        index: The data set.
+        index: The data set; None if it is not known.
 
     Raises:
-        UserError: If the data has more classes than the head has outputs.
+        UserError: If the data has more classes than the head has outputs, or neither is known.
     """
+    if index is None:
+        if num_classes is None:
+            raise UserError("model.num_classes is null: expected a number, or an ImagewoofDataModule")
+        return num_classes
     classes = len(index.classes)
     if num_classes is not None and num_classes < classes:
         raise UserError(

@@ -16,6 +16,7 @@ from torch.optim.lr_scheduler import LRScheduler, OneCycleLR, StepLR
 
 from woof_lightning.errors import UserError, raise_together
 from woof_lightning.recipe.config import ModelConfig
+from woof_lightning.recipe.head import BACKBONE, HEAD
 
 STEP_EPOCHS = 30
 STEP_FACTOR = 0.1
@@ -35,13 +36,14 @@ class Schedule:
     interval: Literal["step", "epoch"]
 
 
-def build_optimizer(parameters: Iterable[nn.Parameter], config: ModelConfig) -> Optimizer:
-    """Returns the optimizer of the settings, with all parameters in one group.
+def build_optimizer(parameters: Iterable[Any], config: ModelConfig) -> Optimizer:
+    """Returns the optimizer of the settings.
 
     The optimizer gets lr, momentum and weight_decay if it has arguments of these names. Its init_args override them.
+    The group `backbone` gets its share of the learning rate.
 
     Args:
-        parameters: The parameters to optimise.
+        parameters: The parameters to optimise, or their groups, as `parameter_groups` returns them.
         config: The settings of the model.
 
     Raises:
@@ -51,6 +53,10 @@ def build_optimizer(parameters: Iterable[nn.Parameter], config: ModelConfig) -> 
     accepted = inspect.signature(optimizer_class).parameters
     recipe = {"lr": config.lr, "momentum": config.momentum, "weight_decay": config.weight_decay}
     arguments = {name: value for name, value in recipe.items() if name in accepted} | given
+    parameters = list(parameters)
+    for group in parameters:
+        if isinstance(group, dict) and group["name"] == BACKBONE and "lr" in arguments:
+            group["lr"] = arguments["lr"] * config.backbone_factor
     try:
         return optimizer_class(parameters, **arguments)
     except (TypeError, ValueError) as error:
@@ -68,7 +74,9 @@ def check_optimizer(config: ModelConfig) -> None:
     Raises:
         UserError: If there is no such optimizer, it does not accept its arguments, or the schedule overrules them.
     """
-    build_optimizer([nn.Parameter(torch.zeros(2, 2))], config)
+    one, other = ([nn.Parameter(torch.zeros(2, 2))] for _ in range(2))
+    groups = [{"params": one, "name": BACKBONE}, {"params": other, "name": HEAD}]
+    build_optimizer(groups if config.has_groups else one, config)
     raise_together(overruled(config))
 
 
@@ -161,7 +169,9 @@ def build_schedule(optimizer: Optimizer, config: ModelConfig, total_steps: float
             "set trainer.max_epochs or trainer.max_steps, or use model.schedule: step"
         )
     has_momentum = "momentum" in optimizer.defaults or "betas" in optimizer.defaults
-    scheduler = OneCycleLR(optimizer, max_lr=config.lr, total_steps=int(total_steps), cycle_momentum=has_momentum)
+    groups = optimizer.param_groups
+    max_lr = config.lr if len(groups) == 1 else [float(group["lr"]) for group in groups]
+    scheduler = OneCycleLR(optimizer, max_lr=max_lr, total_steps=int(total_steps), cycle_momentum=has_momentum)
     return Schedule(scheduler, "step")
 
 

@@ -14,7 +14,7 @@ from woof_lightning.data.decoding import SUFFIXES, read_untrusted_image
 from woof_lightning.data.images import images_below
 from woof_lightning.data.transforms import check_shape, eval_transform, normalise
 from woof_lightning.errors import UserError
-from woof_lightning.recipe.checkpoint import net_of, read_checkpoint, recipe_of
+from woof_lightning.recipe.checkpoint import net_of, normalisation_of, read_checkpoint, recipe_of
 
 
 @dataclass(frozen=True)
@@ -85,14 +85,14 @@ def predict(checkpoint_file: Path, images: Iterable[Path], top: int = 3) -> Iter
     checkpoint = read_checkpoint(checkpoint_file)
     trained, net = recipe_of(checkpoint), net_of(checkpoint)
     image_size = int(trained.data["image_size"])
-    transform = eval_transform(image_size)
+    transform, normalisation = eval_transform(image_size), normalisation_of(trained)
     for file in images:
         try:
             image = _read(file, image_size)
         except UserError as error:
             yield Answer(file, [], str(error))
             continue
-        batch = normalise(transform(image)[None], bool(trained.model["channels_last"]))
+        batch = normalise(transform(image)[None], bool(trained.model["channels_last"]), normalisation)
         # A head with 1000 outputs has some that belong to no class of the data.
         logits = net(batch)[0, : len(trained.classes)]
         best = logits.softmax(0).topk(min(top, len(trained.classes)))

@@ -30,7 +30,15 @@ MAY_DIFFER = frozenset(
     }
 )
 # What settings were in runs that knew nothing of them.
-BEFORE_THEY_WERE = {"data.on_device": False}
+BEFORE_THEY_WERE = {
+    "data.on_device": False,
+    "model.weights": None,
+    "model.freeze_epochs": 0,
+    "model.backbone_lr_factor": None,
+    "model.label_smoothing": 0.0,
+    "model.class_weights": None,
+    "model.ema_decay": None,
+}
 MISSING = "(not set)"
 PRECISION_KEY = "trainer.precision"
 # Lightning's short names, and its default.

@@ -107,6 +107,7 @@ class RunRecord:
         loading: dict[str, Any],
         config: dict[str, Any],
         threads: int,
+        pretrained: dict[str, Any] | None = None,
     ) -> dict[str, Any]:
         """Returns the content of result.json.
 
@@ -118,6 +119,7 @@ class RunRecord:
             loading: How the images were loaded.
             config: The run's settings.
             threads: The number of threads that torch used.
+            pretrained: What the net started from; None if from random weights.
         """
         # The first epoch also fills caches, so it is left out unless it is the only one.
         speeds = self.images_per_s[1:] or self.images_per_s
@@ -133,6 +135,7 @@ class RunRecord:
             "seed": seed,
             "data": data,
             "loading": loading,
+            "pretrained": pretrained,
             "versions": versions(),
             "machine": machine(threads),
             "config": config,

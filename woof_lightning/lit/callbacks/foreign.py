@@ -27,7 +27,8 @@ REFUSED: dict[type[Callback], str] = {
     BatchSizeFinder: "the batch size belongs to the recipe; set data.batch_size",
     StochasticWeightAveraging: "it averages after the last checkpoint, so no file would hold the averaged weights; use "
     "lightning.pytorch.callbacks.WeightAveraging or EMAWeightAveraging",
-    BaseFinetuning: "the net is trained from scratch and has no backbone to freeze",
+    BaseFinetuning: "the optimizer has the backbone's parameters from the start, so it would add none; use "
+    "model.freeze_epochs",
     BasePredictionWriter: "woof fit makes no predictions; use woof predict",
 }
 MONITORED = tuple(f"val/{name}" for name in METRICS)
@@ -61,6 +62,11 @@ def _any(callbacks: Sequence[Callback], kind: type[Callback]) -> bool:
 
 
 def _reason(callback: Callback, schedule: str, resuming: bool) -> str | None:
+    if isinstance(callback, BaseFinetuning) and schedule == "onecycle":
+        return (
+            "it adds a parameter group where it unfreezes, which the one-cycle schedule does not know: the training "
+            "would end there; use model.freeze_epochs"
+        )
     for refused, reason in REFUSED.items():
         if isinstance(callback, refused):
             return reason

@@ -62,6 +62,7 @@ def test_every_argument_reaches_the_settings(public: type, settings: type) -> No
         "arch": "shufflenet_v2_x0_5", "num_classes": 7, "optimizer": "sgd", "schedule": "step", "lr": 0.3,
         "momentum": 0.4, "weight_decay": 0.6, "channels_last": True, "compile": True,
         "root": Path("r"), "variant": "full", "folder": Path("f"), "archive": Path("a"), "download": False,
+        "val_share": 0.3, "split_seed": 8, "skip_unreadable": True,
         "image_size": 31, "batch_size": 32, "eval_batch_size": 33, "num_workers": 3, "noisy_labels": 5,
         "pin_memory": True, "cache": "off", "on_device": True,
     }  # fmt: skip

@@ -159,7 +159,7 @@ class Recorder(Callback):
                 status="finished" if _is_complete(trainer) else "stopped early",
                 loop="woof_fit",
                 seed=pl_module.seed,
-                data={"fingerprint": _index(trainer).fingerprint, **_index(trainer).counts()},
+                data=_index(trainer).described(),
                 loading=how_loaded(_data(trainer).config, _data(trainer).decoded),
                 config=self.config,
                 threads=torch.get_num_threads(),

@@ -89,7 +89,7 @@ class FitRun:
             check_same_images(self._fingerprint, datamodule.index, self.folder.path)
         if trainer.fast_dev_run or not trainer.is_global_zero:  # type: ignore[attr-defined]
             return
-        datamodule.index.tell_passed_over()
+        datamodule.index.tell()
         self.folder.create()
         self.held.enter_context(self.folder.locked())
         self._check_untouched()

@@ -171,7 +171,7 @@ class LoopRun:
                 status="finished",
                 loop=self.loop,
                 seed=self.experiment.seed,
-                data={"fingerprint": self.experiment.index.fingerprint, **self.experiment.index.counts()},
+                data=self.experiment.index.described(),
                 loading=how_loaded(self.experiment.data, self.experiment.decoded),
                 config=self.settings,
                 threads=torch.get_num_threads(),

@@ -76,7 +76,7 @@ def start(train: Train, call: LoopCall) -> str:
     experiment.check_limits()
     smallest = smallest_batch(call.data, index, batches=experiment.train_batches)
     check_fits(model.arch, image_size=call.data.image_size, smallest_batch=smallest)
-    index.tell_passed_over()
+    index.tell()
     call.folder.create()
     with call.folder.locked():
         if not call.resume and not call.overwrite:  # Another process may have trained here since the first check.

@@ -30,7 +30,12 @@ MAY_DIFFER = frozenset(
     }
 )
 # What settings were in runs that knew nothing of them.
-BEFORE_THEY_WERE = {"data.on_device": False}
+BEFORE_THEY_WERE = {
+    "data.on_device": False,
+    "data.skip_unreadable": False,
+    "data.split_seed": 0,
+    "data.val_share": 0.2,
+}
 MISSING = "(not set)"
 PRECISION_KEY = "trainer.precision"
 # Lightning's short names, and its default.

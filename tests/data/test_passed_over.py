@@ -204,7 +204,7 @@ def test_a_run_tells_and_records_what_it_does_not_use(verb: list[str], own: Path
     assert "has no train/ and val/: by their names" in done.err
     assert "1 .heic (cat/a.HEIC)" in done.err
     assert "3 unreadable (cat/cut.jpg" in done.err
-    assert "warning: 1 validation images are among the training images, byte for byte" in done.err
+    assert " validation images are training images too, byte for byte" in done.err
     data = json.loads(Path("runs/run/result.json").read_text())["data"]
     assert (data["val_share"], data["split_seed"], data["in_both"]) == (0.3, 0, 1)
     assert data["train"] + data["val"] == 17

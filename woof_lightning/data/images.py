@@ -119,17 +119,22 @@ class ImageIndex:
                 file=sys.stderr,
             )
         if not self.train:
-            print(f"note: all {len(self.val)} images of {self.root} are validated", file=sys.stderr)
-        if not_used := summary(self.passed_over):
             print(
-                f"note: {self.root} holds files that are not used: {not_used}. {CONVERT}. {self.lists_all()}",
+                f"note: all {len(self.val)} images of {self.root} are validated; if the run was trained on some, they "
+                "count, too",
+                file=sys.stderr,
+            )
+        if not_used := summary(self.passed_over):
+            convert = f" {CONVERT}." if any(one.kind.startswith(".") for one in self.passed_over) else ""
+            print(
+                f"note: {self.root} holds files that are not used: {not_used}.{convert} {self.lists_all()}",
                 file=sys.stderr,
             )
         if self.in_both:
             pairs = (f"{train} = {val}" for train, val in self.in_both)
             print(
-                f"warning: {len(self.in_both)} validation images are among the training images, byte for byte: "
-                f"{first_of(pairs, 3)}. Validation looks better than it is. {self.lists_all()}",
+                f"warning: {len(self.in_both)} of {len(self.val)} validation images are training images too, byte for "
+                f"byte: {first_of(pairs, 3)}. Validation looks better than it is. {self.lists_all()}",
                 file=sys.stderr,
             )
 

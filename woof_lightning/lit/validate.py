@@ -144,6 +144,8 @@ def are_the_run_s(trained: TrainedRecipe, config: DataConfig) -> bool:
         config: The settings of the data, with the folder.
     """
     own, folder = trained.data["folder"], data_folder(config)
+    if not folder.is_dir():
+        return False
     if own is not None and folder.resolve() == Path(own).resolve() and not (folder / "val").is_dir():
         return True  # Images that were added since are divided as those of the run.
     try:

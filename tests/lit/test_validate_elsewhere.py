@@ -1,4 +1,4 @@
-"""`woof validate` on a folder that the run does not name: val/ alone, class folders alone, the run's own images moved."""
+"""`woof validate` on a folder that the run does not name: val/ alone, class folders alone, the run's images moved."""
 
 from __future__ import annotations
 

@@ -15,6 +15,7 @@ from woof_lightning.data import checking, decoding, images
 from woof_lightning.data.checking import check_images
 from woof_lightning.data.decoding import read_image
 from woof_lightning.data.images import in_order, index_folder
+from woof_lightning.data.notes import tell
 from woof_lightning.errors import UnreadableImageError, UserError
 
 
@@ -55,8 +56,8 @@ def test_files_that_are_not_used_are_counted_and_named(small_folder: Path, capsy
     assert Counter(one.kind for one in index.passed_over) == kinds
     assert index.described()["not_used"] == kinds
     assert "not_used" not in before.described()
-    index.tell()
-    before.tell()
+    tell(index)
+    tell(before)
     (line,) = capsys.readouterr().err.splitlines()
     first = f"train/{folder.name}"
     assert f"2 .heic ({first}/a.heic, {first}/b.HEIC), 1 .jpg beside the class folders (val/stray.jpg)" in line

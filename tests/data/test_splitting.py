@@ -148,6 +148,8 @@ def test_a_share_leaves_something_on_both_sides(share: float) -> None:
         (["one"], "has 1 class folders with images"),
         (["photos/cat", "photos/dog"], r"has 1 class folders with images.*do you mean .*/photos\?"),
         (["train/cat", "train/dog"], "has no folder val/: .*, or name .*/train to have its images divided"),
+        (["cat", "cat/young", "cat/old"], "or train/ and val/ with such folders$"),
+        (["."], "such folders; 1 images lie in .*own itself$"),
         (["val/cat", "val/dog"], "has no folder train/"),
         (["Training/cat", "validation/cat"], "holds Training/, validation/: expected train/ and val/, by these names"),
     ],
@@ -157,7 +159,7 @@ def test_a_folder_without_two_classes_is_refused(folders: list[str], told: str, 
     root.mkdir()
     image = next(classes.rglob("*.JPEG"))
     for name in folders:
-        (root / name).mkdir(parents=True)
+        (root / name).mkdir(parents=True, exist_ok=True)
         shutil.copy(image, root / name)
     with pytest.raises(UserError, match=told):
         prepare_data(DataConfig(folder=root))

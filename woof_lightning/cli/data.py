@@ -12,6 +12,7 @@ from woof_lightning.data.checking import CheckedImages, check_images, examined, 
 from woof_lightning.data.config import VARIANTS, DataConfig
 from woof_lightning.data.images import ImageIndex, class_counts
 from woof_lightning.data.imagewoof import data_folder, prepare_data
+from woof_lightning.data.notes import tell
 from woof_lightning.errors import UserError
 
 
@@ -85,7 +86,7 @@ def run(args: Sequence[str]) -> None:
     rows.append(("all", "", str(len(index.train)), str(len(index.val))))
     print(text_table(("name", "class", "train", "val"), rows))
     print(f"{index.root}: every image can be read, the longest side is {checked.longest_side_px} px")
-    index.tell()
+    tell(index)
     print(f"fingerprint {index.fingerprint}")
 
 

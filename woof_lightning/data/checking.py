@@ -13,6 +13,7 @@ from tqdm import tqdm
 from woof_lightning.data.decoding import image_size_px, read_untrusted_image
 from woof_lightning.data.duplicates import in_both
 from woof_lightning.data.images import ImageIndex, in_order, user_cache_dir
+from woof_lightning.data.notes import lists_all
 from woof_lightning.errors import UnreadableImageError
 
 # Above this, only the headers are read, and nobody looks for images in both splits: that would read all files.
@@ -79,7 +80,7 @@ def check_images(index: ImageIndex, cache_dir: Path | None = None) -> CheckedIma
         more = f"\n  - … and {len(problems) - MOST_NAMED} more" if len(problems) > MOST_NAMED else ""
         raise UnreadableImageError(
             f"{len(problems)} images of {index.root} cannot be read (data.skip_unreadable true trains without them). "
-            f"{index.lists_all()}{lines}{more}"
+            f"{lists_all(index.root)}{lines}{more}"
         )
     return checked
 

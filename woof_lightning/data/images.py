@@ -4,8 +4,6 @@ from __future__ import annotations
 
 import hashlib
 import os
-import shlex
-import sys
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from concurrent.futures import ThreadPoolExecutor
@@ -23,8 +21,8 @@ from woof_lightning.data.listing import (
     beside_classes,
     first_of,
     folders_in,
+    is_image,
     list_class,
-    summary,
 )
 from woof_lightning.data.samples import Sample, Samples
 from woof_lightning.data.splitting import Split, check_sides
@@ -38,7 +36,6 @@ SPLIT_NAMES = frozenset(
 )
 LINES_AT_ONCE = 10_000
 T = TypeVar("T")
-CONVERT = f"Images are read as {' '.join(SUFFIXES)}; convert others"
 EMPTY_CLASS = ("empty class folder", "it holds no file")
 
 
@@ -109,39 +106,6 @@ class ImageIndex:
             **({"in_both": len(self.in_both)} if self.in_both else {}),
         }
 
-    def tell(self) -> None:
-        """Prints on stderr how the images were divided, which files are not used, and which are in both splits."""
-        if self.split is not None:
-            print(
-                f"note: {self.root} has no train/ and val/: by their names {len(self.train)} images are trained on and "
-                f"{len(self.val)} validated on (data.val_share {self.split.val_share:g}, data.split_seed "
-                f"{self.split.seed})",
-                file=sys.stderr,
-            )
-        if not self.train:
-            print(
-                f"note: all {len(self.val)} images of {self.root} are validated; if the run was trained on some, they "
-                "count, too",
-                file=sys.stderr,
-            )
-        if not_used := summary(self.passed_over):
-            convert = f" {CONVERT}." if any(one.kind.startswith(".") for one in self.passed_over) else ""
-            print(
-                f"note: {self.root} holds files that are not used: {not_used}.{convert} {self.lists_all()}",
-                file=sys.stderr,
-            )
-        if self.in_both:
-            pairs = (f"{train} = {val}" for train, val in self.in_both)
-            print(
-                f"warning: {len(self.in_both)} of {len(self.val)} validation images are training images too, byte for "
-                f"byte: {first_of(pairs, 3)}. Validation looks better than it is. {self.lists_all()}",
-                file=sys.stderr,
-            )
-
-    def lists_all(self) -> str:
-        """Returns which command lists all files that are not used or in both splits."""
-        return f"The whole list: woof data --folder {shlex.quote(str(self.root))} --check"
-
     def without(self, unreadable: Mapping[str, str]) -> ImageIndex:
         """Returns the index without images that cannot be read; they are passed over.
 
@@ -152,9 +116,8 @@ class ImageIndex:
             UserError: If a class has no other image in a split.
         """
         train, val = (split.without(unreadable) for split in (self.train, self.val))
-        found = PassedOver
-        passed_over = [*self.passed_over, *(found(path, "unreadable", why) for path, why in unreadable.items())]
-        index = replace(self, train=train, val=val, passed_over=tuple(passed_over))
+        left_out = (PassedOver(path, "unreadable", why) for path, why in unreadable.items())
+        index = replace(self, train=train, val=val, passed_over=(*self.passed_over, *left_out))
         for name, split, before in (("train", train, self.train), ("val", val, self.val)):
             if missing := set(before.labels) - set(split.labels):
                 names = first_of(sorted(self.classes[label] for label in missing))
@@ -264,14 +227,21 @@ def _index_classes(root: Path, breed_of: Callable[[str], str], split: Split) -> 
             val.add_class(len(paths), list(compress(found.images, sides)))
             paths[name] = [image.path for image in found.images]
     if len(paths) < 2:
-        within = next((name for name in names if folders_in(root / name)), None)
-        hint = "" if within is None else f" (do you mean {root / within}?)"
         raise UserError(
             f"{root} has {len(paths)} class folders with images: expected a folder for each class, at least 2, or "
-            f"train/ and val/ with such folders{hint}"
+            f"train/ and val/ with such folders{_where_images_lie(root, names)}"
         )
     check_sides(split, paths)
     return ImageIndex(root, tuple(paths), tuple(map(breed_of, paths)), train, val, tuple(passed_over), split)
+
+
+def _where_images_lie(root: Path, classes: list[str]) -> str:
+    """Returns where the images of a folder lie, if not in its class folders; nothing if that is not clear."""
+    if count := sum(is_image(entry.name) for entry in os.scandir(root)):
+        return f"; {count} images lie in {root} itself"
+    deeper = (name for name in classes if folders_in(root / name))
+    within = next((name for name in deeper if not any(is_image(entry.name) for entry in os.scandir(root / name))), None)
+    return "" if within is None else f" (do you mean {root / within}?)"
 
 
 def _or_empty(found: ListedClass, root: Path, place: str) -> list[PassedOver]:

@@ -11,6 +11,7 @@ from torchmetrics.classification import MulticlassConfusionMatrix
 
 from woof_lightning.data.config import DataConfig
 from woof_lightning.data.imagewoof import data_folder, data_to_validate, open_data
+from woof_lightning.data.notes import tell
 from woof_lightning.data.splitting import Split
 from woof_lightning.errors import UserError
 from woof_lightning.lit.classifier import WoofClassifier
@@ -89,7 +90,7 @@ def validate(checkpoint_file: Path, accelerator: str = "auto", **data: Any) -> V
     datamodule.setup("validate")
     assert datamodule.index is not None
     check_same_classes(trained, datamodule.index.classes)
-    datamodule.index.tell()
+    tell(datamodule.index)
 
     classifier = WoofClassifier(seed=trained.seed, **trained.model)
     classifier.on_load_checkpoint(checkpoint)

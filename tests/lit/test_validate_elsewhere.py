@@ -9,6 +9,9 @@ from pathlib import Path
 import pytest
 
 from tests.conftest import Outcome, Woof
+from woof_lightning.data.cache import cache_file
+from woof_lightning.data.config import DataConfig
+from woof_lightning.data.imagewoof import prepare_checked_data
 
 SMALL = ("--data.image_size", 32, "--data.num_workers", 0, "--data.batch_size", 8, "--model.arch", "shufflenet_v2_x0_5")
 CKPT = ("--ckpt", "runs/run", "--num_workers", 0, "--json")
@@ -82,15 +85,13 @@ def test_val_alone_is_enough(woof: Woof, trained: Path) -> None:
     assert "others has no folder val/" in refused.err
 
 
-def test_a_validation_elsewhere_leaves_the_decoded_images_of_the_run(woof: Woof, trained: Path) -> None:
-    from woof_lightning.data.cache import cache_file
-    from woof_lightning.data.images import index_folder
-    from woof_lightning.data.splitting import Split
-
-    kept = cache_file(index_folder(trained, split=Split(0.3)))
+def test_a_validation_leaves_the_decoded_images_of_another_training(
+    woof: Woof, trained: Path, small_folder: Path
+) -> None:
+    assert trained.is_dir()
+    kept = cache_file(prepare_checked_data(DataConfig(folder=small_folder, image_size=32)))
     assert kept.is_file()
-    shutil.copytree(trained, "others/val")
-    assert woof("validate", *CKPT, "--folder", "others").code == 0
+    assert images(woof("validate", *CKPT, "--folder", small_folder)) == 8
     assert kept.is_file()
 
 

@@ -64,6 +64,7 @@ def test_every_argument_reaches_the_settings(public: type, settings: type) -> No
         "weights": "file.pth", "freeze_epochs": 2, "backbone_lr_factor": 0.5, "label_smoothing": 0.2,
         "class_weights": [1.0, 2.0], "ema_decay": 0.9,
         "root": Path("r"), "variant": "full", "folder": Path("f"), "archive": Path("a"), "download": False,
+        "val_share": 0.3, "split_seed": 8, "skip_unreadable": True,
         "image_size": 31, "batch_size": 32, "eval_batch_size": 33, "num_workers": 3, "noisy_labels": 5,
         "pin_memory": True, "cache": "off", "on_device": True,
     }  # fmt: skip

@@ -19,10 +19,11 @@ import torch
 from tests.conftest import Woof
 from woof_lightning.data import cache
 from woof_lightning.data.cache import cache_file, cache_folder, clear_cache, keep_decoded, opened
+from woof_lightning.data.checking import check_images
 from woof_lightning.data.config import DataConfig
 from woof_lightning.data.decoded import decoded_bytes, write_decoded
 from woof_lightning.data.decoding import read_image
-from woof_lightning.data.images import ImageIndex, check_images, index_folder
+from woof_lightning.data.images import ImageIndex, index_folder
 from woof_lightning.data.imagewoof import prepare_checked_data
 from woof_lightning.data.loading import Batch, train_loader, val_loader
 from woof_lightning.data.temporary import alone_at

@@ -3,6 +3,7 @@ from __future__ import annotations
 import shutil
 import struct
 import zlib
+from collections import Counter
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -10,9 +11,11 @@ import pytest
 import torch
 from PIL import Image
 
-from woof_lightning.data import decoding, images
+from woof_lightning.data import checking, decoding, images
+from woof_lightning.data.checking import check_images
 from woof_lightning.data.decoding import read_image
-from woof_lightning.data.images import check_images, in_order, index_folder
+from woof_lightning.data.images import in_order, index_folder
+from woof_lightning.data.notes import tell
 from woof_lightning.errors import UnreadableImageError, UserError
 
 
@@ -30,8 +33,15 @@ def test_hidden_files_and_litter_are_skipped(small_folder: Path) -> None:
     (small_folder / "train" / before.classes[0] / "._resource.jpg").write_text("x")
     (small_folder / "train" / before.classes[0] / "Thumbs.db").write_text("x")
     (small_folder / "val" / "desktop.ini").write_text("x")
-    assert index_folder(small_folder) == before
-    assert before.passed_over == {}
+    index = index_folder(small_folder)
+    assert (index.train, index.val) == (before.train, before.val)
+    assert before.passed_over == ()
+    assert [(one.path.removeprefix(f"train/{before.classes[0]}/"), one.is_litter) for one in index.passed_over] == [
+        ("train/.ipynb_checkpoints", False),
+        ("val/desktop.ini", True),
+        ("._resource.jpg", True),
+        ("Thumbs.db", True),
+    ]
 
 
 def test_files_that_are_not_used_are_counted_and_named(small_folder: Path, capsys: pytest.CaptureFixture[str]) -> None:
@@ -42,11 +52,17 @@ def test_files_that_are_not_used_are_counted_and_named(small_folder: Path, capsy
     (small_folder / "val" / "stray.jpg").write_text("x")
     index = index_folder(small_folder)
     assert (index.train, index.val, index.fingerprint) == (before.train, before.val, before.fingerprint)
-    assert index.passed_over == {".heic": 2, ".txt": 1, "without a suffix": 1, ".jpg beside the class folders": 1}
-    index.tell_passed_over()
-    before.tell_passed_over()
+    kinds = {".heic": 2, ".jpg beside the class folders": 1, ".txt": 1, "without a suffix": 1}
+    assert Counter(one.kind for one in index.passed_over) == kinds
+    assert index.described()["not_used"] == kinds
+    assert "not_used" not in before.described()
+    tell(index)
+    tell(before)
     (line,) = capsys.readouterr().err.splitlines()
-    assert "2 .heic, 1 .jpg beside the class folders, 1 .txt, 1 without a suffix" in line
+    first = f"train/{folder.name}"
+    assert f"2 .heic ({first}/a.heic, {first}/b.HEIC), 1 .jpg beside the class folders (val/stray.jpg)" in line
+    assert f"1 without a suffix ({first}/README). Images are read as .jpg" in line
+    assert line.endswith(f"The whole list: woof data --folder {small_folder} --check")
 
 
 def test_images_in_subfolders_belong_to_their_class(small_folder: Path) -> None:
@@ -160,7 +176,7 @@ def test_images_are_checked_again_only_after_a_change(
 def test_only_the_headers_of_many_files_are_read(
     small_folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(images, "DECODE_ALL_UP_TO_FILES", 1)
+    monkeypatch.setattr(checking, "DECODE_ALL_UP_TO_FILES", 1)
     monkeypatch.setattr(decoding, "read_image", lambda path: pytest.fail(f"{path} was decoded"))
     assert check_images(index_folder(small_folder), tmp_path).longest_side_px == 128
     victim = next((small_folder / "val").rglob("*.JPEG"))

@@ -41,7 +41,7 @@ def test_without_a_trainer_its_loaders_are_those_of_one_device(data: ImagewoofDa
 SETTINGS: dict[str, Any] = {
     "root": Path("elsewhere"), "variant": "160px", "folder": Path("mine"), "archive": Path("a.tgz"), "download": False,
     "image_size": 31, "batch_size": 3, "eval_batch_size": 5, "num_workers": 2, "noisy_labels": 25, "pin_memory": True,
-    "cache": "disk", "on_device": True,
+    "cache": "disk", "on_device": True, "val_share": 0.3, "split_seed": 4, "skip_unreadable": True,
 }  # fmt: skip
 OF_THE_NET: dict[str, Any] = {
     "arch": "resnet34", "num_classes": 3, "optimizer": "sgd", "schedule": "step", "lr": 0.5, "momentum": 0.8,

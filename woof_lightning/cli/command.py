@@ -15,6 +15,7 @@ from importlib import metadata
 from types import FrameType
 
 from woof_lightning.cli.configs import shipped_configs
+from woof_lightning.cli.environment import origin_of, variables_of, with_environment
 from woof_lightning.cli.messages import fixable, interrupted, stopped
 from woof_lightning.cli.options import VERBS
 from woof_lightning.errors import (
@@ -59,7 +60,9 @@ def main(args: Sequence[str] | None = None) -> int:
     verb = arguments[0]
     try:
         with tidy_on_sigterm(verb):
-            find_verb(verb)(arguments[1:])
+            run = find_verb(verb)
+            tell_variables(verb)
+            run(with_environment(verb, arguments[1:]))
             sys.stdout.flush()
     except BrokenPipeError:
         if not reader_is_gone():
@@ -67,7 +70,9 @@ def main(args: Sequence[str] | None = None) -> int:
         return NO_READER_EXIT_CODE
     except UserError as error:
         common = isinstance(error, CommonError)
-        return ended(f"error: {user_message(error)}", USER_ERROR_EXIT_CODE, all_know=common)
+        message = user_message(error)
+        origin = origin_of(message, verb, arguments[1:])
+        return ended(f"error: {message}{origin}", USER_ERROR_EXIT_CODE, all_know=common)
     except NonFiniteLossError as error:
         return ended(str(error), NON_FINITE_EXIT_CODE, all_know=True)
     except StoppedBySignal as error:
@@ -82,6 +87,12 @@ def main(args: Sequence[str] | None = None) -> int:
     except SystemExit as error:  # argparse has printed its help or an error.
         return error.code if isinstance(error.code, int) else USER_ERROR_EXIT_CODE
     return 0
+
+
+def tell_variables(verb: str) -> None:
+    """Prints on stderr which environment variables set options, since nobody sees them on the command line."""
+    if (names := variables_of(verb).values()) and number() == 0:
+        print(f"note: options are set by the environment: {', '.join(names)}", file=sys.stderr)
 
 
 def ended(message: str, exit_code: int, *, all_know: bool = False, after_a_bar: bool = False) -> int:

@@ -9,6 +9,7 @@ from typing import Any
 import yaml
 
 from woof_lightning.cli.configs import config_file
+from woof_lightning.cli.environment import interpolated
 from woof_lightning.cli.messages import unknown_key
 from woof_lightning.errors import UserError
 from woof_lightning.runs.config import flatten
@@ -76,6 +77,10 @@ def checked_config(file: str, known: Sequence[str], verb: str) -> dict[str, Any]
     except (UnicodeDecodeError, yaml.YAMLError) as error:
         reason = " ".join(str(error).replace('in "<unicode string>", ', "").split())
         raise UserError(f"--config is {file}: it is no YAML file ({reason}); expected lines of key: value") from error
+    try:
+        settings = interpolated(settings)
+    except UserError as error:
+        raise UserError(f"--config is {file}: {error}") from error
     if settings is None:
         return {}
     if not isinstance(settings, dict):
@@ -112,10 +117,10 @@ def origin(key: str, configs: Sequence[str]) -> str | None:
 
 
 def loaded(file: str) -> dict[str, Any]:
-    """Returns the settings in a YAML file; none if it holds anything else."""
+    """Returns the settings in a YAML file, with ${NAME} replaced; none if it holds anything else."""
     try:
-        settings = yaml.safe_load(Path(file).read_text(encoding="utf-8"))
-    except (OSError, UnicodeDecodeError, yaml.YAMLError):
+        settings = interpolated(yaml.safe_load(Path(file).read_text(encoding="utf-8")))
+    except (OSError, UnicodeDecodeError, yaml.YAMLError, UserError):  # The check of the file raises them.
         return {}
     return settings if isinstance(settings, dict) else {}
 

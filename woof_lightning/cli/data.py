@@ -8,9 +8,11 @@ from pathlib import Path
 from woof_lightning.cli.options import add_data_places, check_one_place, small_parser
 from woof_lightning.compare.tables import text_table
 from woof_lightning.data.cache import cache_folder, clear_cache
+from woof_lightning.data.checking import CheckedImages, check_images, examined, with_pairs
 from woof_lightning.data.config import VARIANTS, DataConfig
-from woof_lightning.data.images import check_images, class_counts
+from woof_lightning.data.images import ImageIndex, class_counts
 from woof_lightning.data.imagewoof import data_folder, prepare_data
+from woof_lightning.data.notes import tell
 from woof_lightning.errors import UserError
 
 
@@ -32,6 +34,17 @@ def run(args: Sequence[str]) -> None:
         "--noisy_labels", "--data.noisy_labels", type=int, default=0, help="percentage of wrong labels (0)"
     )
     parser.add_argument("--no_download", action="store_true", help="do not download an archive")
+    parser.add_argument(
+        "--val_share", "--data.val_share", type=float, default=0.2, help="share to validate on, without val/ (0.2)"
+    )
+    parser.add_argument(
+        "--split_seed", "--data.split_seed", type=int, default=0, help="another one assigns images another way (0)"
+    )
+    parser.add_argument(
+        "--check",
+        action="store_true",
+        help="list all files that are not used, cannot be read, or are in both splits, however many there are",
+    )
     parser.add_argument("--clear_cache", action="store_true", help="remove the decoded images that runs have kept")
     options = parser.parse_args(args)
     if options.clear_cache:
@@ -53,12 +66,18 @@ def run(args: Sequence[str]) -> None:
             root=root,
             variant=options.variant or "synthetic",
             folder=options.folder,
+            val_share=options.val_share,
+            split_seed=options.split_seed,
             archive=options.archive,
             download=not options.no_download,
             noisy_labels=options.noisy_labels,
         )
     )
+    if options.check:
+        checked = examined(index, complete=True)
+        print_check(index, checked)
     checked = check_images(index)
+    index = with_pairs(index, checked)
     counts = {split: class_counts(getattr(index, split), index.classes) for split in ("train", "val")}
     rows = [
         (breed, name, str(counts["train"][name]), str(counts["val"][name]))
@@ -67,5 +86,20 @@ def run(args: Sequence[str]) -> None:
     rows.append(("all", "", str(len(index.train)), str(len(index.val))))
     print(text_table(("name", "class", "train", "val"), rows))
     print(f"{index.root}: every image can be read, the longest side is {checked.longest_side_px} px")
-    index.tell_passed_over()
+    tell(index)
     print(f"fingerprint {index.fingerprint}")
+
+
+def print_check(index: ImageIndex, checked: CheckedImages) -> None:
+    """Prints each file that is not used, cannot be read, or is in both splits, with the reason.
+
+    Args:
+        index: The images.
+        checked: What a complete check of them found.
+    """
+    rows = [
+        *((one.path, one.reason) for one in index.passed_over),
+        *checked.unreadable.items(),
+        *((val, f"the same bytes as {train}, which is trained on") for train, val in checked.in_both or ()),
+    ]
+    print(text_table(("file", "why"), rows) if rows else "every file is an image, used once")

@@ -23,6 +23,7 @@ from lightning.pytorch.cli import LightningArgumentParser, LightningCLI
 
 from woof_lightning.cli.classes import DATA_CLASS, MODEL_CLASS, Classes, chosen_classes, current_folder_importable
 from woof_lightning.cli.config_files import with_config_files, with_origin
+from woof_lightning.cli.environment import PARSER_MODE, register_parser_mode
 from woof_lightning.cli.messages import readable
 from woof_lightning.cli.options import (
     CALL_KEYS,
@@ -76,7 +77,8 @@ def run_cli(verb: str, args: Sequence[str], held: ExitStack) -> WoofCLI:
     Raises:
         UserError: For everything that the user can fix.
     """
-    options: dict[str, Any] = {"exit_on_error": False, "allow_abbrev": False}
+    register_parser_mode()
+    options: dict[str, Any] = {"exit_on_error": False, "allow_abbrev": False, "parser_mode": PARSER_MODE}
     shown = verb.replace("_", "-")
     held.enter_context(current_folder_importable())
     classes = chosen_classes(args)

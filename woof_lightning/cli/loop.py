@@ -13,6 +13,7 @@ import yaml
 from jsonargparse import ActionConfigFile, ArgumentError, ArgumentParser, Namespace  # type: ignore[attr-defined]
 
 from woof_lightning.cli.config_files import with_config_files, with_origin
+from woof_lightning.cli.environment import PARSER_MODE, register_parser_mode
 from woof_lightning.cli.messages import readable
 from woof_lightning.cli.options import (
     CALL_KEYS,
@@ -83,7 +84,8 @@ def parse(name: str, args: Sequence[str]) -> LoopCall:
     Raises:
         UserError: If settings cannot be used. The error lists all of them.
     """
-    parser = ArgumentParser(prog=f"woof loop {name}", exit_on_error=False, allow_abbrev=False)
+    register_parser_mode()
+    parser = ArgumentParser(prog=f"woof loop {name}", exit_on_error=False, allow_abbrev=False, parser_mode=PARSER_MODE)
     parser.add_argument(
         "-c", "--config", action=ActionConfigFile, help="A YAML file. Later ones override earlier ones."
     )

@@ -15,6 +15,7 @@ import yaml
 
 from woof_lightning.cli.lightning_cli import LR_FIND, SWEEP_KEYS, WoofCLI, run_cli
 from woof_lightning.compare.draw import draw_lr_curve
+from woof_lightning.data.notes import tell
 from woof_lightning.errors import UserError
 from woof_lightning.lit.lr_finder import LRFound
 from woof_lightning.lit.quiet import quieten_libraries
@@ -40,7 +41,7 @@ def run(args: Sequence[str]) -> None:
         cli = run_cli(LR_FIND, [*args, "--trainer.default_root_dir", scratch], held)
         assert isinstance(cli.trainer, WoofTrainer)
         found, folder = cli.trainer.lr_found, cli.folder.lr_find
-        cli.datamodule.index.tell_passed_over()
+        tell(cli.datamodule.index)
         assert found is not None, "run_cli has swept"
         write_sweep(found, folder, {**sweep_record(cli), **found.as_dict()})
     if found.problem:
@@ -68,7 +69,7 @@ def sweep_record(cli: WoofCLI) -> dict[str, Any]:
     return {
         "sweep": {key: cli.settings[key] for key in SWEEP_KEYS},
         "seed": cli.model.seed,
-        "data": {"fingerprint": index.fingerprint, **index.counts()},
+        "data": index.described(),
         "versions": versions(),
         "machine": machine(torch.get_num_threads()),
         "config": settings,

@@ -34,7 +34,7 @@ NOT_SAVED = (*CALL_KEYS, "resume", "json", "save_every", "allow_nan")
 MOST_SEED = 2**32 - 1  # NumPy's bound, and so Lightning's.
 DATA_PLACES = {
     "root": "folder that contains the data sets",
-    "folder": "a folder with train/ and val/, used instead of a data set in root",
+    "folder": "a folder with train/ and val/, or with a folder for each class, used instead of a data set in root",
     "archive": "a local archive to unpack into root",
 }
 

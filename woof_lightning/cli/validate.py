@@ -26,6 +26,7 @@ def run(args: Sequence[str]) -> None:
     add_checkpoint(parser)
     add_data_places(parser)
     parser.add_argument("--num_workers", "--data.num_workers", type=int, help="number of loading processes")
+    parser.add_argument("--skip_unreadable", action="store_true", help="leave out images that cannot be read")
     parser.add_argument("--accelerator", default="auto", help="auto, cpu, gpu, … as trainer.accelerator")
     parser.add_argument("--out", type=path_of, help="folder for result.json and confusion.png (RUN/validate)")
     parser.add_argument("--json", action="store_true", help="print JSON")
@@ -35,6 +36,7 @@ def run(args: Sequence[str]) -> None:
     prepare_to_compute()
     file = checkpoint_file(options.ckpt)
     data = {name: getattr(options, name) for name in ("root", "folder", "archive", "num_workers")}
+    data["skip_unreadable"] = options.skip_unreadable or None  # By default as in the run.
 
     out = options.out or (file.parent.parent if file.parent.name == "checkpoints" else file.parent) / "validate"
     with made_folder(out, "--out"):

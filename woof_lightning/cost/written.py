@@ -41,6 +41,7 @@ FOLDER: Parts = {
     **_as(CHECKPOINTS, "recipe/checkpoint.py", "TrainedRecipe RECIPE_KEY"),
     **_as(RESUME, "recipe/checkpoint.py", "read_checkpoint recipe_of check_same_images"),
     **_as(LOGS, "runs/record.py", "RunRecord.summary"),
+    **_as(LOGS, "runs/hparams.py"),
 }
 # What every way runs that leaves metrics.csv and result.json: all but `lightning`.
 RECORD: Parts = {

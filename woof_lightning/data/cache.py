@@ -115,7 +115,9 @@ def _write(file: Path, index: ImageIndex) -> None:
 
 
 def _place_of(index: ImageIndex) -> str:
-    return hashlib.sha256(os.fsencode(index.root.resolve())).hexdigest()[:8]
+    # `woof validate` lists a folder without its training images, and must not replace what a training keeps.
+    part = b"" if index.train else b"/val alone"
+    return hashlib.sha256(os.fsencode(index.root.resolve()) + part).hexdigest()[:8]
 
 
 def _lacking_room(folder: Path, needed_bytes: int, *, half: bool) -> str | None:

@@ -6,6 +6,7 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
+from woof_lightning.data.splitting import Split
 from woof_lightning.errors import UserError, raise_together
 from woof_lightning.resources import usable_cores
 
@@ -23,7 +24,11 @@ class DataConfig:
         root: Folder that contains the data sets.
         variant: full, 320px, 160px (the official archives) or synthetic (drawn by this program, needs no network).
             Each has its own folder in root.
-        folder: A folder with train/<class>/ and val/<class>/, used instead of root and variant.
+        folder: A folder with train/<class>/ and val/<class>/, or with <class>/ alone, used instead of root and variant.
+        val_share: Share of the images to validate on, if folder has no train/ and val/. Each image is assigned by its
+            own name, so it keeps its side when others are added. A class has this share on average.
+        split_seed: Another number assigns the images another way. seed_everything does not: runs that differ in it are
+            validated on the same images.
         archive: A local archive to unpack into root if the variant is not there.
         download: Download the official archive if the variant is not there.
         image_size: Side of the square images that the net sees, in px.
@@ -31,6 +36,7 @@ class DataConfig:
         eval_batch_size: Images per validation batch, per device.
         num_workers: Number of processes that load images. 0 loads in the training process, null takes one per core.
             Results do not depend on it.
+        skip_unreadable: Train without the images that cannot be read. If false, they end the run before the training.
         noisy_labels: Percentage of training labels replaced by wrong ones: 0, 1, 5, 25 or 50.
         pin_memory: Load into page-locked memory, for faster copies to a CUDA device.
         cache: Whether decoded images are kept in the user's cache folder: off, disk, or auto, which keeps them if they
@@ -45,12 +51,15 @@ class DataConfig:
     root: Path = Path("data")
     variant: str = "320px"
     folder: Path | None = None
+    val_share: float = 0.2
+    split_seed: int = 0
     archive: Path | None = None
     download: bool = True
     image_size: int = 224
     batch_size: int = 128
     eval_batch_size: int = 16
     num_workers: int | None = None
+    skip_unreadable: bool = False
     noisy_labels: int = 0
     pin_memory: bool = False
     cache: str | bool = "auto"
@@ -68,6 +77,11 @@ class DataConfig:
     def worker_count(self) -> int:
         """The number of loading processes; null means one per usable core."""
         return usable_cores() if self.num_workers is None else self.num_workers
+
+    @property
+    def split(self) -> Split:
+        """How the images of a folder without train/ and val/ are divided."""
+        return Split(self.val_share, self.split_seed)
 
     def as_plain(self) -> dict[str, Any]:
         """Returns the settings as plain values, with paths as text."""
@@ -93,6 +107,8 @@ def data_problems(config: DataConfig) -> list[str]:
     problems = []
     if config.variant not in VARIANTS:
         problems.append(f"data.variant is {config.variant!r}: expected one of {', '.join(VARIANTS)}")
+    if not 0 < config.val_share < 1:
+        problems.append(f"data.val_share is {config.val_share}: expected a share above 0 and below 1, such as 0.2")
     for key, value in (
         ("image_size", config.image_size),
         ("batch_size", config.batch_size),

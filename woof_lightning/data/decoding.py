@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 import torch
 from numpy.typing import NDArray
-from PIL import Image, ImageOps, features
+from PIL import Image, ImageOps, UnidentifiedImageError, features
 from torch import Tensor
 from torchvision.io import ImageReadMode, decode_image
 
@@ -84,6 +84,9 @@ def image_size_px(path: Path) -> tuple[int, int]:
         raise UnreadableImageError(f"{path} claims an absurd size ({error}): remove the file") from error
     except FileNotFoundError as error:
         raise UnreadableImageError(f"{path} is not there (any more): replace the file, or mend the link") from error
+    except UnidentifiedImageError as error:
+        why = "no known image begins as it does" if path.stat().st_size else "it is empty"
+        raise UnreadableImageError(f"{path} is not an image ({why}): replace the file or remove it") from error
     except Exception as error:  # What Pillow raises depends on how the file is damaged.
         raise UnreadableImageError(
             f"{path} is not an image ({reason_of(error)}): replace the file or remove it"

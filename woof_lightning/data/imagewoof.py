@@ -14,8 +14,17 @@ from pathlib import Path
 from woof_lightning.data import synthetic
 from woof_lightning.data.archives import ARCHIVES, Archive, download, extract
 from woof_lightning.data.cache import keep_decoded
+from woof_lightning.data.checking import check_images, examined, with_pairs
 from woof_lightning.data.config import DataConfig
-from woof_lightning.data.images import SPLITS, ImageIndex, check_images, class_counts, index_folder, with_labels
+from woof_lightning.data.images import (
+    SPLITS,
+    ImageIndex,
+    class_counts,
+    index_folder,
+    index_to_validate,
+    with_labels,
+)
+from woof_lightning.data.splitting import Split
 from woof_lightning.data.temporary import alone_at, temporary_folder_beside
 from woof_lightning.data.transforms import check_shape
 from woof_lightning.errors import UserError, is_disk_error
@@ -77,7 +86,10 @@ def prepare_data(config: DataConfig) -> ImageIndex:
     folder = data_folder(config)
     if config.folder is not None:
         if not folder.is_dir():
-            raise UserError(f"data.folder is {folder}: there is no such folder. Expected one with train/ and val/")
+            raise UserError(
+                f"data.folder is {folder}: there is no such folder. Expected one with train/ and val/, or with a "
+                "folder for each class"
+            )
     elif config.variant == "synthetic":
         synthetic.draw(folder)
     elif not folder.is_dir():
@@ -92,8 +104,47 @@ def prepare_checked_data(config: DataConfig) -> ImageIndex:
         UserError: If the data set is missing and cannot be obtained, is incomplete, contains an image that cannot be
             read, the images are too small or too long for data.image_size, or data.cache is disk and there is no room.
     """
-    index = prepare_data(config)
-    checked = check_images(index)
+    return checked_data(prepare_data(config), config)
+
+
+def open_checked_data(config: DataConfig) -> ImageIndex:
+    """Indexes a data set that another process has prepared with prepare_checked_data.
+
+    Raises:
+        UserError: If the data set is incomplete.
+    """
+    index = open_data(config)
+    return index.without(examined(index).unreadable) if config.skip_unreadable else index
+
+
+def data_to_validate(config: DataConfig) -> ImageIndex:
+    """Checks the images of data.folder to validate on: those in val/, or all if it has only class folders.
+
+    Raises:
+        UserError: If the folder is missing, or its images cannot be used.
+    """
+    folder = data_folder(config)
+    if not folder.is_dir():
+        raise UserError(
+            f"--folder is {folder}: there is no such folder. Expected one with val/, or with a folder for each class"
+        )
+    return checked_data(index_to_validate(folder, breed_of), config)
+
+
+def checked_data(index: ImageIndex, config: DataConfig) -> ImageIndex:
+    """Checks every image, and keeps the decoded images as data.cache says.
+
+    Args:
+        index: The images.
+        config: The settings of the data.
+
+    Raises:
+        UserError: If an image cannot be read, the images are too small or too long for data.image_size, or data.cache
+            is disk and there is no room.
+    """
+    checked = examined(index) if config.skip_unreadable else check_images(index)
+    if checked.unreadable:
+        index = index.without(checked.unreadable)
     longest_side_px = checked.longest_side_px
     if config.image_size > MOST_ENLARGEMENT * longest_side_px:
         raise UserError(
@@ -102,18 +153,25 @@ def prepare_checked_data(config: DataConfig) -> ImageIndex:
         )
     check_shape(index.root / checked.longest_shape, checked.longest_shape_ratio, config.image_size)
     keep_decoded(index, config, checked.pixels)
-    return index
+    return with_pairs(index, checked)
 
 
 def open_data(config: DataConfig) -> ImageIndex:
     """Indexes a data set that is on the disk, with the noisy labels that the settings ask for.
 
     Raises:
-        UserError: If the data set is incomplete, or has no noisy labels although they are asked for.
+        UserError: If the data set is incomplete, has no noisy labels although they are asked for, or has train/ and
+            val/ although the settings divide it.
     """
-    index = index_folder(data_folder(config), breed_of)
+    index = index_folder(data_folder(config), breed_of, None if config.folder is None else config.split)
     if config.folder is None and config.variant in ARCHIVES:
         check_counts(index)
+    if index.split is None and config.split != Split():
+        raise UserError(
+            f"data.val_share is {config.val_share:g} and data.split_seed {config.split_seed}, but {index.root} has "
+            "train/ and val/, which are used as they are: leave both settings out, or name a folder with class folders "
+            "alone"
+        )
     return with_noisy_labels(index, config.noisy_labels) if config.noisy_labels else index
 
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from array import array
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Container, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from itertools import repeat
 from typing import NamedTuple, overload
@@ -55,13 +55,15 @@ class Samples(Sequence[Sample]):
         paths, *numbers = zip(*rows, strict=True) if rows else ((), (), (), ())
         return cls(list(paths), *(array(WHOLE, column) for column in numbers))
 
-    def add_class(self, label: int, files: Iterable[tuple[str, int, int]]) -> None:
+    def add_class(self, label: int, files: Sequence[tuple[str, int, int]]) -> None:
         """Adds the images of a class at the end.
 
         Args:
             label: The number of the class.
-            files: The path, size_bytes and changed_ns of each, at least one.
+            files: The path, size_bytes and changed_ns of each.
         """
+        if not files:
+            return
         paths, sizes_bytes, changed_ns = zip(*files, strict=True)
         self.paths.extend(paths)
         self.labels.extend(repeat(label, len(paths)))
@@ -78,6 +80,14 @@ class Samples(Sequence[Sample]):
             KeyError: If one has no label.
         """
         return replace(self, labels=array(WHOLE, map(labels.__getitem__, self.paths)))
+
+    def without(self, paths: Container[str]) -> Samples:
+        """Returns the same samples but some.
+
+        Args:
+            paths: The paths of those that are left out.
+        """
+        return Samples.of(sample for sample in self if sample.path not in paths)
 
     def __len__(self) -> int:
         return len(self.paths)

@@ -13,7 +13,7 @@ from woof_lightning.data.cache import opened
 from woof_lightning.data.config import DataConfig
 from woof_lightning.data.decoded import DecodedImages
 from woof_lightning.data.images import ImageIndex
-from woof_lightning.data.imagewoof import open_data, prepare_checked_data
+from woof_lightning.data.imagewoof import open_checked_data, prepare_checked_data
 from woof_lightning.data.loading import Batch, check_batch_size, taken, train_loader, val_loader
 from woof_lightning.data.sampling import sampler_of
 from woof_lightning.data.workers import check_shared_memory
@@ -30,7 +30,11 @@ class ImagewoofDataModule(LightningDataModule):
         root: Folder that contains the data sets.
         variant: full, 320px, 160px (the official archives) or synthetic (drawn by this program, needs no network).
             Each has its own folder in root.
-        folder: A folder with train/<class>/ and val/<class>/, used instead of root and variant.
+        folder: A folder with train/<class>/ and val/<class>/, or with <class>/ alone, used instead of root and variant.
+        val_share: Share of the images to validate on, if folder has no train/ and val/. Each image is assigned by its
+            own name, so it keeps its side when others are added. A class has this share on average.
+        split_seed: Another number assigns the images another way. seed_everything does not: runs that differ in it are
+            validated on the same images.
         archive: A local archive to unpack into root if the variant is not there.
         download: Download the official archive if the variant is not there.
         image_size: Side of the square images that the net sees, in px.
@@ -38,6 +42,7 @@ class ImagewoofDataModule(LightningDataModule):
         eval_batch_size: Images per validation batch, per device.
         num_workers: Number of processes that load images. 0 loads in the training process, null takes one per core.
             Results do not depend on it.
+        skip_unreadable: Train without the images that cannot be read. If false, they end the run before the training.
         noisy_labels: Percentage of training labels replaced by wrong ones: 0, 1, 5, 25 or 50.
         pin_memory: Load into page-locked memory, for faster copies to a CUDA device.
         cache: Whether decoded images are kept in the user's cache folder: off, disk, or auto, which keeps them if they
@@ -67,12 +72,15 @@ class ImagewoofDataModule(LightningDataModule):
         root: Path = Path("data"),
         variant: str = "320px",
         folder: Path | None = None,
+        val_share: float = 0.2,
+        split_seed: int = 0,
         archive: Path | None = None,
         download: bool = True,
         image_size: int = 224,
         batch_size: int = 128,
         eval_batch_size: int = 16,
         num_workers: int | None = None,
+        skip_unreadable: bool = False,
         noisy_labels: int = 0,
         pin_memory: bool = False,
         cache: str | bool = "auto",
@@ -84,12 +92,15 @@ class ImagewoofDataModule(LightningDataModule):
             root=root,
             variant=variant,
             folder=folder,
+            val_share=val_share,
+            split_seed=split_seed,
             archive=archive,
             download=download,
             image_size=image_size,
             batch_size=batch_size,
             eval_batch_size=eval_batch_size,
             num_workers=num_workers,
+            skip_unreadable=skip_unreadable,
             noisy_labels=noisy_labels,
             pin_memory=pin_memory,
             cache=cache,
@@ -117,7 +128,7 @@ class ImagewoofDataModule(LightningDataModule):
             UserError: If batch_size or num_workers does not fit the images or the machine.
         """
         if self.index is None:  # In processes other than the first, prepare_data is not called.
-            self.index = open_data(self.config)
+            self.index = open_checked_data(self.config)
         if stage == "fit":
             check_batch_size(self.config, self.index)
         check_shared_memory(self.config)

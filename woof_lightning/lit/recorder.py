@@ -18,6 +18,7 @@ from woof_lightning.lit.callbacks.hooks import without_idle_step_hooks
 from woof_lightning.lit.classifier import WoofClassifier
 from woof_lightning.lit.datamodule import ImagewoofDataModule
 from woof_lightning.runs.folder import RunFolder
+from woof_lightning.runs.hparams import write_hparams
 from woof_lightning.runs.metrics import MetricsFile
 from woof_lightning.runs.record import RunRecord
 
@@ -153,19 +154,22 @@ class Recorder(Callback):
             logger.save()
 
     def on_fit_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
-        """Writes result.json."""
+        """Writes result.json, and the settings for TensorBoard."""
         if trainer.is_global_zero and isinstance(pl_module, WoofClassifier):
             result = self.record.result(
                 status="finished" if _is_complete(trainer) else "stopped early",
                 loop="woof_fit",
                 seed=pl_module.seed,
-                data={"fingerprint": _index(trainer).fingerprint, **_index(trainer).counts()},
+                data=_index(trainer).described(),
                 loading=how_loaded(_data(trainer).config, _data(trainer).decoded),
                 config=self.config,
                 threads=torch.get_num_threads(),
                 pretrained=pl_module.start.report,
             )
             self.folder.write_result(result)
+            if any(isinstance(logger, EventsLogger) for logger in trainer.loggers):
+                settings = {**self.config, "loop": result["loop"]}
+                write_hparams(self.folder.path, settings, finished=result["status"] == "finished")
 
     def state_dict(self) -> dict[str, Any]:
         """Returns the record up to now, with the time spent in the current epoch."""

@@ -10,6 +10,7 @@ import yaml
 from lightning.pytorch import Trainer
 from lightning.pytorch.loggers import Logger
 
+from woof_lightning.data.notes import tell
 from woof_lightning.errors import UserError
 from woof_lightning.lit.classifier import WoofClassifier
 from woof_lightning.lit.datamodule import ImagewoofDataModule
@@ -99,7 +100,7 @@ class FitRun:
             check_same_images(self._fingerprint, datamodule.index, self.folder.path)
         if trainer.fast_dev_run or not trainer.is_global_zero:  # type: ignore[attr-defined]
             return
-        datamodule.index.tell_passed_over()
+        tell(datamodule.index)
         self.folder.create()
         self.held.enter_context(self.folder.locked())
         self._check_untouched()

@@ -9,12 +9,16 @@ from typing import Any, cast
 from lightning.pytorch import Callback, LightningModule, Trainer
 from torchmetrics.classification import MulticlassConfusionMatrix
 
+from woof_lightning.data.config import DataConfig
+from woof_lightning.data.imagewoof import data_folder, data_to_validate, open_data
+from woof_lightning.data.notes import tell
+from woof_lightning.data.splitting import Split
 from woof_lightning.errors import UserError
 from woof_lightning.lit.classifier import WoofClassifier
 from woof_lightning.lit.datamodule import ImagewoofDataModule
 from woof_lightning.lit.quiet import quieten_libraries
 from woof_lightning.lit.trainer import check_accelerator
-from woof_lightning.recipe.checkpoint import check_same_classes, read_checkpoint, recipe_of
+from woof_lightning.recipe.checkpoint import TrainedRecipe, check_same_classes, read_checkpoint, recipe_of
 
 
 @dataclass(frozen=True)
@@ -81,15 +85,12 @@ def validate(checkpoint_file: Path, accelerator: str = "auto", **data: Any) -> V
     check_accelerator(accelerator, "--accelerator")
     checkpoint = read_checkpoint(checkpoint_file)
     trained = recipe_of(checkpoint)
-    if data.keys() & {"root", "archive"}:
-        data.setdefault("folder", None)  # A run that was trained on data.folder can be validated on a data set in root.
-    # noisy_labels concerns training images only, and folders cannot have it.
-    datamodule = ImagewoofDataModule(seed=trained.seed, **{**trained.data, **data, "noisy_labels": 0})
+    datamodule = data_for(trained, data)
     datamodule.prepare_data()
     datamodule.setup("validate")
     assert datamodule.index is not None
     check_same_classes(trained, datamodule.index.classes)
-    datamodule.index.tell_passed_over()
+    tell(datamodule.index)
 
     classifier = WoofClassifier(seed=trained.seed, **trained.model)
     classifier.on_load_checkpoint(checkpoint)
@@ -113,6 +114,45 @@ def validate(checkpoint_file: Path, accelerator: str = "auto", **data: Any) -> V
     return Validation(
         classifier.val_means, trained.classes, trained.breeds, _rows(confusion.matrix, len(trained.classes))
     )
+
+
+def data_for(trained: TrainedRecipe, data: dict[str, Any]) -> ImagewoofDataModule:
+    """Returns the data that a run is validated on: its own, or other data.
+
+    Args:
+        trained: The run's recipe.
+        data: Settings that override those of the run.
+
+    Raises:
+        UserError: If the images of another folder cannot be used.
+    """
+    # noisy_labels concerns training images only, and folders cannot have it.
+    settings = {**trained.data, **data, "noisy_labels": 0}
+    if data.keys() & {"root", "archive"}:
+        # A run that was trained on data.folder can be validated on a data set in root, which has train/ and val/.
+        settings |= {"folder": None, "val_share": Split().val_share, "split_seed": Split().seed}
+    datamodule = ImagewoofDataModule(seed=trained.seed, **settings)
+    if data.get("folder") is not None and not are_the_run_s(trained, datamodule.config):
+        datamodule.index = data_to_validate(datamodule.config)
+    return datamodule
+
+
+def are_the_run_s(trained: TrainedRecipe, config: DataConfig) -> bool:
+    """Returns whether a folder has the images of a run, so that those which it was trained on must be left out.
+
+    Args:
+        trained: The run's recipe.
+        config: The settings of the data, with the folder.
+    """
+    own, folder = trained.data["folder"], data_folder(config)
+    if not folder.is_dir():
+        return False
+    if own is not None and folder.resolve() == Path(own).resolve() and not (folder / "val").is_dir():
+        return True  # Images that were added since are divided as those of the run.
+    try:
+        return open_data(config).fingerprint == trained.fingerprint
+    except UserError:  # It has no images to train on.
+        return False
 
 
 def _rows(matrix: MulticlassConfusionMatrix, classes: int) -> list[list[int]]:

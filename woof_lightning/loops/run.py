@@ -28,6 +28,7 @@ from woof_lightning.recipe.checkpoint import (
 from woof_lightning.recipe.metrics import SplitMeans, epoch_means
 from woof_lightning.recipe.optim import Schedule
 from woof_lightning.runs.folder import RunFolder, writing_durably
+from woof_lightning.runs.hparams import write_hparams
 from woof_lightning.runs.metrics import MetricsFile, in_a_line
 from woof_lightning.runs.record import RunRecord
 
@@ -183,8 +184,9 @@ class LoopRun:
         return {RECIPE_KEY: recipe.as_dict() | experiment.start.as_recipe(), LOOP_KEY: self.loop}
 
     def finish(self) -> None:
-        """Writes result.json, unless the loop has recorded its epochs elsewhere."""
+        """Writes the settings for TensorBoard, and result.json, unless the loop has recorded its epochs elsewhere."""
         self.metrics.flush()
+        write_hparams(self.folder.path, {**self.settings, LOOP_KEY: self.loop}, finished=True)
         if not self.record.epochs:
             return
         self.folder.write_result(
@@ -192,7 +194,7 @@ class LoopRun:
                 status="finished",
                 loop=self.loop,
                 seed=self.experiment.seed,
-                data={"fingerprint": self.experiment.index.fingerprint, **self.experiment.index.counts()},
+                data=self.experiment.index.described(),
                 loading=how_loaded(self.experiment.data, self.experiment.decoded),
                 config=self.settings,
                 pretrained=self.experiment.start.report,

@@ -10,6 +10,7 @@ import yaml
 from woof_lightning.data.config import DataConfig
 from woof_lightning.data.imagewoof import prepare_checked_data
 from woof_lightning.data.loading import check_batch_size, smallest_batch
+from woof_lightning.data.notes import tell
 from woof_lightning.data.workers import check_shared_memory
 from woof_lightning.loops.experiment import Experiment, TrainerConfig
 from woof_lightning.loops.find import Train
@@ -84,7 +85,7 @@ def start(train: Train, call: LoopCall) -> str:
     experiment.check_limits()
     smallest = smallest_batch(call.data, index, batches=experiment.train_batches)
     check_fits(model.arch, image_size=call.data.image_size, smallest_batch=smallest)
-    index.tell_passed_over()
+    tell(index)
     call.folder.create()
     with call.folder.locked():
         if not call.resume and not call.overwrite:  # Another process may have trained here since the first check.

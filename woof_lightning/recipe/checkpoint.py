@@ -14,6 +14,7 @@ from torch import nn
 from woof_lightning.checksums import zip_problem
 from woof_lightning.data.config import DataConfig
 from woof_lightning.data.images import ImageIndex
+from woof_lightning.data.listing import first_of
 from woof_lightning.data.transforms import IMAGENET, Normalisation
 from woof_lightning.errors import UserError, reason_of
 from woof_lightning.recipe.config import ModelConfig
@@ -105,11 +106,14 @@ def normalisation_of(trained: TrainedRecipe) -> Normalisation:
 
 
 def check_same_classes(trained: TrainedRecipe, classes: Sequence[str]) -> None:
-    """Raises a UserError that lists both sides if the data's classes are not those of the checkpoint."""
+    """Raises a UserError that names the classes which differ if the data's classes are not those of the checkpoint."""
     if list(classes) != trained.classes:
+        lacking = [name for name in trained.classes if name not in set(classes)]
+        strange = [name for name in classes if name not in set(trained.classes)]
         raise UserError(
-            f"the checkpoint was trained on {len(trained.classes)} classes ({', '.join(trained.classes)}), but "
-            f"the data has {len(classes)} ({', '.join(classes)}): expected the same"
+            f"the checkpoint was trained on {len(trained.classes)} classes ({first_of(trained.classes, 10)}), but "
+            f"the data has {len(classes)} ({first_of(classes, 10)}): expected the same. Only in the checkpoint: "
+            f"{first_of(lacking)}; only in the data: {first_of(strange)}"
         )
 
 

@@ -11,7 +11,7 @@ import torch
 from torch import Tensor
 
 from woof_lightning.data.decoding import SUFFIXES, read_untrusted_image
-from woof_lightning.data.images import images_below
+from woof_lightning.data.listing import images_below
 from woof_lightning.data.transforms import check_shape, eval_transform, normalise
 from woof_lightning.errors import UserError
 from woof_lightning.recipe.checkpoint import net_of, normalisation_of, read_checkpoint, recipe_of

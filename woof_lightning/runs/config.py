@@ -32,6 +32,9 @@ MAY_DIFFER = frozenset(
 # What settings were in runs that knew nothing of them.
 BEFORE_THEY_WERE = {
     "data.on_device": False,
+    "data.skip_unreadable": False,
+    "data.split_seed": 0,
+    "data.val_share": 0.2,
     "model.weights": None,
     "model.freeze_epochs": 0,
     "model.backbone_lr_factor": None,

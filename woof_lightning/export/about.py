@@ -2,9 +2,8 @@
 
 from __future__ import annotations
 
-import json
 import platform
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from importlib import metadata
 from typing import Any
 
@@ -52,8 +51,3 @@ def description(
             **{name: metadata.version(name) for name in packages},
         },
     }
-
-
-def as_texts(about: Mapping[str, Any]) -> dict[str, str]:
-    """Returns metadata for formats that hold texts alone: texts as they are, all else as JSON."""
-    return {key: value if isinstance(value, str) else json.dumps(value) for key, value in about.items()}

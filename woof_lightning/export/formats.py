@@ -15,12 +15,13 @@ import torch
 from torch import Tensor, nn
 
 from woof_lightning.errors import UserError
-from woof_lightning.export.about import BATCH, HEIGHT, IMAGES, NORMALISED, PROBABILITIES, WIDTH, as_texts
+from woof_lightning.export.about import BATCH, HEIGHT, IMAGES, NORMALISED, PROBABILITIES, WIDTH
 from woof_lightning.export.graph import Classifier
 
 # Resize has antialiasing from opset 18 on; 20 is what torch 2.14 writes by itself.
 OPSET = 20
-METADATA_FILE = "metadata.json"
+# Where a file has its metadata: the name of a file in it, or of a text in its header.
+METADATA_FILE, METADATA_KEY = "metadata.json", "woof_lightning"
 # Protobuf holds no larger message.
 MOST_ONNX_BYTES = 2**31
 EXPORTERS = ("torch.onnx", "torch.export", "onnxscript", "onnx_ir")
@@ -83,7 +84,8 @@ def write_safetensors(task: Task) -> bytes:
     """Returns a file for safetensors, with the metadata in its header."""
     from safetensors.torch import save
 
-    return save(weights_of(task.model.net), as_texts(task.about))
+    # Other programs read from `format` that the weights are PyTorch's.
+    return save(weights_of(task.model.net), {"format": "pt", METADATA_KEY: json.dumps(task.about)})
 
 
 def read_safetensors(content: bytes, model: Classifier) -> Run:
@@ -155,7 +157,7 @@ def write_onnx(task: Task) -> bytes:
     proto = program.model_proto
     for node in proto.graph.node:  # Stack traces, with the paths of this machine.
         node.ClearField("metadata_props")
-    onnx.helper.set_model_props(proto, as_texts(task.about))
+    onnx.helper.set_model_props(proto, {METADATA_KEY: json.dumps(task.about)})
     content: bytes = proto.SerializeToString()
     return content
 

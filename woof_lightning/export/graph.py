@@ -8,8 +8,6 @@ from torch import Tensor, nn
 
 from woof_lightning.recipe.preprocessing import Preprocessing
 
-MOST_LEVEL = 255
-
 
 class Classifier(nn.Module):
     """The net with its preprocessing and a softmax over the classes.
@@ -41,16 +39,13 @@ class Preprocess(nn.Module):
             integers, so some pixels differ by a level of 255.
     """
 
-    scale: Tensor
-    shift: Tensor
-
     def __init__(self, preprocessing: Preprocessing, *, resize_floats: bool = False) -> None:
         super().__init__()
         self.image_size = preprocessing.image_size
         self.resize_px = preprocessing.resize_px
         self.resize_floats = resize_floats
         mean, std = (torch.tensor(values)[:, None, None] for values in (preprocessing.mean, preprocessing.std))
-        self.register_buffer("scale", 1 / (MOST_LEVEL * std))
+        self.register_buffer("scale", 1 / (255 * std))
         self.register_buffer("shift", -mean / std)
 
     def forward(self, images: Tensor) -> Tensor:
@@ -64,18 +59,24 @@ class Preprocess(nn.Module):
         new_height, new_width = self.resize_px * height // short, self.resize_px * width // short
         if self.resize_floats:
             # Along the rows, then along the columns, rounded after each, as torch resizes bytes.
-            levels = resized(images.float(), height, new_width).round().clamp(0, MOST_LEVEL)
-            levels = resized(levels, new_height, new_width).round().clamp(0, MOST_LEVEL)
+            levels = rounded(resized(images.float(), height, new_width))
+            levels = rounded(resized(levels, new_height, new_width))
         else:
             levels = resized(images, new_height, new_width)
         top, left = crop_start(new_height - self.image_size), crop_start(new_width - self.image_size)
         cropped = levels.narrow(2, top, self.image_size).narrow(3, left, self.image_size)
-        return cropped.float() * self.scale + self.shift
+        # TorchScript cannot read annotations of a class that are texts, so mypy is not told that these are tensors.
+        return cropped.float() * self.scale + self.shift  # type: ignore[operator]
 
 
 def resized(images: Tensor, height: int, width: int) -> Tensor:
     """Resizes a batch with antialiasing, as torchvision's Resize does."""
     return F.interpolate(images, size=[height, width], mode="bilinear", antialias=True, align_corners=False)
+
+
+def rounded(levels: Tensor) -> Tensor:
+    """Rounds floats to the levels of bytes."""
+    return levels.round().clamp(0, 255)
 
 
 def crop_start(spare: int) -> int:

@@ -91,7 +91,7 @@ def export(checkpoint_file: Path, to: str, out: Path, *, preprocess: bool) -> Ex
     preprocessing = preprocessing_of(trained)
     packages = ("torch", "torchvision", *found.packages)
     about = description(trained, preprocessing, graph=found.graph, preprocess=preprocess, packages=packages)
-    about = {"format": to, **about, **({"opset": OPSET} if to == "onnx" else {})}
+    about = {"exported_to": to, **about, **({"opset": OPSET} if to == "onnx" else {})}
 
     def model() -> Classifier:
         net = net_of(checkpoint).to(memory_format=torch.contiguous_format)  # type: ignore[call-overload]

@@ -36,7 +36,7 @@ def save_checkpoint(
     for _ in range(steps):
         loss = F.cross_entropy(net(batch), labels)
         optimizer.zero_grad()
-        loss.backward()
+        loss.backward()  # type: ignore[no-untyped-call]
         optimizer.step()
     for module in net.modules():
         if isinstance(module, torch.nn.BatchNorm2d):

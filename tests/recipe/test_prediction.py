@@ -47,7 +47,7 @@ def test_bad_files_cost_no_answer(trained: Woof, photos: list[Path], tmp_path: P
     assert ["problem" in answer for answer in answers] == [True, False, True, False, True]
 
 
-def test_a_folder_stands_for_its_images(trained: Woof, photos: list[Path], tmp_path: Path) -> None:
+def test_a_folder_stands_for_its_images(trained: Woof, photos: list[Path]) -> None:
     (photos[0].parent / "notes.txt").write_text("x")
     answers = json.loads(trained("predict", "--ckpt", RUN, photos[0].parent, "--json").out)
     alone = json.loads(trained("predict", "--ckpt", RUN, *sorted(photos), "--json").out)

@@ -71,6 +71,6 @@ def report(checkpoint: Path, exported: Exported) -> str:
             f"  input     {given}{inside if about['preprocess_in_graph'] else ''}",
             f"  output    {answer}",
             f"  versions  {', '.join(f'{name} {version}' for name, version in versions.items())}",
-            f"  checked   probabilities differ by at most {exported.difference:.1g} from the checkpoint's, on random images",
+            f"  checked   probabilities of random images differ by {exported.difference:.1g} from the checkpoint's",
         ]
     )

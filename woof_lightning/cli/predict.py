@@ -65,7 +65,11 @@ def parse(args: Sequence[str]) -> Namespace:
     parser = small_parser("predict")
     add_checkpoint(parser)
     parser.add_argument(
-        "images", metavar="IMAGE", nargs="*", type=path_of, help="an image file, or a folder: all images in and below it"
+        "images",
+        metavar="IMAGE",
+        nargs="*",
+        type=path_of,
+        help="an image file, or a folder: all images in and below it",
     )
     parser.add_argument("--list", metavar="FILE", type=path_of, help="a file with one path a line; - reads stdin")
     parser.add_argument("--top", type=int, default=3, help="number of answers (3)")

@@ -102,7 +102,7 @@ def write_torchscript(task: Task) -> bytes:
     with quiet_exporters():
         # The net is traced, since a script of GoogLeNet or Inception would return several outputs. The preprocessing is
         # scripted, since a trace would keep the size of its example.
-        net = torch.jit.trace(task.model.net, task.model.preprocess(task.example))
+        net = torch.jit.trace(task.model.net, task.model.preprocess(task.example))  # type: ignore[no-untyped-call]
         scripted = torch.jit.script(Classifier(net, task.model.classes, task.model.preprocess).eval())
         torch.jit.save(scripted, file, _extra_files={METADATA_FILE: json.dumps(task.about)})
     return file.getvalue()
@@ -111,7 +111,7 @@ def write_torchscript(task: Task) -> bytes:
 def read_torchscript(content: bytes, _: Classifier) -> Run:
     """Returns the graph of a file of write_torchscript."""
     with quiet_exporters():
-        run: Run = torch.jit.load(io.BytesIO(content))
+        run: Run = torch.jit.load(io.BytesIO(content))  # type: ignore[no-untyped-call]
     return run
 
 
@@ -141,8 +141,8 @@ def write_onnx(task: Task) -> bytes:
     weights_bytes = sum(value.nbytes for value in task.model.state_dict().values())
     if weights_bytes >= MOST_ONNX_BYTES:
         raise UserError(
-            f"--to is onnx, but the weights are {weights_bytes / 1e9:.1f} GB: an ONNX file holds at most 2 GB; export to "
-            "another format"
+            f"--to is onnx, but the weights are {weights_bytes / 1e9:.1f} GB: an ONNX file holds at most 2 GB; export "
+            "to another format"
         )
     with quiet_exporters():
         program: Any = torch.onnx.export(
@@ -185,7 +185,7 @@ def weights_of(net: nn.Module) -> dict[str, Tensor]:
 
 @contextmanager
 def quiet_exporters() -> Iterator[None]:
-    """Silences what torch says to developers: that TorchScript is deprecated, and what its exporters do step by step."""
+    """Silences what torch tells developers: that TorchScript is deprecated, and what its exporters do step by step."""
     loggers = [logging.getLogger(name) for name in EXPORTERS]
     levels = [logger.level for logger in loggers]
     with warnings.catch_warnings():

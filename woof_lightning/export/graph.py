@@ -26,7 +26,7 @@ class Classifier(nn.Module):
 
     def forward(self, images: Tensor) -> Tensor:
         """Maps a batch to probabilities ([B, classes], float32)."""
-        logits = self.net(self.preprocess(images))
+        logits: Tensor = self.net(self.preprocess(images))
         return logits[:, : self.classes].softmax(1)
 
 
@@ -52,10 +52,11 @@ class Preprocess(nn.Module):
         """Maps images ([B, 3, H, W], uint8, RGB) to what the net takes ([B, 3, S, S], float32, normalised)."""
         height, width = images.shape[2], images.shape[3]
         # Not min(height, width) while it is exported, which would compare sizes that are not known yet.
-        if torch.jit.is_scripting():
+        # An if, since a script has both sides of an expression.
+        if torch.jit.is_scripting():  # type: ignore[attr-defined]  # noqa: SIM108
             short = min(height, width)
         else:
-            short = torch.sym_min(height, width)
+            short = torch.sym_min(height, width)  # type: ignore[assignment]
         new_height, new_width = self.resize_px * height // short, self.resize_px * width // short
         if self.resize_floats:
             # Along the rows, then along the columns, rounded after each, as torch resizes bytes.

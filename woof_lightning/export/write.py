@@ -94,7 +94,7 @@ def export(checkpoint_file: Path, to: str, out: Path, *, preprocess: bool) -> Ex
     about = {"exported_to": to, **about, **({"opset": OPSET} if to == "onnx" else {})}
 
     def model() -> Classifier:
-        net = net_of(checkpoint).to(memory_format=torch.contiguous_format)  # type: ignore[call-overload]
+        net = net_of(checkpoint).to(memory_format=torch.contiguous_format)
         before = Preprocess(preprocessing, resize_floats=found.resize_floats) if preprocess else nn.Identity()
         return Classifier(net, len(trained.classes), before).eval()
 
@@ -105,8 +105,8 @@ def export(checkpoint_file: Path, to: str, out: Path, *, preprocess: bool) -> Ex
     allowed = TOLERANCE_OF_LEVELS if preprocess and found.resize_floats else TOLERANCE
     if not difference <= allowed:  # NaN is refused, too.
         raise UserError(
-            f"--to is {to}: probabilities of the exported net differ by {difference:.2g} from the checkpoint's, expected "
-            f"at most {allowed:g}; nothing was written. Export to another format"
+            f"--to is {to}: probabilities of the exported net differ by {difference:.2g} from the checkpoint's, "
+            f"expected at most {allowed:g}; nothing was written. Export to another format"
         )
     with writing_durably(out) as file:
         file.write(content)

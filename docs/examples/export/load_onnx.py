@@ -17,7 +17,7 @@ def load(file):
     return net, json.loads(net.get_modelmeta().custom_metadata_map["woof_lightning"])
 
 
-def classify(net, about, photo):
+def classify(net, photo):
     """Returns the probability of each class."""
     image = ImageOps.exif_transpose(Image.open(photo)).convert("RGB")
     images = np.asarray(image).transpose(2, 0, 1)[None]  # [1, 3, H, W], uint8
@@ -27,6 +27,6 @@ def classify(net, about, photo):
 
 if __name__ == "__main__":
     net, about = load(sys.argv[1])
-    probabilities = classify(net, about, sys.argv[2])
+    probabilities = classify(net, sys.argv[2])
     best = probabilities.argmax()
     print(f"{about['breeds'][best]} {probabilities[best]:.3f}")

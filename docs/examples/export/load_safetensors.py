@@ -9,6 +9,7 @@ import sys
 import torch
 import torchvision
 from safetensors import safe_open
+from safetensors.torch import load_file
 from torchvision.io import ImageReadMode, decode_image
 from torchvision.transforms import v2
 
@@ -17,9 +18,8 @@ def load(file):
     """Returns the net with its preprocessing, and its metadata."""
     with safe_open(file, framework="pt") as content:
         about = json.loads(content.metadata()["woof_lightning"])
-        weights = {name: content.get_tensor(name) for name in content.keys()}
     net = torchvision.models.get_model(about["arch"], num_classes=about["output"]["shape"][1])
-    net.load_state_dict(weights)
+    net.load_state_dict(load_file(file))
     preprocess = torch.nn.Sequential(
         v2.Resize(about["resize_short_side_px"], antialias=True),
         v2.CenterCrop(about["image_size_px"]),

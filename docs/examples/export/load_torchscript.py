@@ -18,7 +18,7 @@ def load(file):
 
 
 @torch.inference_mode()
-def classify(net, about, photo):
+def classify(net, photo):
     """Returns the probability of each class."""
     image = decode_image(photo, ImageReadMode.RGB, apply_exif_orientation=True)  # [3, H, W], uint8
     return net(image[None])[0].numpy()
@@ -26,6 +26,6 @@ def classify(net, about, photo):
 
 if __name__ == "__main__":
     net, about = load(sys.argv[1])
-    probabilities = classify(net, about, sys.argv[2])
+    probabilities = classify(net, sys.argv[2])
     best = probabilities.argmax()
     print(f"{about['breeds'][best]} {probabilities[best]:.3f}")

@@ -86,7 +86,8 @@ def answers_to_files(file: Path, to: str, images: list[Path]) -> torch.Tensor:
     """Returns the probabilities as the script of the format has them, image by image."""
     example: Any = importlib.import_module(EXAMPLE_OF[to])
     net, about = example.load(str(file))
-    return torch.stack([torch.as_tensor(example.classify(net, about, str(image))) for image in images])
+    more = () if FORMATS[to].graph else (about,)
+    return torch.stack([torch.as_tensor(example.classify(net, *more, str(image))) for image in images])
 
 
 def measured(checkpoint: Path, images: list[Path]) -> list[tuple[Any, ...]]:

@@ -29,12 +29,12 @@ def load(file):
     return torch.nn.Sequential(preprocess, net.eval()), about
 
 
-@torch.inference_mode()
 def classify(net, about, photo):
     """Returns the probability of each class."""
     image = decode_image(photo, ImageReadMode.RGB, apply_exif_orientation=True)  # [3, H, W], uint8
-    # The head may have more outputs than there are classes.
-    return net(image[None])[0, : len(about["classes"])].softmax(0).numpy()
+    with torch.inference_mode():
+        logits = net(image[None])[0, : len(about["classes"])]  # The head may have more outputs.
+    return logits.softmax(0).numpy()
 
 
 if __name__ == "__main__":

@@ -17,11 +17,11 @@ def load(file):
     return net, json.loads(extra["metadata.json"])
 
 
-@torch.inference_mode()
 def classify(net, photo):
     """Returns the probability of each class."""
     image = decode_image(photo, ImageReadMode.RGB, apply_exif_orientation=True)  # [3, H, W], uint8
-    return net(image[None])[0].numpy()
+    with torch.inference_mode():
+        return net(image[None])[0].numpy()
 
 
 if __name__ == "__main__":

@@ -20,15 +20,17 @@ from tempfile import TemporaryDirectory
 from typing import Any
 
 import torch
+from torchvision.transforms import v2
 
 from woof_lightning.data.decoding import read_image
 from woof_lightning.data.images import images_below
-from woof_lightning.data.transforms import eval_transform, normalise
+from woof_lightning.data.transforms import eval_transform, normalise, short_side_px
 from woof_lightning.export.formats import FORMATS
+from woof_lightning.export.graph import Preprocess, resized, rounded
 from woof_lightning.measure.conditions import add_call
 from woof_lightning.recipe.checkpoint import load_net, read_checkpoint, recipe_of
 from woof_lightning.recipe.prediction import predict
-from woof_lightning.recipe.preprocessing import preprocessing_of
+from woof_lightning.recipe.preprocessing import Preprocessing, preprocessing_of
 from woof_lightning.runs.folder import checkpoint_file
 from woof_lightning.runs.record import machine, versions
 
@@ -37,6 +39,9 @@ EXAMPLES = HERE.parents[1] / "examples" / "export"
 IMAGES = 100
 # What is compared: the answers to the same normalised tensor, or to the same image file.
 TENSOR, FILE = "normalised tensor", "image file"
+PIXEL_COLUMNS = ("size_px", "rounded", "images", "share_that_differs", "largest_levels")
+SIZES_PX = (64, 128, 224)
+ONCE, EACH = "at the end", "after each direction"
 COLUMNS = ("format", "given", "preprocess_in_graph", "images", "same_top1", "largest_difference", "size_bytes")
 EXAMPLE_OF = {name: f"load_{name.replace('.', '_')}" for name in FORMATS}
 
@@ -110,6 +115,38 @@ def measured(checkpoint: Path, images: list[Path]) -> list[tuple[Any, ...]]:
     return rows
 
 
+def rounded_once(images: torch.Tensor, resize_px: int) -> torch.Tensor:
+    """Returns a batch resized in floats, as one would at first."""
+    height, width = images.shape[2:]
+    sides = (resize_px * side // min(height, width) for side in (height, width))
+    return rounded(resized(images.float(), *sides))
+
+
+def pixels(images: list[Path]) -> list[tuple[Any, ...]]:
+    """Returns the rows: how many pixels differ from torch's resize of bytes if floats are resized."""
+    rows = []
+    for size_px in SIZES_PX:
+        preprocessing = Preprocessing(size_px, short_side_px(size_px), (0.0,) * 3, (1 / 255,) * 3)
+        in_bytes, in_floats = Preprocess(preprocessing), Preprocess(preprocessing, resize_floats=True)
+        levels: dict[str, list[torch.Tensor]] = {ONCE: [], EACH: []}
+        for image in images:
+            batch = read_image(image)[None]
+            levels[EACH].append((in_floats(batch) - in_bytes(batch)).flatten())
+            crop = v2.CenterCrop(size_px)(rounded_once(batch, preprocessing.resize_px))
+            levels[ONCE].append((crop - in_bytes(batch)).flatten())
+        for name, found in levels.items():
+            differences = torch.cat(found).round().abs()
+            share, most = float((differences > 0).float().mean()), int(differences.max())
+            rows.append((size_px, name, len(images), f"{share:.3g}", most))
+    return rows
+
+
+def write(file: Path, rows: list[tuple[Any, ...]]) -> None:
+    """Writes rows, the first of them the names of the columns."""
+    with file.open("w", newline="") as text:
+        csv.writer(text, lineterminator="\n").writerows(rows)
+
+
 def main() -> None:
     """Writes the rows and their conditions."""
     name, run, folder = sys.argv[1:]
@@ -119,11 +156,10 @@ def main() -> None:
     checkpoint = checkpoint_file(Path(run))
     images = sorted(images_below(Path(folder)))
     images = images[:: max(1, len(images) // IMAGES)][:IMAGES]
-    rows = measured(checkpoint, images)
     out = HERE / name
     out.mkdir(exist_ok=True)
-    with (out / "rows.csv").open("w", newline="") as file:
-        csv.writer(file, lineterminator="\n").writerows([COLUMNS, *rows])
+    write(out / "rows.csv", [COLUMNS, *measured(checkpoint, images)])
+    write(out / "pixels.csv", [PIXEL_COLUMNS, *pixels(images)])
     trained = recipe_of(read_checkpoint(checkpoint))
     result = Path(run) / "result.json"
     top1 = json.loads(result.read_text())["best"]["val/acc1"] if result.exists() else None

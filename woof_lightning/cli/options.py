@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import os
 from collections.abc import Mapping, Sequence
 from dataclasses import fields
 from functools import reduce
@@ -13,6 +14,7 @@ from typing import Any, NoReturn, get_args
 from woof_lightning.data.config import data_problems, expanded
 from woof_lightning.errors import UserError
 from woof_lightning.recipe.config import model_problems
+from woof_lightning.runs.folder import exists
 
 # A verb is the function `run` of the module with its name.
 VERBS = {
@@ -106,11 +108,11 @@ def check_new_file(file: Path, suffixes: Sequence[str], overwrite: bool) -> list
         suffixes: How its name may end.
         overwrite: Whether a file that is there is replaced.
     """
-    if file.is_dir():
+    if os.path.isdir(file):  # noqa: PTH112  Path.is_dir raises an error for a name that is too long.
         return [f"--out is {file}: that is a folder; expected a file that ends with {' or '.join(suffixes)}"]
     if file.suffix.lower() not in suffixes:
         return [f"--out is {file}: expected a file that ends with {' or '.join(suffixes)}"]
-    if file.exists() and not overwrite:
+    if exists(file) and not overwrite:
         return [f"--out: {file} is there already; replace it with --overwrite"]
     return []
 

@@ -1,5 +1,8 @@
 """What an exported graph computes: preprocessing if it holds it, the net, probabilities."""
 
+# Not line by line: TorchScript reads the comments with types in what it compiles.
+# mypy: disable-error-code="assignment, attr-defined, operator"
+
 from __future__ import annotations
 
 import torch
@@ -53,10 +56,10 @@ class Preprocess(nn.Module):
         height, width = images.shape[2], images.shape[3]
         # Not min(height, width) while it is exported, which would compare sizes that are not known yet.
         # An if, since a script has both sides of an expression.
-        if torch.jit.is_scripting():  # type: ignore[attr-defined]  # noqa: SIM108
+        if torch.jit.is_scripting():  # noqa: SIM108
             short = min(height, width)
         else:
-            short = torch.sym_min(height, width)  # type: ignore[assignment]
+            short = torch.sym_min(height, width)
         new_height, new_width = self.resize_px * height // short, self.resize_px * width // short
         if self.resize_floats:
             # Along the rows, then along the columns, rounded after each, as torch resizes bytes.
@@ -66,8 +69,7 @@ class Preprocess(nn.Module):
             levels = resized(images, new_height, new_width)
         top, left = crop_start(new_height - self.image_size), crop_start(new_width - self.image_size)
         cropped = levels.narrow(2, top, self.image_size).narrow(3, left, self.image_size)
-        # TorchScript cannot read annotations of a class that are texts, so mypy is not told that these are tensors.
-        return cropped.float() * self.scale + self.shift  # type: ignore[operator]
+        return cropped.float() * self.scale + self.shift
 
 
 def resized(images: Tensor, height: int, width: int) -> Tensor:

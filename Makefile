@@ -62,11 +62,11 @@ $(READY): pyproject.toml constraints.txt
 	touch $(READY)
 
 $(ALL_READY): $(READY)
-	$(BIN)/pip install --quiet --constraint constraints.txt --editable '.[dev,peers]'
+	$(BIN)/pip install --quiet --constraint constraints.txt --editable '.[dev,export,peers]'
 	touch $(ALL_READY)
 
 $(MUTANTS_READY): $(ALL_READY)
-	$(BIN)/pip install --quiet --constraint constraints.txt --editable '.[dev,peers,mutants]'
+	$(BIN)/pip install --quiet --constraint constraints.txt --editable '.[dev,export,mutants,peers]'
 	touch $(MUTANTS_READY)
 
 # Pins every package, for all supported Pythons, from the bounds in pyproject.toml.

@@ -42,7 +42,7 @@ def test_quick_questions_get_quick_answers(option: str) -> None:
 def test_no_verb_shows_the_verbs(woof: Woof) -> None:
     outcome = woof()
     assert outcome.code == 0
-    assert all(verb in outcome.out for verb in ("fit", "validate", "predict", "data"))
+    assert all(verb in outcome.out for verb in ("fit", "validate", "predict", "export", "data"))
 
 
 @pytest.mark.parametrize(
@@ -83,6 +83,7 @@ def test_no_verb_shows_the_verbs(woof: Woof) -> None:
         (["validate", "--ckpt", "nowhere"], "--ckpt is nowhere: there is no such file"),
         (["validate"], "the following arguments are required: --ckpt"),
         (["predict", "--ckpt", "nowhere", "x.jpg"], "--ckpt is nowhere"),
+        (["export", "--ckpt", "nowhere", "--to", "state_dict"], "--ckpt is nowhere: there is no such file"),
         (["data", "--variant", "64px"], "data.variant is '64px'"),
         (["data", "--archive", "x.tgz"], "expected --variant too"),
         (["data", "--folder", "x", "--variant", "160px"], "--folder is x, and --variant was given too"),

@@ -163,6 +163,23 @@ def test_a_problem_takes_the_place_of_an_answer(checkpoint: dict[str, Any], tmp_
     assert answers[-1].top
 
 
+def test_probabilities_do_not_depend_on_the_batch_size(
+    checkpoint: dict[str, Any], drawn_index: ImageIndex, tmp_path: Path
+) -> None:
+    file = saved(checkpoint, tmp_path)
+    (tmp_path / "bad.jpg").write_text("x")
+    images = [drawn_index.root / sample.path for sample in drawn_index.val[::20]]
+    images = [*images[:3], tmp_path / "bad.jpg", *images[3:]]
+    alone = list(predict(file, images, 10, batch_size=1))
+    for batch_size in (2, 3, 32):
+        together = list(predict(file, images, 10, batch_size=batch_size))
+        assert [answer.image for answer in together] == images
+        assert [answer.problem is None for answer in together] == [answer.problem is None for answer in alone]
+        for one, other in zip(together, alone, strict=True):
+            found, expected = ({guess.class_name: guess.probability for guess in a.top} for a in (one, other))
+            assert found == pytest.approx(expected, abs=1e-5)
+
+
 def test_folders_stand_for_their_images_in_order(tmp_path: Path) -> None:
     (tmp_path / "b/deep").mkdir(parents=True)
     for name in ("b/2.png", "b/1.jpg", "b/deep/0.PNG", "b/notes.txt"):
@@ -172,8 +189,7 @@ def test_folders_stand_for_their_images_in_order(tmp_path: Path) -> None:
         "x.jpg", "b/1.jpg", "b/2.png", "b/deep/0.PNG", "a.txt",
     ]  # fmt: skip
     (tmp_path / "empty").mkdir()
-    with pytest.raises(UserError, match=r"IMAGE is .*empty: the folder holds no image \(\.jpg, "):
-        image_files([tmp_path / "b", tmp_path / "empty"])
+    assert image_files([tmp_path / "empty"]) == [tmp_path / "empty"], "for an answer with a problem"
 
 
 LOGITS = torch.tensor([[0.0, 1, 2, 3, 4, 5, 6], [9, 0, 0, 0, 0, 0, 1]], dtype=torch.bfloat16)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import os
 from collections.abc import Mapping, Sequence
 from dataclasses import fields
 from functools import reduce
@@ -13,6 +14,7 @@ from typing import Any, NoReturn, get_args
 from woof_lightning.data.config import data_problems, expanded
 from woof_lightning.errors import UserError
 from woof_lightning.recipe.config import model_problems
+from woof_lightning.runs.folder import exists
 
 # A verb is the function `run` of the module with its name.
 VERBS = {
@@ -25,6 +27,7 @@ VERBS = {
     "compare": "Compare runs: a table, the settings that differ, figures, a page",
     "validate": "Validate a run: top-1, top-5, per class, confusion matrix",
     "predict": "Name the breed in images",
+    "export": "Write a trained net for programs without this package",
     "data": "Get and check a data set, or show what is on disk",
 }
 SEED_KEYS = ("model.seed", "data.seed")  # Linked to seed_everything; users do not set them.
@@ -95,6 +98,23 @@ def check_one_place(options: argparse.Namespace, *others: str) -> None:
     given = [name for name in others if getattr(options, name) is not None]
     if options.folder is not None and given:
         raise UserError(f"--folder is {options.folder}, and --{given[0]} was given too: expected one of them")
+
+
+def check_new_file(file: Path, suffixes: Sequence[str], overwrite: bool) -> list[str]:
+    """Returns one sentence for each reason why --out cannot be written; nothing if it can.
+
+    Args:
+        file: The value of --out.
+        suffixes: How its name may end.
+        overwrite: Whether a file that is there is replaced.
+    """
+    if os.path.isdir(file):  # noqa: PTH112  Path.is_dir raises an error for a name that is too long.
+        return [f"--out is {file}: that is a folder; expected a file that ends with {' or '.join(suffixes)}"]
+    if file.suffix.lower() not in suffixes:
+        return [f"--out is {file}: expected a file that ends with {' or '.join(suffixes)}"]
+    if exists(file) and not overwrite:
+        return [f"--out: {file} is there already; replace it with --overwrite"]
+    return []
 
 
 def both_given(options: Any, one: str, other: str) -> list[str]:

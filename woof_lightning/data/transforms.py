@@ -81,7 +81,7 @@ def eval_transform(image_size: int) -> nn.Module:
     Args:
         image_size: Side of the result, in px.
     """
-    resize = v2.Resize(_short_side_px(image_size), antialias=True)
+    resize = v2.Resize(short_side_px(image_size), antialias=True)
     return nn.Sequential(resize, v2.CenterCrop(image_size))
 
 
@@ -95,7 +95,7 @@ def check_shape(path: Path, ratio: float, image_size: int) -> None:
         ratio: Its long side over its short side.
         image_size: Side of the square images that the net sees, in px.
     """
-    pixels = _short_side_px(image_size) ** 2 * ratio
+    pixels = short_side_px(image_size) ** 2 * ratio
     if pixels > MOST_PIXELS:
         raise UnreadableImageError(
             f"{path} is {ratio:,.0f} times as long as it is wide: at data.image_size {image_size} it would be resized "
@@ -103,7 +103,8 @@ def check_shape(path: Path, ratio: float, image_size: int) -> None:
         )
 
 
-def _short_side_px(image_size: int) -> int:
+def short_side_px(image_size: int) -> int:
+    """Returns the short side of an image after the validation's resize, for a crop of image_size; all in px."""
     return round(image_size * RESIZE_PER_CROP)
 
 

@@ -1,0 +1,31 @@
+"""Classifies an image with what `woof export --to torchscript --preprocess` wrote. Needs torch and torchvision.
+
+python load_torchscript.py best.torchscript.pt photo.jpg
+"""
+
+import json
+import sys
+
+import torch
+from torchvision.io import ImageReadMode, decode_image
+
+
+def load(file):
+    """Returns the net and its metadata."""
+    extra = {"metadata.json": ""}
+    net = torch.jit.load(file, _extra_files=extra)
+    return net, json.loads(extra["metadata.json"])
+
+
+def classify(net, photo):
+    """Returns the probability of each class."""
+    image = decode_image(photo, ImageReadMode.RGB, apply_exif_orientation=True)  # [3, H, W], uint8
+    with torch.inference_mode():
+        return net(image[None])[0].numpy()
+
+
+if __name__ == "__main__":
+    net, about = load(sys.argv[1])
+    probabilities = classify(net, sys.argv[2])
+    best = probabilities.argmax()
+    print(f"{about['breeds'][best]} {probabilities[best]:.3f}")

@@ -1,0 +1,1 @@
+"""Trained nets as files for programs without this package."""

@@ -119,9 +119,10 @@ def test_averaged_weights_too(ways: tuple[str, ...], shared: tuple[str, ...], tm
         assert refused.known == "not offered"
     assert {way: verdict.difference for way, verdict in found.items()} == dict.fromkeys(found)
     checkpoints = [read_checkpoint(RunFolder(tmp_path / name).last) for name in ("0-reference", f"0-{ways[-1]}")]
-    assert differing(*(found["current_model_state"] for found in checkpoints), "current") is None
-    assert differing(*(found["state_dict"] for found in (checkpoints[0], checkpoints[1])), "average") is None
-    assert differing(checkpoints[0]["state_dict"], checkpoints[0]["current_model_state"], "average") is not None
+    first, last = checkpoints
+    for name in ("current_model_state", "state_dict"):
+        assert differing(first[name], last[name], name) is None
+    assert differing(first["state_dict"], first["current_model_state"], "average") is not None
 
 
 @pytest.mark.long

@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 import torch
-from lightning.pytorch import Callback, Trainer
+from lightning.pytorch import Callback, LightningModule, Trainer
 from torch import nn
 
 from tests.conftest import Woof
@@ -18,7 +18,7 @@ from woof_lightning.profile.record import Profile
 from woof_lightning.profile.turns import Turns
 
 SCRIPT = """
-from lightning.pytorch import Callback, Trainer
+from lightning.pytorch import Callback, LightningModule, Trainer
 from lightning.pytorch.callbacks import TQDMProgressBar
 from tests.profiler.test_overhead import Net, loader
 

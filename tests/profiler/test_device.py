@@ -99,9 +99,9 @@ def test_the_profile_of_a_fit_says_how_long_the_device_is_busy(tmp_path: Path, m
 
 
 @pytest.mark.usefixtures("stands_in")
-def test_nothing_can_be_had_back_while_the_device_computes(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_nothing_can_be_had_back_while_the_device_computes(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(Window, "close", lambda _: WINDOW_STEPS * 1e9)
-    profiler = OverheadProfiler()
+    profiler = OverheadProfiler(tmp_path)
     trainer = Trainer(
         accelerator="cpu", max_steps=40, logger=False, enable_checkpointing=False, enable_progress_bar=False,
         enable_model_summary=False, profiler=profiler,

@@ -18,6 +18,11 @@ from woof_lightning.recipe.model import build_net
 SIZE = 32
 
 
+def breeds_of(index: ImageIndex) -> list[str]:
+    """Names that are not those of the classes, which the drawn images have."""
+    return [f"breed {name}" for name in index.classes]
+
+
 def save_checkpoint(
     file: Path,
     index: ImageIndex,
@@ -45,7 +50,7 @@ def save_checkpoint(
     net(batch)
     model = ModelConfig(arch=arch, num_classes=num_classes, channels_last=channels_last)
     recipe = TrainedRecipe(
-        asdict(model), 3, list(index.classes), list(index.breeds), {"image_size": SIZE}, "f", "32-true"
+        asdict(model), 3, list(index.classes), breeds_of(index), {"image_size": SIZE}, "f", "32-true"
     )
     state = {f"net.{name}": value for name, value in net.state_dict().items()}
     # As large as AdamW's, to be left behind.

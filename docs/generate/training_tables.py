@@ -157,6 +157,21 @@ def inherited_table(folder: Path) -> str:
     return markdown_table(header, rows) + f"\n{repeats} repeats on `{found.machines[0]}`.\n"
 
 
+def before_and_after_table(folder: Path) -> str:
+    """What a step takes in two versions of this project; the later one is measured twice."""
+    found = Rows(RowsFile(folder / "rows.csv").read())
+    first = (WOOF_FIT, "before", "step_us")
+    rows = []
+    for condition in ("before", "after", "after, again"):
+        key = (WOOF_FIT, condition, "step_us")
+        cost = over(found, key, first)
+        difference = f"{three_digits(cost.median, signed=True)} ({three_digits(cost.low)} to {three_digits(cost.high)})"
+        rows.append([condition, three_digits(median(found, key).median), "" if key == first else difference])
+    repeats = len(found.sample(first)[0])
+    table = markdown_table(("version", "a step, µs", "µs over before"), rows)
+    return table + f"\n{repeats} repeats on `{found.machines[0]}`.\n"
+
+
 def turns_table(folder: Path) -> str:
     """What a step of a small training takes if ways take turns within its epochs, and if it runs without a break."""
     found = Rows(RowsFile(folder / "rows.csv").read())
@@ -170,6 +185,7 @@ def turns_table(folder: Path) -> str:
 TRAINING_TABLES = {
     "cost-turns": turns_table,
     "cost-inherited": inherited_table,
+    "cost-before-and-after": before_and_after_table,
     "cost-choice": choice_table,
     "cost-trainings": trainings_table,
     "cost-parts": parts_table,

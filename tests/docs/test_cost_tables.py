@@ -181,3 +181,18 @@ def test_the_inherited_variable_is_shown_beside_its_absence(tmp_path: Path) -> N
     _, _, bare, fit = table(tmp_path, "cost-inherited")
     assert bare == ["the bare loop", "the reference", "0", "the reference", "1"]
     assert fit == ["woof fit", "+400 (400 to 400)", "0", "+300 (300 to 300)", "0"]
+
+
+def test_a_step_before_and_after_is_shown(tmp_path: Path) -> None:
+    made = [
+        row
+        for condition, us in (("before", 900), ("after", 907), ("after, again", 898))
+        for row in rows("woof_fit", condition, in_order(us, us), "step_us")
+    ]
+    RowsFile(tmp_path / "rows.csv").append(made)
+    _, _, *shown = table(tmp_path, "cost-before-and-after")
+    assert shown[:3] == [
+        ["before", "900", ""],
+        ["after", "907", "+7 (7 to 7)"],
+        ["after, again", "898", "-2 (-2 to -2)"],
+    ]

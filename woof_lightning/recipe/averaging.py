@@ -26,7 +26,7 @@ class Average:
 
     def __init__(self, net: nn.Module, optimizer: Optimizer, decay: float) -> None:
         self.net = net
-        self.model = AveragedModel(net, avg_fn=get_ema_avg_fn(decay), use_buffers=True)
+        self.model = AveragedModel(net, avg_fn=get_ema_avg_fn(decay), use_buffers=True)  # type: ignore[no-untyped-call]
         optimizer.register_step_post_hook(lambda *_: self.model.update_parameters(net))
 
     @torch.no_grad()

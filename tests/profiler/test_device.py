@@ -21,7 +21,7 @@ from woof_lightning.profile.record import Profile
 from woof_lightning.profile.report import on_device
 from woof_lightning.profile.seams import before
 from woof_lightning.profile.sites import Sites
-from woof_lightning.profile.turns import AS_IS, Arm, Group
+from woof_lightning.profile.turns import AS_IS, Arm, Group, Turns
 
 
 @pytest.fixture
@@ -100,7 +100,14 @@ def test_the_profile_of_a_fit_says_how_long_the_device_is_busy(tmp_path: Path, m
 
 @pytest.mark.usefixtures("stands_in")
 def test_nothing_can_be_had_back_while_the_device_computes(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(Window, "close", lambda _: WINDOW_STEPS * 1e9)
+    close = Window.close
+
+    def slow(window: Window) -> float:
+        close(window)
+        time.sleep(2)
+        return WINDOW_STEPS * 1e9
+
+    monkeypatch.setattr(Window, "close", slow)
     profiler = OverheadProfiler(tmp_path)
     trainer = Trainer(
         accelerator="cpu", max_steps=40, logger=False, enable_checkpointing=False, enable_progress_bar=False,
@@ -109,6 +116,32 @@ def test_nothing_can_be_had_back_while_the_device_computes(tmp_path: Path, monke
     trainer.fit(Slow(), DataLoader(TensorDataset(torch.ones(100, 1))))
     assert profiler.profile_of_fit is not None
     assert {one.predicted_us for one in profiler.profile_of_fit.advice} == {0.0}
+    assert profiler.profile_of_fit.device is not None
+    assert profiler.profile_of_fit.device.busy_us == 1e9
+    assert max(profiler.profile_of_fit.steps_us) < 2e6, "closing the window is no part of a step"
+
+
+@pytest.mark.usefixtures("stands_in")
+def test_a_fit_that_fails_within_the_window_closes_it(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    closed = []
+    monkeypatch.setattr(Window, "close", before(Window.close, lambda: closed.append(True)))
+
+    class Failing(Slow):
+        def training_step(self, batch: Any, batch_idx: int) -> Any:
+            if batch_idx == 12:
+                raise KeyError("within the window")
+            return super().training_step(batch, batch_idx)
+
+    profiler = OverheadProfiler(tmp_path)
+    trainer = Trainer(
+        accelerator="cpu", max_steps=40, logger=False, enable_checkpointing=False, enable_progress_bar=False,
+        enable_model_summary=False, profiler=profiler,
+    )  # fmt: skip
+    with pytest.raises(KeyError):
+        trainer.fit(Failing(), DataLoader(TensorDataset(torch.ones(100, 1))))
+    assert closed == [True]
+    assert profiler.profile_of_fit is not None
+    assert profiler.profile_of_fit.device is None, "there was no whole window"
 
 
 def test_without_a_device_no_step_is_watched(tmp_path: Path) -> None:
@@ -176,3 +209,22 @@ def test_a_turn_on_a_device_is_timed_as_a_whole() -> None:
         group.note(Arm(AS_IS), steps)
     assert queued.times_us[AS_IS] == [(3.0, 4.0)]
     assert usual.times_us[AS_IS] == [(1.0, 2.0)]
+
+
+def test_turns_begin_and_end_when_the_device_has_done_its_work(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    drained: dict[str, list[bool]] = {"turns": [], "bare": []}
+    for name, times in drained.items():
+        monkeypatch.setattr(
+            f"woof_lightning.profile.{name}.drain_of", lambda _, times=times: lambda: times.append(True)
+        )
+    profiler, turns = OverheadProfiler(tmp_path), Turns(bare=True, prove=False, rounds=2)
+    profiler.continue_with(turns, 12)
+    trainer = Trainer(
+        accelerator="cpu", max_steps=200, logger=False, enable_checkpointing=False, enable_progress_bar=False,
+        enable_model_summary=False, profiler=profiler,
+    )  # fmt: skip
+    trainer.fit(Slow(), DataLoader(TensorDataset(torch.ones(300, 1))))
+    assert turns.comparison() is not None
+    assert len(drained["turns"]) == 1 + 2, "before the first turn, and at the end of each of the Trainer's"
+    # The advice computes a step of a bare loop again and again, which has no turns.
+    assert len(drained["bare"]) == 2 * 2, "at both ends of each turn of the bare loop"

@@ -98,11 +98,14 @@ class Seen:
             loop = BareLoop(self.trainer, scheduled=False)
         except UserError:
             return computing(self.step_us)
-        batch = loop.batch()
+        batch, instead = loop.batch(), computing(self.step_us)
 
         def step() -> None:
-            with torch.random.fork_rng(devices=[]):
-                loop.take(batch)
+            try:
+                with torch.random.fork_rng(devices=[]):
+                    loop.take(batch)
+            except Exception:  # Whatever has ended the training may come again.
+                instead()
 
         return step
 

@@ -57,16 +57,19 @@ class Window:
         self._kind, activity = WATCHED[device.type]
         self._drain = drain_of(device)
         self._watch: Any = profile(activities=[activity])
+        self.is_open = False
 
     def open(self) -> None:
         """Begins, between two steps."""
         self._finish()
         self._watch.__enter__()
+        self.is_open = True
 
     def close(self) -> float:
         """Ends, between two steps, and returns how long the device was busy since, in us."""
         self._finish()
         self._watch.__exit__(None, None, None)
+        self.is_open = False
         found = self._watch.events() or []
         return covered_us(
             (event.time_range.start, event.time_range.end) for event in found if event.device_type == self._kind

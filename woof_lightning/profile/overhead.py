@@ -210,6 +210,8 @@ class OverheadProfiler(profiler_classes()[0]):  # type: ignore[misc]
         assert seams is not None, "a fit is being profiled"
         seams.undo()
         self._seams = None
+        if self._window is not None and self._window.is_open:  # The training has ended in its midst.
+            self._window.close()
         if not self.steps:
             return []
         counted = self.steps[left_out(self.steps, self._left_out) :]

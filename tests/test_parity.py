@@ -118,10 +118,9 @@ def test_averaged_weights_too(ways: tuple[str, ...], shared: tuple[str, ...], tm
     if refused := found.pop("hand_rolled", None):
         assert refused.known == "not offered"
     assert {way: verdict.difference for way, verdict in found.items()} == dict.fromkeys(found)
-    checkpoints = [read_checkpoint(RunFolder(tmp_path / name).last) for name in ("0-reference", f"0-{ways[-1]}")]
-    assert differing(*(found["current_model_state"] for found in checkpoints), "current") is None
-    assert differing(*(found["state_dict"] for found in (checkpoints[0], checkpoints[1])), "average") is None
-    assert differing(checkpoints[0]["state_dict"], checkpoints[0]["current_model_state"], "average") is not None
+    one, two = (read_checkpoint(RunFolder(tmp_path / name).last) for name in ("0-reference", f"0-{ways[-1]}"))
+    assert differing(one["current_model_state"], two["current_model_state"], "current") is None
+    assert differing(one["state_dict"], one["current_model_state"], "average") is not None
 
 
 @pytest.mark.long

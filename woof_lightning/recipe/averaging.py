@@ -26,7 +26,8 @@ class Average:
 
     def __init__(self, net: nn.Module, optimizer: Optimizer, decay: float) -> None:
         self.net = net
-        self.model = AveragedModel(net, avg_fn=get_ema_avg_fn(decay), use_buffers=True)
+        ema = get_ema_avg_fn(decay)  # type: ignore[no-untyped-call]
+        self.model = AveragedModel(net, avg_fn=ema, use_buffers=True)
         optimizer.register_step_post_hook(lambda *_: self.model.update_parameters(net))
 
     @torch.no_grad()

@@ -28,7 +28,7 @@ from woof_lightning.runs.folder import RunFolder
 
 ARCH = "shufflenet_v2_x0_5"
 HEAD = {f"net.{name}" for name in head_names(ARCH)}
-WHOLE, HALF = (1.0, 1.0, 1.0), (0.5, 0.5, 0.5)
+SMALL, HALF = (0.01, 0.01, 0.01), (0.5, 0.5, 0.5)
 
 
 @pytest.fixture
@@ -132,20 +132,32 @@ def with_normalisation(run: Path, mean: tuple[float, ...], std: tuple[float, ...
         torch.save(checkpoint, file)
 
 
+def magnified(file: Path, image: Path, right: Normalisation) -> None:
+    """Changes the head of a net that hardly sees an image yet: its answer is 0.5 if the image is normalised right."""
+    pixels = eval_transform(32)(read_untrusted_image(image))[None]
+    net, checkpoint = load_net(file), torch.load(file)
+    weight, bias = (checkpoint["state_dict"][f"net.fc.{name}"] for name in ("weight", "bias"))
+    with torch.no_grad():
+        answer, wrong = (net(normalise(pixels, False, chosen))[0] - bias for chosen in (right, IMAGENET))
+    scale = 2 / (answer - wrong).diff().abs()
+    weight *= scale
+    bias.copy_(-answer * scale)
+    torch.save(checkpoint, file)
+
+
 @pytest.mark.parametrize("verb", [["fit"], ["loop", "bare"], ["loop", "lightning"]], ids=" ".join)
 def test_the_weights_normalisation_is_used_kept_and_passed_on(
     verb: list[str], woof: Woof, small_fit: list[str], few: list[str], small_folder: Path
 ) -> None:
     assert woof("fit", *small_fit, "--name", "before").code == 0
-    with_normalisation(Path("runs/before"), HALF, WHOLE)
+    with_normalisation(Path("runs/before"), HALF, SMALL)
     assert woof(*verb, *few, "--model.weights", "runs/before").code == 0
-    assert normalisation_of(recipe_of(tuned())) == Normalisation(HALF, WHOLE)
+    assert normalisation_of(recipe_of(tuned())) == Normalisation(HALF, SMALL)
 
     image = next(file for file in (small_folder / "val").rglob("*") if file.is_file())
+    magnified(RunFolder(Path("runs/tuned")).best, image, Normalisation(HALF, SMALL))
     answer = json.loads(woof("predict", "--ckpt", "runs/tuned", "--json", image).out)[0]["top"]
-    pixels = eval_transform(32)(read_untrusted_image(image))[None]
-    logits = load_net(RunFolder(Path("runs/tuned")).best)(normalise(pixels, False, Normalisation(HALF, WHOLE)))
-    assert [guess["probability"] for guess in answer] == pytest.approx(sorted(logits.softmax(1)[0].tolist())[::-1])
+    assert [guess["probability"] for guess in answer] == pytest.approx([0.5, 0.5], abs=0.02)
 
     last = RunFolder(Path("runs/tuned")).last
     validated = json.loads(woof("validate", "--ckpt", last, "--json").out)

@@ -19,13 +19,14 @@ from woof_lightning.data.images import ImageIndex
 from woof_lightning.data.loading import Batch, smallest_batch, taken
 from woof_lightning.data.transforms import normalise
 from woof_lightning.errors import UserError
-from woof_lightning.lit.devices import Shares, shares_in
-from woof_lightning.lit.processes import of_all
+from woof_lightning.lit.devices import shares_in
 from woof_lightning.recipe.checkpoint import NET_PREFIX, RECIPE_KEY, TrainedRecipe, check_same_classes, recipe_of
 from woof_lightning.recipe.config import ModelConfig
 from woof_lightning.recipe.metrics import SplitMeans, epoch_means, training_report
 from woof_lightning.recipe.model import build_net, check_arch, check_fits, outputs_for
 from woof_lightning.recipe.optim import build_optimizer, build_schedule, check_optimizer, optimizer_report
+from woof_lightning.recipe.processes import of_all
+from woof_lightning.recipe.shares import Shares
 from woof_lightning.runs.folder import checkpoint_file
 
 NEVER = sys.maxsize

@@ -26,6 +26,7 @@ from woof_lightning.recipe.checkpoint import (
 )
 from woof_lightning.recipe.metrics import SplitMeans, epoch_means
 from woof_lightning.recipe.optim import Schedule
+from woof_lightning.recipe.processes import from_first, of_all, rank
 from woof_lightning.runs.folder import RunFolder, writing_durably
 from woof_lightning.runs.metrics import MetricsFile, in_a_line
 from woof_lightning.runs.record import RunRecord
@@ -37,7 +38,7 @@ class LoopRun:
     """Writes the files of a run, for loops whose library does not, and reads them to resume it.
 
     It writes a checkpoint after each epoch, once the schedule has stepped. A resumed run therefore continues exactly
-    where the checkpoint was written.
+    where the checkpoint was written. Of several processes, the first one alone reads and writes.
 
     Args:
         folder: The run's folder.
@@ -60,8 +61,9 @@ class LoopRun:
         self.record = RunRecord()
         self.loggers: list[Callable[[Mapping[str, float], int], None]] = []
         self.metrics = MetricsFile(folder.metrics)
-        self.resume_from = folder.last_good_checkpoint() if resume else None
-        self.checkpoint = None if self.resume_from is None else self._checked(self.resume_from)
+        self.is_first = rank() == 0
+        self.resume_from = folder.last_good_checkpoint() if resume and self.is_first else None
+        self.checkpoint = from_first(None if self.resume_from is None else self._checked(self.resume_from))
         self._reports: list[Mapping[str, float]] = []
         self._epoch_start_s = self._validation_start_s = 0.0
 
@@ -120,7 +122,18 @@ class LoopRun:
         self._epoch_start_s = time.perf_counter()
 
     def report(self, epoch: int, step: int, values: Mapping[str, float]) -> None:
-        """Logs the training metrics of a step, such as those of `training_report`."""
+        """Logs the training metrics of a step, such as those of `training_report`.
+
+        Args:
+            epoch: The epoch, counted from 0.
+            step: Number of optimizer steps done.
+            values: The metrics. Of several devices, each gives those of its share of the batch.
+        """
+        experiment = self.experiment
+        if experiment.shares is not None:
+            own = {name: value for name, value in values.items() if name.startswith("train/")}
+            batch_idx = (step - 1) % experiment.train_batches
+            values = {**values, **experiment.shares.report(own, batch_idx, experiment.device)}
         self._reports.append(values)
         self._log(epoch, step, values)
 
@@ -132,6 +145,8 @@ class LoopRun:
         self, epoch: int, step: int, means: SplitMeans, net: nn.Module, optimizer: Any, schedule: Schedule
     ) -> None:
         """Logs the metrics of an epoch and writes last.ckpt, and best.ckpt if top-1 has strictly improved."""
+        parts = of_all(means)
+        means = SplitMeans.interleaved(parts) if len(parts) > 1 else means
         now_s = time.perf_counter()
         values = means.over_images()
         self._log(epoch, step, (epoch_means(self._reports) if self._reports else {}) | values)
@@ -140,6 +155,8 @@ class LoopRun:
         images = min(self.experiment.train_batches * batch_size, len(self.experiment.index.train))
         training_s = self._validation_start_s - self._epoch_start_s
         self.record.epoch_ended(epoch, now_s - self._epoch_start_s, images, training_s)
+        if not self.is_first:
+            return
         self.metrics.sync()  # A checkpoint must not be newer than the metrics on the disk.
         checkpoint = self._checkpoint(epoch, step, net, optimizer, schedule)
         targets = [self.folder.last] if self.record.best["epoch"] < epoch else [self.folder.best, self.folder.last]
@@ -164,7 +181,7 @@ class LoopRun:
     def finish(self) -> None:
         """Writes result.json, unless the loop has recorded its epochs elsewhere."""
         self.metrics.flush()
-        if not self.record.epochs:
+        if not self.record.epochs or not self.is_first:
             return
         self.folder.write_result(
             self.record.result(
@@ -179,10 +196,12 @@ class LoopRun:
         )
 
     def _cut_metrics(self, step: int) -> None:
-        if lost := self.metrics.cut_after(step):
+        if self.is_first and (lost := self.metrics.cut_after(step)):
             print(f"note: {lost}", flush=True)
 
     def _log(self, epoch: int, step: int, values: Mapping[str, float]) -> None:
+        if not self.is_first:
+            return
         values = {**values, "epoch": epoch}
         self.metrics.log(values, step)
         for log in self.loggers:

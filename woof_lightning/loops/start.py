@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from contextlib import ExitStack
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -9,17 +10,20 @@ import yaml
 
 from woof_lightning.data.config import DataConfig
 from woof_lightning.data.imagewoof import prepare_checked_data
-from woof_lightning.data.loading import check_batch_size, smallest_batch
+from woof_lightning.data.loading import check_batch_size, check_enough_batches, smallest_batch
 from woof_lightning.data.workers import check_shared_memory
 from woof_lightning.loops.experiment import Experiment, TrainerConfig
 from woof_lightning.loops.find import Train
+from woof_lightning.loops.processes import check_started, joined
 from woof_lightning.loops.run import LoopRun
 from woof_lightning.recipe.config import ModelConfig
 from woof_lightning.recipe.model import check_arch, check_fits, outputs_for
 from woof_lightning.recipe.optim import check_optimizer, check_steps_without_closure
+from woof_lightning.recipe.processes import check_agreed, rank
 from woof_lightning.runs.alone import check_alone
-from woof_lightning.runs.config import check_resumable
+from woof_lightning.runs.config import check_resumable, deciding
 from woof_lightning.runs.folder import RunFolder, write_text_durably
+from woof_lightning.runs.record import versions
 
 
 @dataclass(frozen=True)
@@ -49,43 +53,77 @@ class LoopCall:
     settings: dict[str, Any]
 
 
-def start(train: Train, call: LoopCall) -> str:
-    """Trains with a loop and returns a summary of the run: its best epoch and its folder.
+def prepare(call: LoopCall) -> Experiment:
+    """Checks a call and prepares its data.
 
     Args:
-        train: The loop's function.
-        call: What it is asked to do.
+        call: What a loop is asked to do.
 
     Raises:
         UserError: If a setting, the data or the folder cannot be used.
     """
-    check_alone(1)
     check_arch(call.model.arch)
     check_optimizer(call.model)
     check_steps_without_closure(call.model)
-    resuming = call.resume and call.folder.config.exists() and call.folder.has_trained()
-    if resuming:
-        check_resumable(call.folder.config, call.settings)
-    elif not call.overwrite and not call.resume:
-        call.folder.check_free()
+    if rank() == 0:  # The others must not look while the first one writes.
+        check_folder(call)
     index = prepare_checked_data(call.data)
     check_batch_size(call.data, index)
     check_shared_memory(call.data)
     model = replace(call.model, num_classes=outputs_for(call.model.num_classes, index))
     experiment = Experiment(model, call.data, call.trainer, call.seed, index)
     experiment.check_limits()
-    smallest = smallest_batch(call.data, index, batches=experiment.train_batches)
+    smallest = smallest_batch(call.data, index, world_size=call.trainer.device_count, batches=experiment.train_batches)
     check_fits(model.arch, image_size=call.data.image_size, smallest_batch=smallest)
-    index.tell_passed_over()
-    call.folder.create()
-    with call.folder.locked():
-        if not call.resume and not call.overwrite:  # Another process may have trained here since the first check.
-            call.folder.check_free()
+    check_enough_batches(experiment.val_batches, call.data, call.trainer.device_count)
+    return experiment
+
+
+def check_folder(call: LoopCall) -> None:
+    """Raises a UserError if the run's folder holds another run, or the settings would change the resumed run."""
+    if is_resuming(call):
+        check_resumable(call.folder.config, call.settings)
+    elif not call.overwrite and not call.resume:
+        call.folder.check_free()
+
+
+def is_resuming(call: LoopCall) -> bool:
+    """Returns whether there is a run to resume."""
+    return call.resume and call.folder.config.exists() and call.folder.has_trained()
+
+
+def start(train: Train, call: LoopCall) -> str | None:
+    """Trains with a loop and returns a summary of the run: its best epoch and its folder.
+
+    Args:
+        train: The loop's function.
+        call: What it is asked to do.
+
+    Returns:
+        The summary; None in a process that is not the first of several.
+
+    Raises:
+        UserError: If a setting, the data or the folder cannot be used.
+    """
+    check_alone(call.trainer.device_count)
+    check_started(call.trainer)
+    with joined(call.trainer), ExitStack() as held:
+        experiment = prepare(call)
+        if call.trainer.device_count > 1:
+            check_agreed({**deciding(call.settings), "images": experiment.index.fingerprint, **versions()})
+        is_first, resuming = rank() == 0, is_resuming(call)
+        if is_first:
+            experiment.index.tell_passed_over()
+            call.folder.create()
+            held.enter_context(call.folder.locked())
+            if not call.resume and not call.overwrite:  # Another process may have trained here since the first check.
+                call.folder.check_free()
         run = LoopRun(call.folder, call.loop, experiment, call.settings, resume=resuming)
-        if run.checkpoint is None:
-            call.folder.clear()
-        call.folder.clear_leftovers()
-        write_text_durably(call.folder.config, yaml.safe_dump(call.settings, sort_keys=False))
+        if is_first:
+            if run.checkpoint is None:
+                call.folder.clear()
+            call.folder.clear_leftovers()
+            write_text_durably(call.folder.config, yaml.safe_dump(call.settings, sort_keys=False))
         train(experiment, run)
         run.finish()
-    return run.record.summary(call.folder.path)
+    return run.record.summary(call.folder.path) if is_first else None

@@ -110,13 +110,16 @@ def failure_of(codes: Mapping[int, int]) -> SystemExit | StoppedBySignal:
     """Returns what to raise after processes have failed.
 
     Args:
-        codes: Their exit codes by their numbers, those of all that had failed when the first failure was seen. A
-            negative one is the signal that ended the process.
+        codes: The exit codes of those that did not end well, by their numbers. A negative one is the signal that ended
+            the process.
     """
-    # Whoever loses the others ends with USER_ERROR_EXIT_CODE; the cause is another's.
-    rank = min(codes, key=lambda rank: (codes[rank] == USER_ERROR_EXIT_CODE, rank))
+    # Torch ends the others by SIGTERM, and one that has lost the others ends with USER_ERROR_EXIT_CODE. Neither is the
+    # cause if there is another.
+    rank = min(codes, key=lambda rank: (codes[rank] == -signal.SIGTERM, codes[rank] == USER_ERROR_EXIT_CODE, rank))
     code = codes[rank]
-    return StoppedBySignal(-code, saved=False, process=rank) if code < 0 else SystemExit(code)
+    if code >= 0:
+        return SystemExit(code)
+    return StoppedBySignal(-code, saved=False, process=None if code == -signal.SIGTERM else rank)
 
 
 @contextmanager

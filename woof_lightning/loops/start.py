@@ -105,8 +105,8 @@ def start(train: Train, call: LoopCall) -> str | None:
     Raises:
         UserError: If a setting, the data or the folder cannot be used.
     """
-    check_alone(call.trainer.device_count)
     check_started(call.trainer)
+    check_alone(call.trainer.device_count)
     with joined(call.trainer), ExitStack() as held:
         experiment = prepare(call)
         if call.trainer.device_count > 1:

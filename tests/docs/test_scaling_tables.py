@@ -24,7 +24,7 @@ MILLION = 10**6
 @pytest.fixture
 def folder(tmp_path: Path) -> Path:
     """Three repeats, in the second of which the machine was half as fast."""
-    rows = [(2, 64, 4, 0, PARAMETERS, 25 * MILLION)]
+    rows: list[tuple[object, ...]] = [(2, 64, 4, 0, PARAMETERS, 25 * MILLION)]
     for repeat, slower in enumerate((1, 2, 1)):
         # Not in the order of the repeats, as a cut measurement might leave it.
         rows = [(2, 64, 4, repeat, EXCHANGE, 0.1 * slower), *rows, (2, 64, 4, repeat, STEP, 0.45 * slower)]

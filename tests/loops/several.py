@@ -6,6 +6,7 @@ import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
+from typing import Any
 
 from tests.lit.several import CONFIGS, free_port, torchrun_variables
 from tests.processes import Ended, Process
@@ -42,7 +43,6 @@ def together(
     *,
     code: str | None = None,
     apart: bool = False,
-    **environment: str,
 ) -> list[Process]:
     """Starts processes that train together, numbered as by torchrun.
 
@@ -52,7 +52,6 @@ def together(
         place: Where.
         code: Python that each runs first; it has `rank`.
         apart: Whether each has a folder of its own.
-        environment: What is changed in the variables of all.
     """
     main = ["-m", "woof_lightning"]
     if code is not None:
@@ -62,8 +61,8 @@ def together(
     for rank, own in enumerate(words):
         here = place / f"node-{rank}" if apart else place
         here.mkdir(parents=True, exist_ok=True)
-        variables = {name: str(value) for name, value in torchrun_variables(rank, count, False).items()}
-        found.append(Process([*main, *verb, *own], here, **(variables | usual | environment)))
+        variables: dict[str, Any] = {n: str(value) for n, value in torchrun_variables(rank, count, False).items()}
+        found.append(Process([*main, *verb, *own], here, **(variables | usual)))
     return found
 
 

@@ -21,8 +21,8 @@ from pathlib import Path
 
 import torch
 import torch.distributed as dist
-import torch.multiprocessing as mp
 import torch.nn.functional as F
+from torch.multiprocessing.spawn import spawn
 from torch.nn.parallel import DistributedDataParallel
 from torch.optim import Optimizer
 
@@ -133,7 +133,7 @@ def main() -> None:
     with socket.socket() as found:
         found.bind(("127.0.0.1", 0))
         port = found.getsockname()[1]
-    mp.spawn(in_one_of_several, (port, threads, args, out / "rows.csv"), nprocs=PROCESSES)
+    spawn(in_one_of_several, (port, threads, args, out / "rows.csv"), nprocs=PROCESSES)
 
 
 if __name__ == "__main__":

@@ -44,12 +44,14 @@ class StoppedBySignal(Exception):  # noqa: N818  It is no error: somebody sent t
     Args:
         signum: The signal. `woof` ends with 128 plus its number, as shells do.
         saved: Whether the current step was finished and saved first.
+        process: The number of the process that it ended, if it was sent to one of several; None if to all.
     """
 
-    def __init__(self, signum: int, saved: bool = True) -> None:
+    def __init__(self, signum: int, saved: bool = True, process: int | None = None) -> None:
         super().__init__(f"stopped by signal {signum}")
         self.signum = signum
         self.saved = saved
+        self.process = process
 
     @property
     def exit_code(self) -> int:

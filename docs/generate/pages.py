@@ -12,6 +12,7 @@ from docs.generate.export_tables import EXPORT_TABLES
 from docs.generate.post_tables import POST_TABLES
 from docs.generate.profile_tables import PROFILE_TABLES
 from docs.generate.result_tables import RESULT_TABLES
+from docs.generate.scaling_tables import SCALING_TABLES
 from docs.generate.sources import source_block
 from docs.generate.speed_tables import SPEED_TABLES
 from docs.generate.values import value_text
@@ -31,6 +32,7 @@ TABLES: dict[str, Callable[[Path], str]] = {
     **CHANGE_TABLES,
     **PROFILE_TABLES,
     **EXPORT_TABLES,
+    **SCALING_TABLES,
     "source": source_block,
 }
 

@@ -19,6 +19,7 @@ from docs.generate.cost_tables import FULL_TRAINING_STEPS
 from docs.generate.post_tables import POST_TOP1, validations
 from docs.generate.profile_tables import PROFILE_VALUES
 from docs.generate.result_tables import read_rows
+from docs.generate.scaling_tables import SCALING_VALUES
 from woof_lightning.compare.read import TOP1, TOP5
 from woof_lightning.compare.tables import three_digits
 from woof_lightning.runs.metrics import read_metrics
@@ -293,4 +294,5 @@ VALUES: dict[str, Callable[..., str]] = {
     "speed_times": speed_times_text,
     **CHANGE_VALUES,
     **PROFILE_VALUES,
+    **SCALING_VALUES,
 }

@@ -122,7 +122,8 @@ NOT_COUNTED = (
     *(f"lit/datamodule.py::ImagewoofDataModule.{name}" for name in ("__init__", "prepare_data", "setup", "_indexed")),
     "lit/datamodule.py::ImagewoofDataModule.val_dataloader",
     # Several devices, which are not among the behaviours that are compared.
-    *("lit/devices.py", "lit/processes.py", "lit/datamodule.py::ImagewoofDataModule._device_of_several"),
+    *("lit/devices.py", "recipe/processes.py", "recipe/shares.py", "loops/processes.py"),
+    "lit/datamodule.py::ImagewoofDataModule._device_of_several",
     *("lit/trainer.py::requeued_by_its_script", "lit/trainer.py::WoofTrainer._fit_impl"),
 )
 # `start` makes a LoopRun for every loop. Lightning as documented takes no more from it than folder and description.

@@ -8,6 +8,7 @@ from collections.abc import Mapping, Sequence
 from functools import partial
 from pathlib import Path
 from tempfile import TemporaryDirectory
+from typing import Any
 
 import yaml
 from jsonargparse import ActionConfigFile, ArgumentError, ArgumentParser, Namespace  # type: ignore[attr-defined]
@@ -29,10 +30,11 @@ from woof_lightning.cli.options import (
 from woof_lightning.data.config import DataConfig
 from woof_lightning.errors import UserError, raise_together
 from woof_lightning.lit.quiet import quieten_libraries
-from woof_lightning.loops.experiment import TrainerConfig, trainer_problems
+from woof_lightning.loops.experiment import TrainerConfig, devices_problems, trainer_problems
 from woof_lightning.loops.find import find_loop
-from woof_lightning.loops.start import LoopCall, start
-from woof_lightning.loops.ways import LOOPS, REFERENCE, WAYS, WOOF_FIT
+from woof_lightning.loops.processes import are_started, launch
+from woof_lightning.loops.start import LoopCall, prepare, start
+from woof_lightning.loops.ways import LOOPS, REFERENCE, SEVERAL_DEVICES, WAYS, WOOF_FIT
 from woof_lightning.parity import (
     FINE_TUNING,
     TRAININGS,
@@ -45,6 +47,7 @@ from woof_lightning.parity import (
 )
 from woof_lightning.recipe.config import ModelConfig
 from woof_lightning.resources import prepare_to_compute
+from woof_lightning.runs.alone import check_alone
 from woof_lightning.runs.folder import RunFolder
 
 FIT_ONLY = ("save_every", "allow_nan")
@@ -71,7 +74,14 @@ def run(args: Sequence[str]) -> None:
         raise UserError(f"woof loop needs the name of a loop first: expected one of {', '.join(LOOPS)}")
     train = find_loop(args[0])
     prepare_to_compute()
-    print(start(train, parse(args[0], args[1:])))
+    call = parse(args[0], args[1:])
+    devices = call.trainer.device_count
+    if devices > 1 and not are_started():
+        check_alone(1)
+        prepare(call)  # What is wrong is said once, and the images are prepared once.
+        launch(devices, ["loop", *args])
+    elif summary := start(train, call):
+        print(summary)
 
 
 def parse(name: str, args: Sequence[str]) -> LoopCall:
@@ -103,7 +113,8 @@ def parse(name: str, args: Sequence[str]) -> LoopCall:
     except (ArgumentError, argparse.ArgumentError) as error:
         raise UserError(with_origin(_complaint(str(error), name), words)) from error
     with_expanded_paths(options)
-    raise_together([*experiment_problems(options), *trainer_problems(options.trainer)])
+    trainer = options.trainer
+    raise_together([*experiment_problems(options), *trainer_problems(trainer), *_too_many_devices(name, trainer)])
     return _call(name, parser, options)
 
 
@@ -127,6 +138,16 @@ def _call(name: str, parser: ArgumentParser, options: Namespace) -> LoopCall:
         trainer=parts.trainer,
         settings={key: value for key, value in settings.items() if key not in NOT_SAVED},
     )
+
+
+def _too_many_devices(name: str, trainer: Any) -> list[str]:
+    if WAYS[name].several_devices or str(trainer.devices) in ("auto", "1") or devices_problems(trainer):
+        return []
+    able = [other for other in SEVERAL_DEVICES if other != WOOF_FIT]
+    return [
+        f"trainer.devices is {trainer.devices}: woof loop {name} trains on one device; expected auto or 1; "
+        f"{', '.join(able)} and woof fit take several"
+    ]
 
 
 def _complaint(text: str, name: str) -> str:

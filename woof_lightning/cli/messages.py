@@ -38,7 +38,8 @@ def stopped(error: StoppedBySignal, verb: str) -> str:
     name = signal.Signals(error.signum).name
     if error.saved:
         return f"stopped by {name} after a whole step, which is saved; resume with --resume"
-    return f"stopped by {name}; {AFTER.get(verb, AGAIN)}"
+    whom = "" if error.process is None else f"process {error.process} was "
+    return f"{whom}stopped by {name}; {AFTER.get(verb, AGAIN)}"
 
 
 def fixable(error: Exception) -> UserError | None:

@@ -218,12 +218,23 @@ def val_loader(
     if world_size == 1:
         return _loader(dataset, config, batch_size=config.eval_batch_size, sampler=sampler)
     shares = list(in_batches(sampler, config.eval_batch_size))
-    if len(shares) < world_size:
+    check_enough_batches(len(shares), config, world_size)
+    return _loader(dataset, config, batch_sampler=shares[rank::world_size])
+
+
+def check_enough_batches(batches: int, config: DataConfig, world_size: int) -> None:
+    """Raises a UserError if a device would have nothing to validate.
+
+    Args:
+        batches: Number of batches to validate.
+        config: The settings of the data.
+        world_size: Number of devices.
+    """
+    if batches < world_size:
         raise UserError(
-            f"{len(shares)} batches to validate (data.eval_batch_size {config.eval_batch_size}) for {world_size} "
+            f"{batches} batches to validate (data.eval_batch_size {config.eval_batch_size}) for {world_size} "
             "devices: expected one for each at least; take fewer devices or smaller batches"
         )
-    return _loader(dataset, config, batch_sampler=shares[rank::world_size])
 
 
 def _loader(dataset: ImageDataset | ImagesOnDevice, config: DataConfig, **batches: Any) -> DataLoader[Batch]:

@@ -141,4 +141,5 @@ def share_of(size: int, rank: int, world_size: int) -> int:
 
 def sampler_of(loader: DataLoader[Any]) -> EpochSampler:
     """Returns the sampler of a loader of training images: the order of all devices' images."""
-    return cast(EpochSampler, cast(Any, loader.batch_sampler).sampler)
+    # A loader whose dataset yields whole batches has no sampler of batches.
+    return cast(EpochSampler, getattr(loader.batch_sampler, "sampler", loader.sampler))

@@ -20,9 +20,8 @@ from woof_lightning.data.transforms import normalise
 from woof_lightning.errors import UserError
 from woof_lightning.lit.averaging import check_averaged
 from woof_lightning.lit.callbacks.freezing import FrozenBackbone
-from woof_lightning.lit.devices import Shares, check_divisible, shares_in
+from woof_lightning.lit.devices import shares_in
 from woof_lightning.lit.module import LeanModule
-from woof_lightning.lit.processes import from_first, of_all
 from woof_lightning.recipe.checkpoint import NET_PREFIX, RECIPE_KEY, TrainedRecipe, check_same_classes, recipe_of
 from woof_lightning.recipe.config import ModelConfig
 from woof_lightning.recipe.head import parameter_groups
@@ -30,6 +29,8 @@ from woof_lightning.recipe.loss import Loss, build_loss
 from woof_lightning.recipe.metrics import SplitMeans, epoch_means, training_report
 from woof_lightning.recipe.model import build_net, check_arch, check_fits, outputs_for
 from woof_lightning.recipe.optim import build_optimizer, build_schedule, check_optimizer, optimizer_report
+from woof_lightning.recipe.processes import from_first, of_all
+from woof_lightning.recipe.shares import Shares, check_divisible
 from woof_lightning.recipe.weights import Start, loaded_into, resumed_start
 
 NEVER = sys.maxsize
@@ -234,7 +235,7 @@ class WoofClassifier(LeanModule):
 
     def on_fit_start(self) -> None:
         """Builds the loss on the device."""
-        check_divisible(self.trainer, self.config)
+        check_divisible(self.trainer.world_size, self.config)
         check_averaged(self.trainer, self.config)
         self.start = from_first(self.start)
         self.loss = build_loss(self.config, None if self._index is None else self._index.train.labels, self.device)

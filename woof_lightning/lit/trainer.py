@@ -27,9 +27,9 @@ from woof_lightning.lit.callbacks.stopping import NonFiniteLossGuard, SaveEvery,
 from woof_lightning.lit.datamodule import ImagewoofDataModule
 from woof_lightning.lit.devices import check_several
 from woof_lightning.lit.lr_finder import LRFound, lr_find
-from woof_lightning.lit.processes import check_agreed, from_first, problem_among
 from woof_lightning.lit.progress import EpochProgress
 from woof_lightning.lit.recorder import EventsLogger, MetricsLogger, Recorder, disk_errors_reported_once
+from woof_lightning.recipe.processes import check_agreed, from_first, problem_among
 from woof_lightning.runs.config import PRECISIONS
 from woof_lightning.runs.folder import RunFolder
 

@@ -9,8 +9,9 @@ import sys
 
 import torch
 from accelerate import Accelerator
+from accelerate.data_loader import prepare_data_loader
 from accelerate.state import AcceleratorState
-from accelerate.utils import tqdm
+from accelerate.utils import DataLoaderConfiguration, tqdm
 
 from woof_lightning.loops.experiment import Experiment
 from woof_lightning.loops.run import LoopRun
@@ -30,17 +31,21 @@ def train(experiment: Experiment, run: LoopRun) -> None:
     accelerator = Accelerator(
         cpu=experiment.device.type == "cpu",
         mixed_precision="bf16" if experiment.trainer.precision == "bf16-mixed" else "no",
+        # data.batch_size is that of all devices together, so the schedule steps once for each of its batches.
+        dataloader_config=DataLoaderConfiguration(split_batches=True),
         log_with="tensorboard",
         project_dir=run.folder.path.parent,
     )
     accelerator.init_trackers(run.folder.path.name)
     net, optimizer, schedule = experiment.build()
-    train_loader, val_loader = experiment.loaders()
+    # Not accelerator.prepare: the loaders have the shares of this device already.
+    train_loader, val_loader = (
+        prepare_data_loader(loader, accelerator.device, num_processes=1, put_on_device=True)
+        for loader in experiment.loaders()
+    )
     run.restore(net, optimizer, schedule)
     run.loggers.append(lambda values, step: accelerator.log(dict(values), step))
-    net, optimizer, train_loader, val_loader, scheduler = accelerator.prepare(
-        net, optimizer, train_loader, val_loader, schedule.scheduler
-    )
+    net, optimizer, scheduler = accelerator.prepare(net, optimizer, schedule.scheduler)
     schedule = Schedule(scheduler, schedule.interval)
 
     step = run.first_step
@@ -58,7 +63,7 @@ def train(experiment: Experiment, run: LoopRun) -> None:
                 logits = net(experiment.normalise(images))
                 loss = experiment.loss(logits, labels)
             optimizer.zero_grad()
-            accelerator.backward(loss)
+            accelerator.backward(experiment.weighted(loss, step))
             optimizer.step()
             step += 1
             if step % experiment.report_every_n_steps == 0:

@@ -24,6 +24,8 @@ from woof_lightning.recipe.head import freeze_backbone, parameter_groups
 from woof_lightning.recipe.loss import Loss, build_loss
 from woof_lightning.recipe.model import build_net
 from woof_lightning.recipe.optim import Schedule, build_optimizer, build_schedule
+from woof_lightning.recipe.processes import are_several, rank, world_size
+from woof_lightning.recipe.shares import Shares
 from woof_lightning.recipe.weights import Start
 
 PRECISIONS = ("32-true", "bf16-mixed")
@@ -38,7 +40,7 @@ class TrainerConfig:
         max_epochs: Number of epochs to train.
         precision: 32-true, or bf16-mixed (autocast).
         accelerator: auto (a GPU if there is one), cpu, gpu or cuda.
-        devices: auto or 1. The loops train on one device.
+        devices: Number of devices, each of which gets a process; auto is one. fabric and accelerate take several.
         limit_train_batches: Batches per epoch: a number, or a fraction such as 0.5. null takes all.
         limit_val_batches: Batches per validation: a number, or a fraction such as 0.5. null takes all.
         log_every_n_steps: Number of steps between reports of training metrics.
@@ -58,6 +60,16 @@ class TrainerConfig:
     def __post_init__(self) -> None:
         raise_together(trainer_problems(self))
 
+    @property
+    def device_count(self) -> int:
+        """Number of devices."""
+        return 1 if self.devices == "auto" else int(self.devices)
+
+    @property
+    def on_gpu(self) -> bool:
+        """Whether to train on GPUs."""
+        return torch.cuda.is_available() and self.accelerator != "cpu"
+
 
 def trainer_problems(config: TrainerConfig) -> list[str]:
     """Returns one sentence for each setting that cannot be used."""
@@ -73,16 +85,27 @@ def trainer_problems(config: TrainerConfig) -> list[str]:
             f"trainer.accelerator is {config.accelerator!r}, but this machine has none that torch can use: expected "
             "auto or cpu (leave --config gpu out)"
         )
-    if config.devices not in ("auto", "1", 1):
-        problems.append(
-            f"trainer.devices is {config.devices!r}: expected auto or 1; only woof fit takes several devices"
-        )
+    problems += devices_problems(config)
     for name, limit in (("train", config.limit_train_batches), ("val", config.limit_val_batches)):
         if limit is not None and not limit > 0:
             problems.append(f"trainer.limit_{name}_batches is {limit}: expected null, a number or a fraction above 0")
     if config.log_every_n_steps < 1:
         problems.append(f"trainer.log_every_n_steps is {config.log_every_n_steps}: expected at least 1")
     return problems
+
+
+def devices_problems(config: TrainerConfig) -> list[str]:
+    """Returns what is wrong with the number of devices, as a sentence; none if it can be used."""
+    text = str(config.devices)
+    if text != "auto" and not (text.isdecimal() and int(text) >= 1):
+        return [f"trainer.devices is {config.devices!r}: expected auto or a number of devices, at least 1"]
+    gpus = torch.cuda.device_count()
+    if gpus and config.accelerator != "cpu" and text != "auto" and int(text) > gpus:
+        return [
+            f"trainer.devices is {text}, but torch can use {gpus} GPUs of this machine: expected at most {gpus}, or "
+            "trainer.accelerator cpu"
+        ]
+    return []
 
 
 @dataclass(frozen=True)
@@ -108,8 +131,7 @@ class Experiment:
     @property
     def device(self) -> torch.device:
         """The device to train on."""
-        gpu = torch.cuda.is_available() and self.trainer.accelerator != "cpu"
-        return torch.device("cuda" if gpu else "cpu")
+        return torch.device("cuda" if self.trainer.on_gpu else "cpu")
 
     @property
     def total_steps(self) -> int:
@@ -132,6 +154,22 @@ class Experiment:
     def report_every_n_steps(self) -> int:
         """Number of steps between reports; an epoch with fewer steps reports at its end."""
         return min(self.trainer.log_every_n_steps, self.train_batches)
+
+    @cached_property
+    def shares(self) -> Shares | None:
+        """This device's share of each training batch; None if there is no other device."""
+        if not are_several():
+            return None
+        return Shares(rank(), world_size(), self.data.batch_size, len(self.index.train))
+
+    def weighted(self, loss: Tensor, step: int) -> Tensor:
+        """Returns the loss to compute gradients of: of several devices, each one's counts by its images.
+
+        Args:
+            loss: The mean loss of this device's share of a batch. It is returned as it is if there is no other device.
+            step: Number of optimizer steps done.
+        """
+        return loss if self.shares is None else loss * self.shares.weight(step % self.train_batches)
 
     def check_limits(self) -> None:
         """Raises a UserError if a limit leaves no batch for training or for validation."""
@@ -164,8 +202,10 @@ class Experiment:
     def loaders(self) -> tuple[DataLoader[Batch], DataLoader[Batch]]:
         """Returns loaders of training and validation batches: (images [B, 3, S, S], uint8; labels [B], int64).
 
-        Call `loader.sampler.set_epoch(epoch)` before each training epoch.
+        Of several devices, each gets its share of every batch. Call `sampler_of(loader).set_epoch(epoch)` before each
+        training epoch.
         """
+        own, count = rank(), world_size()
         return (
             train_loader(
                 self.index,
@@ -174,8 +214,17 @@ class Experiment:
                 decoded=self.decoded,
                 device=self.device,
                 batches=self.train_batches,
+                rank=own,
+                world_size=count,
             ),
-            val_loader(self.index, self.data, decoded=self.decoded, batches=self.val_batches),
+            val_loader(
+                self.index,
+                self.data,
+                decoded=self.decoded,
+                batches=self.val_batches,
+                rank=own,
+                world_size=count,
+            ),
         )
 
     @cached_property

@@ -12,6 +12,7 @@ from lightning.fabric import Fabric
 from lightning.fabric.loggers.tensorboard import TensorBoardLogger
 from tqdm import tqdm
 
+from woof_lightning.data.sampling import sampler_of
 from woof_lightning.loops.experiment import Experiment
 from woof_lightning.loops.run import LoopRun
 from woof_lightning.recipe.metrics import SplitMeans, training_report
@@ -27,30 +28,33 @@ def train(experiment: Experiment, run: LoopRun) -> None:
     """
     fabric = Fabric(
         accelerator=experiment.device.type,
-        devices=1,
+        devices=experiment.trainer.device_count,
         precision=cast(Any, experiment.trainer.precision),
         loggers=TensorBoardLogger(run.folder.path.parent, name=run.folder.path.name, version=""),
     )
+    fabric.launch()
     net, optimizer, schedule = experiment.build()
     train_loader, val_loader = experiment.loaders()
     run.restore(net, optimizer, schedule)
     run.loggers.append(lambda values, step: fabric.log_dict(values, step))
     net, optimizer = fabric.setup(net, optimizer)
     # Not fabric.setup_dataloaders: it sets the sampler's epoch to its own count of rounds, which is 0 after a resume.
+    # None draws a bar if there is a terminal.
+    no_bar = None if fabric.is_global_zero else True
 
     step = run.first_step
     for epoch in range(run.first_epoch, experiment.trainer.max_epochs):
         run.epoch_started()
         net.train()
         experiment.freeze(net.module, epoch)
-        train_loader.sampler.set_epoch(epoch)  # type: ignore[attr-defined]
-        for batch in tqdm(train_loader, desc=f"epoch {epoch + 1}", disable=None, leave=False):
+        sampler_of(train_loader).set_epoch(epoch)
+        for batch in tqdm(train_loader, desc=f"epoch {epoch + 1}", disable=no_bar, leave=False):
             images, labels = fabric.to_device(batch)
             with fabric.autocast():
                 logits = net(experiment.normalise(images))
                 loss = experiment.loss(logits, labels)
             optimizer.zero_grad()
-            fabric.backward(loss)
+            fabric.backward(experiment.weighted(loss, step))
             optimizer.step()
             step += 1
             if step % experiment.report_every_n_steps == 0:

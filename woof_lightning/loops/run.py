@@ -27,6 +27,7 @@ from woof_lightning.recipe.checkpoint import (
 )
 from woof_lightning.recipe.metrics import SplitMeans, epoch_means
 from woof_lightning.recipe.optim import Schedule
+from woof_lightning.recipe.processes import from_first, of_all, rank
 from woof_lightning.runs.folder import RunFolder, writing_durably
 from woof_lightning.runs.hparams import write_hparams
 from woof_lightning.runs.metrics import MetricsFile, in_a_line
@@ -39,7 +40,7 @@ class LoopRun:
     """Writes the files of a run, for loops whose library does not, and reads them to resume it.
 
     It writes a checkpoint after each epoch, once the schedule has stepped. A resumed run therefore continues exactly
-    where the checkpoint was written.
+    where the checkpoint was written. Of several processes, the first one alone reads and writes.
 
     Args:
         folder: The run's folder.
@@ -67,8 +68,9 @@ class LoopRun:
         self.record = RunRecord()
         self.loggers: list[Callable[[Mapping[str, float], int], None]] = []
         self.metrics = MetricsFile(folder.metrics)
+        self.is_first = rank() == 0
         self.resume_from = resume_from
-        self.checkpoint = None if resume_from is None else self._checked(resume_from)
+        self.checkpoint = from_first(None if resume_from is None else self._checked(resume_from))
         self._average: Average | None = None
         self._reports: list[Mapping[str, float]] = []
         self._epoch_start_s = self._validation_start_s = 0.0
@@ -135,7 +137,18 @@ class LoopRun:
         self._epoch_start_s = time.perf_counter()
 
     def report(self, epoch: int, step: int, values: Mapping[str, float]) -> None:
-        """Logs the training metrics of a step, such as those of `training_report`."""
+        """Logs the training metrics of a step, such as those of `training_report`.
+
+        Args:
+            epoch: The epoch, counted from 0.
+            step: Number of optimizer steps done.
+            values: The metrics. Of several devices, each gives those of its share of the batch.
+        """
+        experiment = self.experiment
+        if experiment.shares is not None:
+            own = {name: value for name, value in values.items() if name.startswith("train/")}
+            batch_idx = (step - 1) % experiment.train_batches
+            values = {**values, **experiment.shares.report(own, batch_idx, experiment.device)}
         self._reports.append(values)
         self._log(epoch, step, values)
 
@@ -152,6 +165,8 @@ class LoopRun:
         self, epoch: int, step: int, means: SplitMeans, net: nn.Module, optimizer: Any, schedule: Schedule
     ) -> None:
         """Logs the metrics of an epoch and writes last.ckpt, and best.ckpt if top-1 has strictly improved."""
+        parts = of_all(means)
+        means = SplitMeans.interleaved(parts) if len(parts) > 1 else means
         now_s = time.perf_counter()
         values = means.over_images()
         self._log(epoch, step, (epoch_means(self._reports) if self._reports else {}) | values)
@@ -160,6 +175,8 @@ class LoopRun:
         images = min(self.experiment.train_batches * batch_size, len(self.experiment.index.train))
         training_s = self._validation_start_s - self._epoch_start_s
         self.record.epoch_ended(epoch, now_s - self._epoch_start_s, images, training_s)
+        if not self.is_first:
+            return
         self.metrics.sync()  # A checkpoint must not be newer than the metrics on the disk.
         checkpoint = self._checkpoint(epoch, step, net, optimizer, schedule)
         targets = [self.folder.last] if self.record.best["epoch"] < epoch else [self.folder.best, self.folder.last]
@@ -186,8 +203,9 @@ class LoopRun:
     def finish(self) -> None:
         """Writes the settings for TensorBoard, and result.json, unless the loop has recorded its epochs elsewhere."""
         self.metrics.flush()
-        write_hparams(self.folder.path, {**self.settings, LOOP_KEY: self.loop}, finished=True)
-        if not self.record.epochs:
+        if self.is_first:
+            write_hparams(self.folder.path, {**self.settings, LOOP_KEY: self.loop}, finished=True)
+        if not self.record.epochs or not self.is_first:
             return
         self.folder.write_result(
             self.record.result(
@@ -203,10 +221,12 @@ class LoopRun:
         )
 
     def _cut_metrics(self, step: int) -> None:
-        if lost := self.metrics.cut_after(step):
+        if self.is_first and (lost := self.metrics.cut_after(step)):
             print(f"note: {lost}", flush=True)
 
     def _log(self, epoch: int, step: int, values: Mapping[str, float]) -> None:
+        if not self.is_first:
+            return
         values = {**values, "epoch": epoch}
         self.metrics.log(values, step)
         for log in self.loggers:

@@ -22,6 +22,7 @@ class Way:
         distributions: What to install for it besides torch, torchvision and tensorboard.
         packages: The import names of its framework.
         entry: The modules of its framework that a script imports first.
+        several_devices: Whether it can train on several devices.
     """
 
     label: str
@@ -29,6 +30,7 @@ class Way:
     distributions: tuple[str, ...] = ()
     packages: tuple[str, ...] = ()
     entry: tuple[str, ...] = ()
+    several_devices: bool = False
 
 
 LIGHTNING: dict[str, Any] = {
@@ -47,16 +49,29 @@ WAYS: dict[str, Way] = {
         ("pytorch_nn_tools.train.checkpoint", "fastprogress.fastprogress"),
     ),
     "fabric": Way(
-        "Fabric", ("loops/fabric.py",), ("lightning",), ("lightning", "lightning_fabric"), ("lightning.fabric",)
+        "Fabric",
+        ("loops/fabric.py",),
+        ("lightning",),
+        ("lightning", "lightning_fabric"),
+        ("lightning.fabric",),
+        several_devices=True,
     ),
-    "accelerate": Way("Accelerate", ("loops/accelerate.py",), ("accelerate",), ("accelerate",), ("accelerate",)),
+    "accelerate": Way(
+        "Accelerate",
+        ("loops/accelerate.py",),
+        ("accelerate",),
+        ("accelerate",),
+        ("accelerate",),
+        several_devices=True,
+    ),
     "ignite": Way("Ignite", ("loops/ignite.py",), ("pytorch-ignite",), ("ignite",), ("ignite.engine",)),
     "fastai": Way(
         "fastai", ("loops/fastai.py",), ("fastai",), ("fastai", "fastcore", "fastprogress"), ("fastai.learner",)
     ),
     # Without lit/datamodule.py: no way's files include its data loading.
-    WOOF_FIT: Way("woof fit", ("lit/classifier.py",), **LIGHTNING),
+    WOOF_FIT: Way("woof fit", ("lit/classifier.py",), **LIGHTNING, several_devices=True),
 }
+SEVERAL_DEVICES = tuple(name for name, way in WAYS.items() if way.several_devices)
 LOOPS = tuple(name for name in WAYS if name != WOOF_FIT)
 # The label of every name in tables and figures. The names that are not in WAYS are variants that `woof cost` measures.
 LABELS = {name: way.label for name, way in WAYS.items()} | {

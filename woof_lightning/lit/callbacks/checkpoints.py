@@ -15,7 +15,7 @@ from lightning.pytorch.callbacks import ModelCheckpoint
 
 from woof_lightning.errors import UserError
 from woof_lightning.lit.callbacks.hooks import without_idle_step_hooks
-from woof_lightning.lit.processes import are_several, from_first
+from woof_lightning.recipe.processes import are_several, from_first
 from woof_lightning.runs.folder import checkpoint_file, write_problem, writing_durably
 
 

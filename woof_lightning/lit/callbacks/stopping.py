@@ -16,7 +16,7 @@ from torch import Tensor
 
 from woof_lightning.errors import NonFiniteLossError, StoppedBySignal
 from woof_lightning.lit.callbacks.hooks import without_idle_step_hooks
-from woof_lightning.lit.processes import host_group, most_of_all, of_all
+from woof_lightning.recipe.processes import host_group, most_of_all, of_all
 
 STOP_SIGNALS = tuple(getattr(signal, name) for name in ("SIGINT", "SIGTERM", "SIGUSR1") if hasattr(signal, name))
 WAY_OUT = "the last checkpoint is from before that; lower the learning rate (model.lr), or look at the batch"

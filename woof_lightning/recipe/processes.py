@@ -21,6 +21,16 @@ def are_several() -> bool:
     return dist.is_available() and dist.is_initialized() and dist.get_world_size() > 1
 
 
+def world_size() -> int:
+    """Returns the number of processes that train together."""
+    return dist.get_world_size() if are_several() else 1
+
+
+def rank() -> int:
+    """Returns the number of this process among those that train together; 0 is the first."""
+    return dist.get_rank() if are_several() else 0
+
+
 def of_all(value: T) -> list[T]:
     """Returns the value of each process, in the order of their numbers. It must be possible to pickle it."""
     if not are_several():

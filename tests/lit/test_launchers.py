@@ -3,10 +3,14 @@
 from __future__ import annotations
 
 import os
+import shutil
 import signal
 import socket
 import stat
+import subprocess
 import sys
+from collections.abc import Iterator
+from dataclasses import dataclass
 from pathlib import Path
 
 import pytest
@@ -50,27 +54,65 @@ def test_torchrun_on_one_machine(words: list[object], together: RunFolder, tmp_p
     assert_equal(run_in(tmp_path), together)
 
 
-def test_torchrun_on_two_machines_without_a_shared_disk(
-    words: list[object], together: RunFolder, tmp_path: Path
-) -> None:
-    """Two torchruns on the loopback address, each in a folder of its own: they share no file but the images."""
-    port = free_port()
-    nodes = [place_for(tmp_path / f"node-{rank}") for rank in range(2)]
-    processes = [
-        Process(
-            [
-                *(*TORCHRUN, "--nnodes", 2, "--node_rank", rank, "--nproc_per_node", 1),
-                *("--master_addr", "127.0.0.1", "--master_port", port, *WOOF, *words, "--trainer.num_nodes", 2),
-            ],
-            node,
-            fresh=True,
-        )
-        for rank, node in enumerate(nodes)
+@dataclass(frozen=True)
+class Machine:
+    """What stands in for a machine: an address of its own, and the command within which its programs run."""
+
+    address: str
+    within: tuple[str, ...] = ()
+    variables: tuple[tuple[str, str], ...] = ()
+
+
+@pytest.fixture
+def namespaces() -> Iterator[list[Machine]]:
+    """Two network namespaces with a cable between them: neither sees the other's loopback device."""
+    names, number = [f"woof-{os.getpid()}-{rank}" for rank in range(2)], os.getpid() % 10**6
+    machines = [
+        Machine(f"10.77.0.{rank + 1}", ("ip", "netns", "exec", name), (("GLOO_SOCKET_IFNAME", f"w{rank}-{number}"),))
+        for rank, name in enumerate(names)
     ]
+    commands = [f"netns add {name}" for name in names]
+    commands.append(f"link add w0-{number} type veth peer name w1-{number}")
+    for rank, (name, machine) in enumerate(zip(names, machines, strict=True)):
+        commands.append(f"link set w{rank}-{number} netns {name}")
+        commands.append(f"-n {name} addr add {machine.address}/24 dev w{rank}-{number}")
+        commands += [f"-n {name} link set {device} up" for device in (f"w{rank}-{number}", "lo")]
+    try:
+        for command in commands:
+            if shutil.which("ip") is None or subprocess.run(["ip", *command.split()], capture_output=True).returncode:
+                pytest.skip(f"this machine makes no network namespaces: ip {command}")
+        yield machines
+    finally:
+        for name in names if shutil.which("ip") else ():
+            subprocess.run(["ip", "netns", "del", name], capture_output=True)
+
+
+def test_torchrun_in_two_network_namespaces(
+    namespaces: list[Machine], words: list[object], together: RunFolder, tmp_path: Path
+) -> None:
+    on_two_machines(namespaces, words, together, tmp_path)
+
+
+def test_torchrun_on_two_loopback_addresses(words: list[object], together: RunFolder, tmp_path: Path) -> None:
+    on_two_machines([Machine("127.0.0.1"), Machine("127.0.0.2")], words, together, tmp_path)
+
+
+def on_two_machines(machines: list[Machine], words: list[object], together: RunFolder, place: Path) -> None:
+    """Starts a torchrun on each, in a folder of its own: they share no file but the images."""
+    port, processes, folders = free_port(), [], []
+    for rank, machine in enumerate(machines):
+        command = [
+            *(*machine.within, sys.executable, *TORCHRUN, "--nnodes", 2, "--node_rank", rank, "--nproc_per_node", 1),
+            *("--master_addr", machines[0].address, "--master_port", port, "--local_addr", machine.address),
+            *(*WOOF, *words, "--trainer.num_nodes", 2),
+        ]
+        folders.append(place_for(place / f"node-{rank}"))
+        run = "import os, sys; os.execvp(sys.argv[1], sys.argv[1:])"
+        processes.append(Process(["-c", run, *command], folders[-1], fresh=True, **dict(machine.variables)))
     ended = [process.wait() for process in processes]
     assert [one.code for one in ended] == [0, 0], ended
-    assert not (nodes[1] / "runs").exists()
-    assert_equal(run_in(nodes[0]), together)
+    assert not (folders[1] / "runs").exists()
+    assert_equal(run_in(folders[0]), together)
 
 
 def test_slurm_s_signal_saves_and_the_job_goes_on(words: list[object], tmp_path: Path) -> None:

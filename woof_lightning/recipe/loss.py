@@ -46,9 +46,9 @@ def class_weights(config: ModelConfig, labels: Iterable[int] | None) -> list[flo
         UserError: If there are not as many weights as outputs, or balanced weights have no images to count.
     """
     chosen, outputs = config.class_weights, config.num_classes
-    assert outputs is not None, "resolved from the data"
     if chosen is None:
         return None
+    assert outputs is not None, "resolved from the data"
     if not isinstance(chosen, str):
         if len(chosen) != outputs:
             raise UserError(

@@ -115,7 +115,8 @@ def training(loop: str, words: Sequence[object], place: Path) -> Iterator[tuple[
 
 def assert_equal(run: RunFolder, other: RunFolder) -> None:
     """Asserts that two runs are equal to the bit: weights, optimizer, schedule and metrics."""
-    assert first_difference(other, run) is None
+    difference = first_difference(other, run)
+    assert difference is None, difference
 
 
 def assert_all_ended(ended: Sequence[Ended], codes: Sequence[int]) -> None:

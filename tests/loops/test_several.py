@@ -99,7 +99,7 @@ def test_started_by_itself_it_trains_the_same(
     assert ended.err == ""
     assert ended.out.count("epoch 2/2") == ended.out.count("best top-1") == 1
     assert_equal(run_in(tmp_path), fits("adamw_onecycle", 2))
-    files = [file.name.partition(".out")[0] for file in run_in(tmp_path).path.iterdir()]
+    files = {file.name.partition(".out")[0] for file in run_in(tmp_path).path.iterdir()}
     assert sorted(files) == ["checkpoints", "config.yaml", "events", "metrics.csv", "result.json"]
 
 

@@ -35,7 +35,8 @@ def test_predict_and_export_read_what_a_way_has_saved(
     for file in own:
         refused = woof("predict", "--ckpt", file, image)
         assert refused.code == 2
-        assert "expected a checkpoint of this project" in refused.err
+        reasons = ("expected a checkpoint of this project", "it is truncated or no checkpoint")
+        assert any(reason in refused.err for reason in reasons)
     assert woof("export", "--ckpt", run.path, "--to", "state_dict").code == 0
     content = torch.load(run.path / "export" / "best.state_dict.pt", weights_only=True)
     assert content["metadata"]["arch"] == "shufflenet_v2_x0_5"

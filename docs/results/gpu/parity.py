@@ -19,9 +19,6 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from tempfile import TemporaryDirectory
 
-# Before CUDA is initialised: cuBLAS sums in a fixed order only with it.
-os.environ.setdefault("CUBLAS_WORKSPACE_CONFIG", ":4096:8")
-
 import torch
 from torch import Tensor
 
@@ -99,6 +96,8 @@ def main() -> int:
     parser.add_argument("--arch", default="resnet18")
     parser.add_argument("--image_size", type=int, default=64)
     args = parser.parse_args()
+    # cuBLAS sums in a fixed order only with it, and reads it when CUDA is first used.
+    os.environ.setdefault("CUBLAS_WORKSPACE_CONFIG", ":4096:8")
     prepare_to_compute()
     quieten_libraries()
     algorithms = "any" if args.any_algorithm else "fixed order"
@@ -174,7 +173,7 @@ def algorithms_of(row: Row) -> Iterator[list[str]]:
 
     with warnings.catch_warnings():
         warnings.filterwarnings("always", message=f".*{NOT_DETERMINISTIC}")
-        warnings.showwarning = noted  # type: ignore[assignment]
+        warnings.showwarning = noted
         try:
             yield warned
         finally:

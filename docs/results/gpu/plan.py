@@ -90,47 +90,29 @@ def checks(place: Place) -> list[Step]:
     runs = place.work / "checks"
     conditions = (*HERE, "docs.results.gpu.conditions", str(place.work), place.accelerator)
     draw = (*WOOF, "data", "--variant", "synthetic", "--root", str(place.work / "data"))
-    fit = _small(place, "fit", "fit")
-    cut = _small(place, "fit", "cut", epochs=2 if place.trial else 20)
-    sweep = _small(place, "lr-find", "sweep")
-    trained = ("--ckpt", str(runs / "fit"))
-    val = place.work / "data" / "synthetic" / "val"
-    answers = place.work / "checks" / "answers.csv"
-    accelerator = ("--accelerator", place.accelerator)
-    first = {"part": CHECKS, "after": ("draw",), "beside": "first"}
-    second = {"part": CHECKS, "beside": "second"}
+    interrupted = _small(place, "fit", "cut", epochs=2 if place.trial else 20)
+    loops = {name: _small(place, f"loop {name}", f"loop-{name}", FP32 if name == "fastai" else None) for name in LOOPS}
+    first = [
+        Step("fit", CHECKS, _small(place, "fit", "fit"), kept=("checks/fit",)),
+        Step("lr-find", CHECKS, _small(place, "lr-find", "sweep"), kept=("checks/sweep",)),
+        *(Step(f"loop-{name}", CHECKS, loops[name], kept=(f"checks/loop-{name}",)) for name in LOOPS),
+        # It ends with the epoch in which a second is over.
+        Step("cut", CHECKS, (*interrupted, "--trainer.max_time", "00:00:00:01")),
+    ]
+    validate = (*WOOF, "validate", "--ckpt", str(runs / "fit"), "--accelerator", place.accelerator)
+    validate += ("--out", str(runs / "validate"))
+    predict = (*WOOF, "predict", "--ckpt", str(runs / "fit"), str(place.work / "data" / "synthetic" / "val"))
+    predict += ("--out", str(runs / "answers.csv"), "--overwrite")
+    second = [
+        Step("resume", CHECKS, interrupted, kept=("checks/cut",), after=("cut",)),
+        Step("validate", CHECKS, validate, kept=("checks/validate",), after=("fit",)),
+        Step("predict", CHECKS, predict, kept=("checks/answers.csv",), after=("fit",)),
+    ]
     return [
         Step("conditions", CHECKS, conditions, kept=("conditions.json",)),
         Step("draw", CHECKS, draw),
-        Step("fit", command=fit, kept=("checks/fit",), **first),  # type: ignore[arg-type]
-        Step("lr-find", command=sweep, kept=("checks/sweep",), **first),  # type: ignore[arg-type]
-        *(
-            Step(
-                f"loop-{name}",
-                command=_small(place, f"loop {name}", f"loop-{name}", FP32 if name == "fastai" else None),
-                kept=(f"checks/loop-{name}",),
-                note="fp32, since this way refuses bf16" if name == "fastai" else "",
-                **first,  # type: ignore[arg-type]
-            )
-            for name in LOOPS
-        ),
-        # It ends after its first epoch, or after the one in which a second is over.
-        Step("cut", command=(*cut, "--trainer.max_time", "00:00:00:01"), **first),  # type: ignore[arg-type]
-        Step("resume", command=cut, kept=("checks/cut",), after=("cut",), **second),  # type: ignore[arg-type]
-        Step(
-            "validate",
-            command=(*WOOF, "validate", *trained, *accelerator, "--out", str(runs / "validate")),
-            kept=("checks/validate",),
-            after=("fit",),
-            **second,  # type: ignore[arg-type]
-        ),
-        Step(
-            "predict",
-            command=(*WOOF, "predict", *trained, str(val), "--out", str(answers), "--overwrite"),
-            kept=("checks/answers.csv",),
-            after=("fit",),
-            **second,  # type: ignore[arg-type]
-        ),
+        *(replace(step, after=("draw",), beside="first") for step in first),
+        *(replace(step, beside="second") for step in second),
         *parities(place),
     ]
 
@@ -167,15 +149,15 @@ def parities(place: Place) -> list[Step]:
 def post(place: Place) -> list[Step]:
     """Returns the experiments of the blog post in its own setting, and before them the choice of how to load images."""
     few = replace(place, epochs=1 if place.trial else LOADING_EPOCHS)
-    measured = {"needs_images": True, "least_s": 40, "most_s": 150}
     loading = [
         Step(
             f"loading-{way}",
             POST,
             (*experiment(few, "adamw_onecycle", 0, way), *_named(few, f"loading-{way}"), *_one_validation_batch()),
+            least_s=40,
             kept=(f"runs/loading-{way}",),
+            needs_images=True,
             note="images_per_s in its result.json is the speed of this way to load",
-            **measured,  # type: ignore[arg-type]
         )
         for way in (CACHE, ON_DEVICE)
     ]
@@ -287,7 +269,7 @@ def _images_per_s(result: Path) -> float:
 
 def _settings(place: Place, name: str) -> tuple[str, ...]:
     """Returns the configs of an experiment on a GPU; in a trial with the smallest sizes on the CPU."""
-    settings = ("--config", f"configs/{name}.yaml", "--config", "configs/gpu.yaml")
+    settings: tuple[str, ...] = ("--config", f"configs/{name}.yaml", "--config", "configs/gpu.yaml")
     settings += ("--trainer.accelerator", place.accelerator, "--data.num_workers", str(place.workers))
     if place.trial:
         # In fp32: a processor without bf16 takes minutes for it.

@@ -13,6 +13,7 @@ import torch
 from packaging.requirements import Requirement
 from packaging.utils import canonicalize_name
 
+from docs.results.gpu.conditions import failed_imports
 from docs.results.gpu.pack import CARRIED_MIB, MIB, PART_MIB, part_mib, print_sizes, repository_bytes
 from docs.results.gpu.parts import divided, make_parts, missing, packed_bytes, take
 from docs.results.gpu.true_fp32 import flags, tf32_off
@@ -187,3 +188,9 @@ def test_tf32_is_off_in_true_fp32(monkeypatch: pytest.MonkeyPatch) -> None:
         }
     finally:
         torch.set_float32_matmul_precision("highest")
+
+
+def test_imports_that_fail_are_named_and_the_others_are_tried() -> None:
+    failed = failed_imports(("no_such_module", "json", "docs.no_such"))
+    assert list(failed) == ["no_such_module", "docs.no_such"]
+    assert failed["no_such_module"] == "ModuleNotFoundError: No module named 'no_such_module'"

@@ -113,9 +113,17 @@ def test_every_option_is_one_that_its_verb_takes(tmp_path: Path, trial: bool) ->
 
 def test_the_other_verbs_parse_their_options(tmp_path: Path) -> None:
     steps = by_name(plan(place(tmp_path, trial=True)))
-    assert cost.parse(steps["cost-1"].command[len(WOOF) + 1 :]).dry_run
+    assert cost.parse(steps["cost-fixed-1"].command[len(WOOF) + 1 :]).dry_run
     assert profile.parse(steps["profile-small"].command[len(WOOF) + 1 :]).training.endswith("profiled:small")
     assert predict.parse(steps["predict"].command[len(WOOF) + 1 :]).images == [tmp_path / "data" / "synthetic" / "val"]
+
+
+def test_a_block_of_the_cost_is_a_step_and_adds_to_those_before(tmp_path: Path) -> None:
+    steps = [step for step in plan(place(tmp_path)) if step.name.startswith("cost-")]
+    assert [(value(step, "--groups"), value(step, "--repeats")) for step in steps] == [
+        (group, str(number)) for number in (1, 2, 3) for group in ("fixed", "real")
+    ]
+    assert all("--resume" in step.command and value(step, "--out") == str(tmp_path / "cost") for step in steps)
 
 
 def test_nothing_of_a_trial_asks_for_a_gpu(tmp_path: Path) -> None:

@@ -142,7 +142,8 @@ def test_neighbours_run_at_once(tmp_path: Path, monkeypatch: pytest.MonkeyPatch)
     assert {row.status for row in run(steps, call(tmp_path)).values()} == {DONE}
 
 
-NOT_RECORDS = ("checkpoints/best.ckpt", "weights.pth", "pixels/a.pixels", "train/dog.JPEG", "val/dog.jpg", "plot.png")
+NOT_RECORDS = ("checkpoints/best.ckpt", "checkpoints/epoch_00000.meta.json", "weights.pth", "pixels/a.pixels")
+NOT_RECORDS += ("train/dog.JPEG", "val/dog.jpg", "plot.png")
 RECORDS = ("config.yaml", "metrics.csv", "result.json", "events.out.tfevents.1.vm.2.0", "lr_find/curve.csv")
 
 
@@ -206,14 +207,19 @@ def test_the_script_installs_what_arrives_and_says_what_is_missing(tmp_path: Pat
     shutil.move(made[0].parent, later)
     places = {"WOOF_GPU_PACKED": str(packed), "WOOF_GPU_WORK": str(work), "OUT": str(tmp_path / "out")}
 
+    # The machine's Python, which says where it looks for modules.
+    python = tmp_path / "python"
+    python.write_text(f'#!/bin/sh\necho "path $PYTHONPATH"\nexec {sys.executable} "$@"\n')
+    python.chmod(0o755)
+
     def arrive() -> str:
         command = ["sh", str(ROOT / "docs/results/gpu/run.sh"), "--arrive"]
-        done = subprocess.run(
-            command, env=os.environ | places | {"PYTHON": sys.executable}, capture_output=True, text=True, check=True
-        )
-        return done.stdout
+        environment = os.environ | places | {"PYTHON": str(python)}
+        return subprocess.run(command, env=environment, capture_output=True, text=True, check=True).stdout
 
-    assert arrive().splitlines()[-1] == "images: missing are the parts 1"
+    first = arrive().splitlines()
+    assert first[-1] == "images: missing are the parts 1"
+    assert f"path {ROOT}:{work / 'site'}" in first
     assert (work / "site" / "brought.py").is_file()
     asked = "from importlib import metadata; print(metadata.version('woof-lightning'))"
     script = [sys.executable, "-S", "-c", asked]

@@ -99,9 +99,15 @@ def checks(place: Place) -> list[Step]:
         # It ends with the epoch in which a second is over.
         Step("cut", CHECKS, (*interrupted, "--trainer.max_time", "00:00:00:01")),
     ]
-    validate = (*WOOF, "validate", "--ckpt", str(runs / "fit"), "--accelerator", place.accelerator)
+    validate: tuple[str, ...] = (*WOOF, "validate", "--ckpt", str(runs / "fit"), "--accelerator", place.accelerator)
     validate += ("--out", str(runs / "validate"))
-    predict = (*WOOF, "predict", "--ckpt", str(runs / "fit"), str(place.work / "data" / "synthetic" / "val"))
+    predict: tuple[str, ...] = (
+        *WOOF,
+        "predict",
+        "--ckpt",
+        str(runs / "fit"),
+        str(place.work / "data" / "synthetic" / "val"),
+    )
     predict += ("--out", str(runs / "answers.csv"), "--overwrite")
     second = [
         Step("resume", CHECKS, interrupted, kept=("checks/cut",), after=("cut",)),
@@ -169,7 +175,8 @@ def post(place: Place) -> list[Step]:
 def _experiment_step(place: Place, name: str, seed: int, *, exact: bool = False) -> Step:
     run = f"{name}-{'fp32' if exact else 'bf16'}-seed{seed}"
     command = (*experiment(place, name, seed, chosen_loading(place)), *_named(place, run))
-    notes = ["channels_last", f"loading: {chosen_loading(place)}", TRUE_FP32 if exact else BF16]
+    precision = TRUE_FP32 if exact else FP32 if place.trial else BF16
+    notes = ["channels_last", f"loading: {chosen_loading(place)}", precision]
     if exact:
         command = (*_exactly(place, run), *command[len(WOOF) :], "--trainer.precision", FP32)
     return Step(
@@ -202,14 +209,22 @@ def _sweep_step(place: Place) -> Step:
 
 def cost(place: Place) -> list[Step]:
     """Returns the measurements: what a step costs, way by way, and whether the device idles in it."""
-    out = place.work / "cost"
-    groups = ("fixed",) if place.trial else ("fixed", "real")
-    measure = (*WOOF, "cost", "--accelerator", "cuda", "--groups", *groups, "--out", str(out), "--resume")
-    measure += ("--allow_busy", *(("--dry_run",) if place.trial else ()))
-    # Each call measures one more block: what is cut goes on with its block.
-    repeats = [
-        Step(f"cost-{n}", COST, (*measure, "--repeats", str(n)), least_s=75, most_s=300, kept=("cost",))
-        for n in ((1,) if place.trial else (1, 2, 3))
+    measure = (*WOOF, "cost", "--accelerator", "cuda", *(("--dry_run",) if place.trial else ()), "--allow_busy")
+    measure += ("--out", str(place.work / "cost"), "--resume")
+    # A block that is cut is lost, so each is a step of its own; --resume adds it to those that are there.
+    blocks = [
+        [
+            Step(
+                f"cost-{group}-{number}",
+                COST,
+                (*measure, "--groups", group, "--repeats", str(number)),
+                least_s=60,
+                most_s=900 if place.trial else 240,
+                kept=("cost",),
+            )
+            for group in (("fixed",) if place.trial else ("fixed", "real"))
+        ]
+        for number in ((1,) if place.trial else (1, 2, 3))
     ]
     profiles = [
         Step(
@@ -236,7 +251,7 @@ def cost(place: Place) -> list[Step]:
         kept=(f"runs/{run}",),
         needs_images=True,
     )
-    return [repeats[0], *profiles, profiled, *repeats[1:]]
+    return [*blocks[0], *profiles, profiled, *(step for some in blocks[1:] for step in some)]
 
 
 def experiment(place: Place, name: str, seed: int, loading: str) -> tuple[str, ...]:

@@ -85,7 +85,7 @@ class Rows:
 
 def is_record(file: Path) -> bool:
     """Returns whether a file is brought back."""
-    return file.suffix in SUFFIXES or file.name.startswith(EVENTS)
+    return "checkpoints" not in file.parts and (file.suffix in SUFFIXES or file.name.startswith(EVENTS))
 
 
 def records(work: Path, kept: Iterable[str]) -> Iterator[Path]:

@@ -142,7 +142,12 @@ def test_neighbours_run_at_once(tmp_path: Path, monkeypatch: pytest.MonkeyPatch)
     assert {row.status for row in run(steps, call(tmp_path)).values()} == {DONE}
 
 
-NOT_RECORDS = ("checkpoints/best.ckpt", "checkpoints/epoch_00000.meta.json", "weights.pth", "pixels/a.pixels")
+NOT_RECORDS: tuple[str, ...] = (
+    "checkpoints/best.ckpt",
+    "checkpoints/epoch_00000.meta.json",
+    "weights.pth",
+    "pixels/a.pixels",
+)
 NOT_RECORDS += ("train/dog.JPEG", "val/dog.jpg", "plot.png")
 RECORDS = ("config.yaml", "metrics.csv", "result.json", "events.out.tfevents.1.vm.2.0", "lr_find/curve.csv")
 

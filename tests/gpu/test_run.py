@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import io
 import os
 import shutil
 import subprocess
@@ -18,7 +17,7 @@ import pytest
 from docs.results.gpu.parts import make_parts
 from docs.results.gpu.plan import CHECKS, COST, POST, Step
 from docs.results.gpu.records import CUT, DONE, FAILED, RESULTS, ROWS, Row, Rows, bring_back, restore
-from docs.results.gpu.run import GRACE_S, MARGIN_S, Call, forget_what_was_cut, last_line, left_over, run_all
+from docs.results.gpu.run import GRACE_S, MARGIN_S, Call, error_in, forget_what_was_cut, left_over, run_all
 
 pytestmark = pytest.mark.process
 ROOT = Path(__file__).parents[2]
@@ -112,7 +111,7 @@ def test_a_step_that_hangs_fails_after_its_own_time(tmp_path: Path) -> None:
 def test_processes_that_a_step_leaves_end_with_it(tmp_path: Path) -> None:
     child = "import subprocess, sys; print(subprocess.Popen([sys.executable, '-c', 'import time; time.sleep(60)']).pid)"
     run([step("parent", child)], call(tmp_path))
-    pid = int(last_line(tmp_path / "work" / "logs" / "parent.log"))
+    pid = int(error_in(tmp_path / "work" / "logs" / "parent.log"))
     for _ in range(50):
         if not Path(f"/proc/{pid}").exists() or "Z" in Path(f"/proc/{pid}/stat").read_text().split()[2]:
             break
@@ -238,8 +237,16 @@ def test_the_script_installs_what_arrives_and_says_what_is_missing(tmp_path: Pat
     assert not list(packed.rglob("*.tar"))
 
 
-def test_a_log_s_last_line_is_the_last_that_says_something(tmp_path: Path) -> None:
-    (tmp_path / "log").write_bytes(b"first\nbar 1 %\rbar 2 %\r  \n\n")
-    assert last_line(tmp_path / "log") == "bar 2 %"
-    (tmp_path / "log").write_bytes(io.BytesIO().getvalue())
-    assert last_line(tmp_path / "log") == ""
+def test_the_error_is_the_last_one_that_a_log_names_or_its_last_line(tmp_path: Path) -> None:
+    log = tmp_path / "log"
+    for content, error in (
+        (b"first\nbar 1 %\rbar 2 %\r  \n\n", "bar 2 %"),
+        (b"", ""),
+        (b"  ValueError: one\ntorch.OutOfMemoryError: CUDA out of memory\n\nits output:\nTrainer stopped\n", "torch."),
+        (b"woof: error: lr is 0\nnote: more\n", "woof: error: lr is 0"),
+    ):
+        log.write_bytes(content)
+        assert error_in(log).startswith(error)
+        assert error or not error_in(log)
+    log.write_bytes(b"ValueError: of an attempt before\nlast\n")
+    assert error_in(log, len(b"ValueError: of an attempt before\n")) == "last"

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import argparse
 import os
+import re
 import shutil
 import signal
 import subprocess
@@ -26,6 +27,8 @@ ROOT = Path(__file__).parents[3]
 # What a step gets to save itself after SIGTERM, and what is left for the results.
 GRACE_S, MARGIN_S = 15.0, 5.0
 MOST_BESIDE = 8
+# A command's message, or the last line of a traceback. The output of a process that it has started can follow.
+ERROR = re.compile(r"woof: |(\w+\.)*\w*(Error|Exception|Interrupt)\b")
 
 
 @dataclass(frozen=True)
@@ -175,6 +178,7 @@ def run_step(step: Step, call: Call) -> Row:
     cache = {"XDG_CACHE_HOME": str(call.work / "cache"), "MPLCONFIGDIR": str(call.work / "cache")}
     begin_s = time.monotonic()
     with log.open("ab") as output:
+        begin_bytes = output.tell()
         process = subprocess.Popen(
             step.command,
             cwd=ROOT,
@@ -187,7 +191,7 @@ def run_step(step: Step, call: Call) -> Row:
         call_left_s = max(0.0, call.left_s())
         code, in_time = ended_within(process, min(step.most_s, call_left_s))
     seconds = time.monotonic() - begin_s
-    status, error = (DONE, "") if code == 0 else (FAILED, last_line(log))
+    status, error = (DONE, "") if code == 0 else (FAILED, error_in(log, begin_bytes))
     if not in_time and code != 0:
         status, error = (CUT, "") if call_left_s <= step.most_s else (FAILED, f"ended after {step.most_s:.0f} s")
     ended = datetime.now(timezone.utc).isoformat(timespec="seconds")
@@ -214,10 +218,17 @@ def ended_within(process: subprocess.Popen[bytes], time_s: float) -> tuple[int, 
     return process.wait(), in_time
 
 
-def last_line(log: Path) -> str:
-    """Returns the last line of a log that is not empty. A bar's carriage returns begin new lines."""
-    lines = log.read_text(errors="replace").replace("\r", "\n").splitlines()
-    return next((line.strip() for line in reversed(lines) if line.strip()), "")
+def error_in(log: Path, begin_bytes: int = 0) -> str:
+    """Returns the line of a log that says what failed: the last that names an error, else the last that is not empty.
+
+    Args:
+        log: The log. A bar's carriage returns begin new lines in it.
+        begin_bytes: Where the output of the last attempt begins.
+    """
+    text = log.read_bytes()[begin_bytes:].decode(errors="replace")
+    lines = [line.strip() for line in text.replace("\r", "\n").splitlines() if line.strip()]
+    errors = [line for line in lines if ERROR.match(line)]
+    return (errors or lines or [""])[-1]
 
 
 def left_over(steps: Sequence[Step], latest: Mapping[str, Row]) -> str:

@@ -57,5 +57,7 @@ def look_at(
         timeout=120,
         check=True,
     )
-    (found,) = re.findall(r'<pre id="found">(.*?)</pre>', done.stdout, re.DOTALL) or [json.dumps({"failed": done.stderr})]
+    (found,) = re.findall(r'<pre id="found">(.*?)</pre>', done.stdout, re.DOTALL) or [
+        json.dumps({"failed": done.stderr})
+    ]
     return dict(json.loads(html.unescape(found))), done.stderr

@@ -18,19 +18,24 @@ const ticks = name => {
   return [...Bokeh.index[model.id].views.find_one(model.below[0]).tick_coords.major[0]];
 };
 
-// Moves the mouse to values of a chart.
-async function point(name, x, y) {
-  const mouse = {view: window, pointerType: "mouse", pointerId: 1, isPrimary: true, bubbles: true, composed: true};
-  const send = (area, type, where) => area.dispatchEvent(new PointerEvent(type, {...mouse, ...where}));
+// Moves the mouse over values of a chart; each place is [x, y, events there].
+async function mouse(name, ...places) {
+  const send = (area, type, where) => area.dispatchEvent(new PointerEvent(type, {
+    ...{view: window, pointerType: "mouse", pointerId: 1, isPrimary: true, buttons: 1, bubbles: true, composed: true}, ...where,
+  }));
   for (const {model} of plots) send(Bokeh.index[model.id].canvas_view.events_el, "pointerout", {});
   const view = Bokeh.index[chart(name).model.id], area = view.canvas_view.events_el;
+  area.setPointerCapture = area.releasePointerCapture = () => {};  // The browser knows no mouse that it could capture.
   area.scrollIntoView();
   await pause();
-  const box = area.getBoundingClientRect();
-  const where = {clientX: box.left + view.frame.x_scale.compute(x), clientY: box.top + view.frame.y_scale.compute(y)};
-  for (const type of ["pointerover", "pointermove"]) send(area, type, where);
+  const {left, top} = area.getBoundingClientRect();
+  for (const [x, y, ...events] of places) {
+    const where = {clientX: left + view.frame.x_scale.compute(x), clientY: top + view.frame.y_scale.compute(y)};
+    for (const type of ["pointerover", "pointermove", ...events]) send(area, type, where);
+  }
   await pause();
 }
+const point = (name, x, y) => mouse(name, [x, y]);
 const tips = () => deep(document).filter(one => one.classList.contains("bk-tooltip-content") && seen(one)).map(one => one.innerText);
 
 const tables = () => [...document.querySelectorAll("table")];
@@ -41,8 +46,9 @@ const cells = (table, name) => [...table.tBodies[0].rows].map(row => {
 });
 const sort = (table, name) => table.rows[0].cells[column(table, name)].querySelector("button").click();
 const rowOf = (table, run) => [...table.tBodies[0].rows].find(row => row.cells[0].dataset.sort === run);
-async function press(scope, run) {
-  [...scope.querySelectorAll("button[data-run]")].find(button => button.textContent === run).click();
+async function press(scope, run, shiftKey = false) {
+  const button = [...scope.querySelectorAll("button[data-run]")].find(button => button.textContent === run);
+  button.dispatchEvent(new MouseEvent("click", {bubbles: true, shiftKey}));
   await pause();
 }
 const legend = name => [...document.querySelectorAll(`#chart-${name} + .legend li`)].map(entry => entry.innerText.replace(/\s+/g, " "));

@@ -91,6 +91,8 @@ document.querySelector("#hidden-runs button").click();
 await pause();
 found.again = curves("top1");
 found.gone = !seen(document.querySelector("#hidden-runs"));
+await press(results, "c", true);
+found.alone = curves("top1");
 """
 
 
@@ -114,6 +116,7 @@ def test_a_run_is_hidden_everywhere(chromium: str, page: Path, tmp_path: Path) -
     assert found["says"] == "2 runs are hidden. Show all"
     assert found["again"] == found["before"]
     assert found["gone"]
+    assert found["alone"] == ["c"]
     assert "CONSOLE" not in console
 
 
@@ -126,8 +129,10 @@ await point("loss", 8, drawn("loss").find(curve => curve.label.includes("= c")).
 await point("lr_find", 0.001, 2.3); found.sweep = tips();
 found.ticks = ["top1", "lr"].map(ticks);
 const {x_range} = chart("top1").model;
-x_range.setv({start: 1.9, end: 2.6}); await pause(); found.near = ticks("top1");
-chart("top1").model.reset.emit(); await pause(); found.reset = x_range.start < 1.2;
+await mouse("top1", [1.9, 0.9, "pointerdown"], [2.3, 0.6], [2.5, 0.5, "pointerup"]);
+found.near = [x_range.start, x_range.end, ticks("top1")];
+await mouse("top1", [2.1, 0.6, "pointerdown", "pointerup", "pointerdown", "pointerup"]);
+found.far = [x_range.start, x_range.end].map(Math.round);
 """
 
 
@@ -135,7 +140,19 @@ chart("top1").model.reset.emit(); await pause(); found.reset = x_range.start < 1
 @pytest.mark.process
 def test_a_curve_tells_its_values_and_ticks_are_whole(chromium: str, page: Path, tmp_path: Path) -> None:
     found, console = look_at(chromium, page, POINT, tmp_path)
-    assert found == {}
+    assert found == {
+        "line": ["a\nepoch 2, step 8\ntop-1 0.4"],
+        "dot": ["e\nepoch 1, step 4\ntop-1 0.9"],
+        "equal": ["<b>b = c (equal)\nepoch 2, step 8\ntop-1 0.62"],
+        "nothing": [],
+        # The epochs of d are unknown, so the losses are over steps.
+        "loss": ["<b>b = a = c (equal)\nstep 8\nsmoothed loss 0.49123, reported 0.25"],
+        "sweep": ["a\nlearning rate 0.001\nloss 2.3"],
+        "ticks": [[1, 2, 3], [1, 2, 3]],
+        "near": [pytest.approx(1.9), pytest.approx(2.5), [2]],
+        "far": [1, 3],
+        "errors": [],
+    }
     assert "CONSOLE" not in console
 
 

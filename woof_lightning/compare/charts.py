@@ -7,7 +7,6 @@ from dataclasses import dataclass
 from typing import Any
 
 from woof_lightning.compare.curves import limits_without_spikes
-from woof_lightning.compare.draw import COLOURS
 from woof_lightning.compare.figures import LOSS, Curve, Shown, singles
 from woof_lightning.compare.read import Run
 
@@ -56,9 +55,10 @@ def chart_id(figure: str) -> str:
 
 def charts_of(shown: Sequence[Shown], runs: Sequence[Run]) -> list[Chart]:
     """Returns the chart of each figure."""
+    from bokeh.core.types import ID
     from bokeh.embed import json_item
 
-    return [Chart(one, dict(json_item(_plot(one, runs), chart_id(one.figure.name)))) for one in shown]  # type: ignore[no-untyped-call]
+    return [Chart(one, dict(json_item(_plot(one, runs), ID(chart_id(one.figure.name))))) for one in shown]
 
 
 def bokeh_script() -> str:
@@ -72,7 +72,7 @@ def bokeh_script() -> str:
 def _plot(shown: Shown, runs: Sequence[Run]) -> Any:
     """Returns Bokeh's model of a chart. Colours that depend on light and dark are set by page.js."""
     from bokeh.events import DoubleTap
-    from bokeh.models import AdaptiveTicker, BasicTickFormatter, CustomJS, Range1d
+    from bokeh.models import AdaptiveTicker, BasicTickFormatter, CustomJS, DataRange1d, Range1d
     from bokeh.plotting import figure
 
     plot = figure(
@@ -82,23 +82,27 @@ def _plot(shown: Shown, runs: Sequence[Run]) -> Any:
         tools="box_zoom",
         x_axis_label=shown.x_label,
         y_axis_label=shown.figure.y_label,
+        x_range=DataRange1d(range_padding=0.02),
         x_axis_type=shown.figure.x_scale,
         background_fill_color=None,
         border_fill_color=None,
         outline_line_color=None,
     )
-    plot.x_range.range_padding = 0.02
     if shown.counts:
-        plot.xaxis.ticker = AdaptiveTicker(base=10, mantissas=[1, 2, 5], min_interval=1, desired_num_ticks=8, num_minor_ticks=0)
+        plot.xaxis.ticker = AdaptiveTicker(
+            base=10, mantissas=[1, 2, 5], min_interval=1, desired_num_ticks=8, num_minor_ticks=0
+        )
         plot.xaxis.formatter = BasicTickFormatter(use_scientific=False)
     plot.yaxis.formatter = BasicTickFormatter(power_limit_low=-4)
     for axis in plot.axis:
         axis.update(axis_label_text_font_style="normal", axis_label_text_font_size="13px")
-        axis.update(axis_label_text_font="system-ui", major_label_text_font="system-ui", major_label_text_font_size="12px")
+        axis.update(
+            axis_label_text_font="system-ui", major_label_text_font="system-ui", major_label_text_font_size="12px"
+        )
         axis.update(axis_line_color=None, major_tick_line_color=None, minor_tick_line_color=None)
     limits = _limits(shown)
     if limits is not None:
-        plot.y_range = Range1d(*limits)
+        plot.y_range = Range1d(start=limits[0], end=limits[1])
     plot.js_on_event(DoubleTap, CustomJS(args={"plot": plot}, code="plot.reset.emit()"))
     _add_curves(plot, shown, runs)
     return plot
@@ -114,7 +118,8 @@ def _limits(shown: Shown) -> tuple[float, float] | None:
 
 def _add_curves(plot: Any, shown: Shown, runs: Sequence[Run]) -> None:
     """Adds the curves of a chart: all lines as one source of data, and all single points as another."""
-    from bokeh.models import ColumnDataSource, GlyphRenderer, MultiLine, Scatter
+    from bokeh.models import ColumnDataSource, MultiLine, Scatter
+    from bokeh.models.renderers import GlyphRenderer
 
     order = shown.drawing_order()
     lines = ColumnDataSource(data=_columns(shown, [curve for curve in order if curve.points.has_line], runs))

@@ -53,7 +53,8 @@ def draw_curves(runs: Sequence[Run], shown: Sequence[Shown], out: Path) -> list[
         order = one.drawing_order()
         for curve in one.curves:
             style = style_of(curve.runs[0]) | {"zorder": 2 + order.index(curve) / len(order)}
-            draw_curve(axes, curve, legend_label([runs[run].name for run in curve.runs]), style)
+            longer = None if curve.begins_like is None else runs[curve.begins_like].name
+            draw_curve(axes, curve, legend_label([runs[run].name for run in curve.runs], longer), style)
         axes.set_title(one.figure.title)
         axes.set_xlabel(one.x_label)
         axes.set_ylabel(one.figure.y_label)
@@ -77,13 +78,19 @@ def draw_curve(axes: Axes, curve: Curve, name: str, style: Style) -> None:
     axes.plot(points.x, points.y, label=name, marker="" if points.has_line else ".", **style)
 
 
-def legend_label(names: Sequence[str]) -> str:
-    """Returns the entry of a curve in the legend: the names of all its runs."""
-    if len(names) == 1:
-        return label(names[0])
+def legend_label(names: Sequence[str], longer: str | None = None) -> str:
+    """Returns the entry of a curve in the legend.
+
+    Args:
+        names: The names of all its runs.
+        longer: The run whose longer curve begins like this one, if there is one.
+    """
     shown = [label(name) for name in names[:MOST_IN_LEGEND]]
     more = [f"{len(names) - len(shown)} more"] if len(names) > len(shown) else []
-    text = f"{' = '.join([*shown, *more])} ({EQUAL})"
+    marks = [EQUAL] * (len(names) > 1) + ([] if longer is None else [f"{EQUAL} to {label(longer)} so far"])
+    if not marks:
+        return shown[0]
+    text = f"{' = '.join([*shown, *more])} ({'; '.join(marks)})"
     return "\n".join(textwrap.wrap(text, LEGEND_WIDTH, break_long_words=False, break_on_hyphens=False))
 
 

@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import partial
 from itertools import pairwise
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Literal
 
 from woof_lightning.compare.draw import part_that_matters
 from woof_lightning.compare.read import TOP1, TOP5, Run
@@ -51,10 +51,12 @@ class Curve:
     Args:
         runs: The places of its runs in the comparison.
         points: Its points.
+        begins_like: A run whose longer curve begins with these points; None if there is none.
     """
 
     runs: tuple[int, ...]
     points: Points
+    begins_like: int | None = None
 
 
 # Returns the points of a run over epochs (True) or steps (False); None if it has none, or its epochs are unknown.
@@ -74,7 +76,7 @@ class Figure:
         metric: The metric that decides on epochs or steps.
         x_label: The label of the x axis; by default epochs, or steps if the epochs of a run are unknown.
         x_value: What an x is called beside a run's name, if the axis has a label of its own.
-        x_scale: linear or log.
+        x_scale: The scale of the x axis.
     """
 
     name: str
@@ -85,7 +87,7 @@ class Figure:
     metric: str = ""
     x_label: str = ""
     x_value: str = ""
-    x_scale: str = "linear"
+    x_scale: Literal["linear", "log"] = "linear"
 
 
 @dataclass(frozen=True)
@@ -188,12 +190,23 @@ def shown_figures(runs: Sequence[Run]) -> list[Shown]:
 
 def curves_of(points: Sequence[Points | None]) -> list[Curve]:
     """Returns the curves of the runs' points. Points are equal if they are so in single precision."""
-    runs_of: dict[tuple[bytes, ...], list[int]] = {}
+    found: dict[tuple[bytes, ...], Curve] = {}
     for run, of_run in enumerate(points):
         if of_run is not None:
             key = tuple(singles(part).tobytes() for part in (of_run.x, of_run.y, of_run.raw or ()))
-            runs_of.setdefault(key, []).append(run)
-    return [Curve(tuple(runs), found) for runs in runs_of.values() if (found := points[runs[0]]) is not None]
+            earlier = found.get(key, Curve((), of_run))
+            found[key] = replace(earlier, runs=(*earlier.runs, run))
+    return [replace(curve, begins_like=_longer(key, found)) for key, curve in found.items()]
+
+
+def _longer(key: tuple[bytes, ...], curves: dict[tuple[bytes, ...], Curve]) -> int | None:
+    """Returns the first run of a longer curve that begins with the points of this one."""
+    longer = (
+        curve.runs[0]
+        for other, curve in curves.items()
+        if other != key and all(long.startswith(short) for long, short in zip(other, key, strict=True))
+    )
+    return next(longer, None)
 
 
 def singles(values: Sequence[float]) -> NDArray[floating]:

@@ -83,13 +83,23 @@ function markHidden() {
   bar.firstChild.textContent = hidden.size === 1 ? "1 run is hidden." : `${hidden.size} runs are hidden.`;
 }
 
-function toggle(run) {
-  if (!hidden.delete(run)) hidden.add(run);
+function changeHidden(change) {
+  change();
   markHidden();
   drawAll();
 }
 
-Bokeh.logger.set_level("warn");  // set_log_level would write into the console.
+function toggle(run) {
+  if (!hidden.delete(run)) hidden.add(run);
+}
+
+function hideOthers(run) {
+  for (const other of names.keys()) hidden.add(other);
+  hidden.delete(run);
+}
+
+// set_log_level would write into the console, and so would a warning for a chart whose runs are all hidden.
+Bokeh.logger.set_level("error");
 
 async function embed({name, curves, item}) {
   const views = await Bokeh.embed.embed_item(item);
@@ -105,13 +115,9 @@ async function embed({name, curves, item}) {
 
 for (const button of document.querySelectorAll("th button")) button.addEventListener("click", () => sortBy(button.closest("th")));
 for (const button of document.querySelectorAll("button[data-run]")) {
-  button.addEventListener("click", () => toggle(+button.dataset.run));
+  button.addEventListener("click", event => changeHidden(() => (event.shiftKey ? hideOthers : toggle)(+button.dataset.run)));
 }
-document.querySelector("#hidden-runs button").addEventListener("click", () => {
-  hidden.clear();
-  markHidden();
-  drawAll();
-});
+document.querySelector("#hidden-runs button").addEventListener("click", () => changeHidden(() => hidden.clear()));
 matchMedia("(prefers-color-scheme: dark)").addEventListener("change", drawAll);
 // A test waits for it.
 const allDrawn = Promise.all(charts.map(embed));

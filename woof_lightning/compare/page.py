@@ -86,7 +86,8 @@ class Page:
 
     def _equal_sentence(self, runs: Sequence[int]) -> str:
         names = " = ".join(escape(self.names[run]) for run in runs)
-        return f'<p class="equal-runs"><b>{len(runs)} runs are {EQUAL}:</b> {names}. They have {SAME_RESULTS}, so one line shows them.</p>'
+        why = f"They have {SAME_RESULTS}, so one line shows them."
+        return f'<p class="equal-runs"><b>{len(runs)} runs are {EQUAL}:</b> {names}. {why}</p>'
 
     def _table(self, table: PageTable) -> str:
         """Returns the HTML of a table, with a button in each column's head."""
@@ -114,7 +115,7 @@ class Page:
         return (
             f'<td data-sort="{name}"><button type="button" data-run="{run}" aria-pressed="true" title="hide or show">'
             f'{self._swatch(run)}<span class="name">{name}</span></button>'
-            f'{_equal_mark(SAME_RESULTS) if is_equal else ""}<span class="mark" hidden>hidden</span></td>'
+            f'{_mark(EQUAL, SAME_RESULTS) if is_equal else ""}<span class="mark" hidden>hidden</span></td>'
         )
 
     def _chart(self, chart: Chart) -> str:
@@ -133,8 +134,12 @@ class Page:
             f"{escape(self.names[run])}</button>"
             for run in curve.runs
         )
-        mark = _equal_mark("the same curve") if len(curve.runs) > 1 else ""
-        return f"<li>{self._swatch(curve.runs[0])}<span>{buttons}{mark}</span></li>"
+        marks = [_mark(EQUAL, "the same curve")] if len(curve.runs) > 1 else []
+        if curve.begins_like is not None:
+            marks.append(
+                _mark(f"{EQUAL} to {self.names[curve.begins_like]} so far", "the same curve as far as it goes")
+            )
+        return f"<li>{self._swatch(curve.runs[0])}<span>{buttons}{''.join(marks)}</span></li>"
 
     @staticmethod
     def _swatch(run: int) -> str:
@@ -162,8 +167,8 @@ def _asset(name: str) -> str:
     return files("woof_lightning.compare").joinpath(name).read_text(encoding="utf-8")
 
 
-def _equal_mark(why: str) -> str:
-    return f' <span class="equal" title="{escape(why)}">{EQUAL}</span>'
+def _mark(text: str, why: str) -> str:
+    return f' <span class="equal" title="{escape(why)}">{escape(text)}</span>'
 
 
 def _words(name: str) -> str:

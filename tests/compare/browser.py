@@ -23,7 +23,14 @@ addEventListener("message", ({{data}}) => {{
 
 
 def look_at(
-    chromium: str, page: Path, look: str, scratch: Path, *, width_px: int = 1300, dark: bool = False
+    chromium: str,
+    page: Path,
+    look: str,
+    scratch: Path,
+    *,
+    width_px: int = 1300,
+    dark: bool = False,
+    touch: bool = False,
 ) -> tuple[dict[str, Any], str]:
     """Returns what a look at a page found, and the messages of the browser's console.
 
@@ -35,7 +42,9 @@ def look_at(
         scratch: A folder for the browser.
         width_px: The width of the page.
         dark: Whether the user prefers dark pages.
+        touch: Whether a finger points instead of a mouse.
     """
+    look = look.replace("<!--", r"\u003c!--")  # Which would open a comment in the script.
     run = f"""allDrawn.then(async () => {{ await pause(); const found = {{}}; {look}; return found; }})
       .catch(error => ({{failed: String(error.stack)}}))
       .then(found => parent.postMessage(JSON.stringify({{...found, errors}}), "*"));"""
@@ -44,12 +53,14 @@ def look_at(
     page.with_name("looked.html").write_text(f"{before}{scripts[1]}</body>{after}")
     frame = page.with_name("frame.html")
     frame.write_text(FRAME.format(width_px=width_px))
+    # Chromium's numbers: dark is 0 and light 1; a coarse pointer is 2 and a fine one 4.
+    settings = f"preferredColorScheme={0 if dark else 1},primaryPointerType={2 if touch else 4}"
     done = subprocess.run(
         [
             *(chromium, "--headless", "--no-sandbox", "--disable-gpu", "--disable-quic", "--no-first-run"),
             *("--disable-background-networking", "--disable-component-update", "--disable-sync"),
             *("--enable-logging=stderr", f"--user-data-dir={scratch / 'profile'}", "--window-size=1400,2600"),
-            *(f"--blink-settings=preferredColorScheme={0 if dark else 1}", "--virtual-time-budget=20000"),
+            *(f"--blink-settings={settings}", "--virtual-time-budget=20000"),
             *("--dump-dom", frame.resolve().as_uri()),
         ],
         capture_output=True,

@@ -34,7 +34,7 @@ def page(tmp_path_factory: pytest.TempPathFactory) -> Path:
     folder = tmp_path_factory.mktemp("compared")
     runs = folder / "runs"
     write_run(runs / "a", [0.3, 0.4, 0.35], lr=0.25)
-    write_run(runs / "<b>b", [0.61, 0.62, 0.7], lr=0.5)
+    write_run(runs / "<!--<script>b", [0.61, 0.62, 0.7], lr=0.5)
     write_run(runs / "c", [0.61, 0.62, 0.7], lr=0.5, momentum=0.8)
     write_events(runs / "d", {"train_loss": [(1, 2.0), (2, 1.0)]})
     write_run(runs / "e", [0.9], reports=1, finished=False, lr=10)
@@ -64,12 +64,12 @@ found.fetched = performance.getEntriesByType("resource").map(entry => entry.name
 def test_tables_sort_and_nothing_is_fetched(chromium: str, page: Path, tmp_path: Path) -> None:
     found, console = look_at(chromium, page, SORT, tmp_path)
     assert found["errors"] == []
-    assert found["runs"] == ["<b>b", "a", "c", "d", "e"]
+    assert found["runs"] == ["<!--<script>b", "a", "c", "d", "e"]
     # Empty cells come last in both directions.
     assert found["rising"] == ["0.400", "0.700", "0.700", "0.900", ""]
     assert found["falling"] == ["0.900", "0.700", "0.700", "0.400", ""]
     assert found["marked"] == 1
-    assert found["sorted"] == ["<b>b", "a", "c", "d", "e"]
+    assert found["sorted"] == ["<!--<script>b", "a", "c", "d", "e"]
     assert found["numbers"] == ["0.25", "0.5", "0.5", "10", ""]
     assert found["charts"] == ["top1", "top5", "loss", "lr", "momentum", "top1_over_time", "lr_find"]
     assert found["fetched"] == []
@@ -81,11 +81,12 @@ const results = tables()[0], curves = name => drawn(name).map(curve => curve.lab
 found.before = curves("top1");
 found.equal = [legend("top1"), rowOf(results, "c").cells[0].innerText.includes("equal"),
   rowOf(results, "a").cells[0].innerText.includes("equal"), document.querySelector(".equal-runs").innerText];
-await press(results, "<b>b");
+await press(results, "<!--<script>b");
 found.half = drawn("top1").map(curve => [curve.label, curve.colour]);
 await press(document.querySelector("#chart-top1 + .legend"), "c");
 found.after = plots.map(plot => [plot.name, curves(plot.name)]);
-found.rows = tables().map(table => ["<b>b", "a", "c"].map(run => seen(rowOf(table, run).querySelector(".mark"))));
+const isMarked = (table, run) => seen(rowOf(table, run).querySelector(".mark"));
+found.rows = tables().map(table => ["<!--<script>b", "a", "c"].map(run => isMarked(table, run)));
 found.says = document.querySelector("#hidden-runs").innerText;
 document.querySelector("#hidden-runs button").click();
 await pause();
@@ -101,13 +102,13 @@ found.alone = curves("top1");
 def test_a_run_is_hidden_everywhere(chromium: str, page: Path, tmp_path: Path) -> None:
     found, console = look_at(chromium, page, HIDE, tmp_path)
     assert found["errors"] == []
-    both = "<b>b = c (equal)"
+    both = "<!--<script>b = c (equal)"
     assert sorted(found["before"]) == sorted([both, "a", "e"])
-    assert found["equal"][:3] == [["<b>b = c equal", "a", "e"], True, False]
-    assert found["equal"][3].startswith("2 runs are equal: <b>b = c. They have the same top-1")
+    assert found["equal"][:3] == [["<!--<script>b = c equal", "a", "e"], True, False]
+    assert found["equal"][3].startswith("2 runs are equal: <!--<script>b = c. They have the same top-1")
     # Half of an equal pair leaves the other, in its own colour.
     assert ["c", COLOURS[2]] in found["half"]
-    assert [both, "<b>b"] not in found["half"]
+    assert [both, "<!--<script>b"] not in found["half"]
     after = dict(found["after"])
     assert sorted(after["top1"]) == ["a", "e"]
     assert after["lr_find"] == ["a"]
@@ -143,10 +144,10 @@ def test_a_curve_tells_its_values_and_ticks_are_whole(chromium: str, page: Path,
     assert found == {
         "line": ["a\nepoch 2, step 8\ntop-1 0.4"],
         "dot": ["e\nepoch 1, step 4\ntop-1 0.9"],
-        "equal": ["<b>b = c (equal)\nepoch 2, step 8\ntop-1 0.62"],
+        "equal": ["<!--<script>b = c (equal)\nepoch 2, step 8\ntop-1 0.62"],
         "nothing": [],
         # The epochs of d are unknown, so the losses are over steps.
-        "loss": ["<b>b = a = c (equal)\nstep 8\nsmoothed loss 0.49123, reported 0.25"],
+        "loss": ["<!--<script>b = a = c (equal)\nstep 8\nsmoothed loss 0.49123, reported 0.25"],
         "sweep": ["a\nlearning rate 0.001\nloss 2.3"],
         "ticks": [[1, 2, 3], [1, 2, 3]],
         "near": [pytest.approx(1.9), pytest.approx(2.5), [2]],
@@ -164,6 +165,8 @@ found.ground = getComputedStyle(document.body).backgroundColor;
 found.text = getComputedStyle(document.body).color;
 found.colours = drawn("top1").map(curve => curve.colour);
 found.axis = chart("top1").model.below[0].major_label_text_color;
+const {matches} = matchMedia("(pointer: coarse)");
+found.touch = [matches, chart("top1").model.toolbar.active_drag, seen(document.querySelector(".mouse"))];
 """
 
 
@@ -171,13 +174,16 @@ found.axis = chart("top1").model.below[0].major_label_text_color;
 @pytest.mark.process
 @pytest.mark.parametrize("dark", [False, True])
 def test_it_fits_a_phone_in_light_and_dark(chromium: str, page: Path, dark: bool, tmp_path: Path) -> None:
-    found, console = look_at(chromium, page, NARROW, tmp_path, width_px=400, dark=dark)
+    found, console = look_at(chromium, page, NARROW, tmp_path, width_px=400, dark=dark, touch=True)
     assert found["errors"] == []
     assert found["width"] == 400
     assert found["wider"] <= 0
     assert found["charts"] == [True] * 7
     ground, text = (sum(map(int, re.findall(r"\d+", found[name])[:3])) / 3 for name in ("ground", "text"))
     assert (ground < 60 and text > 200) if dark else (ground > 200 and text < 60)
+    assert found["axis"] == ("#9aa4ae" if dark else "#59636e")
+    # A finger's drag scrolls.
+    assert found["touch"] == [True, None, False]
     assert set(found["colours"]) < set(COLOURS_ON_DARK if dark else COLOURS)
     assert "CONSOLE" not in console
 

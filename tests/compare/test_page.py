@@ -33,11 +33,11 @@ def page(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """The page of five runs: b and c are equal, a has another learning rate, d has no accuracy, e a single epoch."""
     folder = tmp_path_factory.mktemp("compared")
     runs = folder / "runs"
-    write_run(runs / "a", [0.3, 0.4, 0.35], lr=0.25)
-    write_run(runs / "<!--<script>b", [0.61, 0.62, 0.7], lr=0.5)
-    write_run(runs / "c", [0.61, 0.62, 0.7], lr=0.5, momentum=0.8)
+    write_run(runs / "a", [0.3, 0.4, 0.35], lr=9)
+    write_run(runs / "<!--<script>b", [0.61, 0.62, 0.7], lr=10)
+    write_run(runs / "c", [0.61, 0.62, 0.7], lr=10, momentum=0.8)
     write_events(runs / "d", {"train_loss": [(1, 2.0), (2, 1.0)]})
-    write_run(runs / "e", [0.9], reports=1, finished=False, lr=10)
+    write_run(runs / "e", [0.9], reports=1, finished=False, lr="auto")
     (runs / "a" / "lr_find").mkdir()
     (runs / "a" / "lr_find" / "curve.csv").write_text("lr,loss,raw_loss\n1e-3,2.3,2.4\n1e-2,2.0,2.1\n")
     compare([runs], folder / "out")
@@ -52,6 +52,7 @@ sort(results, "best top-1"); found.falling = cells(results, "best top-1");
 found.marked = results.querySelectorAll("[aria-sort=descending]").length;
 sort(results, "run"); found.sorted = cells(results, "run");
 sort(settings, "model.lr"); found.numbers = cells(settings, "model.lr");
+sort(settings, "model.lr"); found.fallingNumbers = cells(settings, "model.lr");
 found.wider = document.documentElement.scrollWidth - innerWidth;
 found.width = innerWidth;
 found.charts = plots.map(plot => plot.name);
@@ -70,7 +71,8 @@ def test_tables_sort_and_nothing_is_fetched(chromium: str, page: Path, tmp_path:
     assert found["falling"] == ["0.900", "0.700", "0.700", "0.400", ""]
     assert found["marked"] == 1
     assert found["sorted"] == ["<!--<script>b", "a", "c", "d", "e"]
-    assert found["numbers"] == ["0.25", "0.5", "0.5", "10", ""]
+    assert found["numbers"] == ["9", "10", "10", "auto", ""]
+    assert found["fallingNumbers"] == ["auto", "10", "10", "9", ""]
     assert found["charts"] == ["top1", "top5", "loss", "lr", "momentum", "top1_over_time", "lr_find"]
     assert found["fetched"] == []
     assert "CONSOLE" not in console

@@ -71,15 +71,14 @@ def bokeh_script() -> str:
 
 def _plot(shown: Shown, runs: Sequence[Run]) -> Any:
     """Returns Bokeh's model of a chart. Colours that depend on light and dark are set by page.js."""
-    from bokeh.events import DoubleTap
-    from bokeh.models import AdaptiveTicker, BasicTickFormatter, CustomJS, DataRange1d, Range1d
+    from bokeh.models import AdaptiveTicker, BasicTickFormatter, DataRange1d, Range1d
     from bokeh.plotting import figure
 
     plot = figure(
         height=HEIGHT_PX,
         sizing_mode="stretch_width",
         toolbar_location=None,
-        tools="box_zoom",
+        tools="box_zoom",  # A double click resets it.
         x_axis_label=shown.x_label,
         y_axis_label=shown.figure.y_label,
         x_range=DataRange1d(range_padding=0.02),
@@ -103,7 +102,6 @@ def _plot(shown: Shown, runs: Sequence[Run]) -> Any:
     limits = _limits(shown)
     if limits is not None:
         plot.y_range = Range1d(start=limits[0], end=limits[1])
-    plot.js_on_event(DoubleTap, CustomJS(args={"plot": plot}, code="plot.reset.emit()"))
     _add_curves(plot, shown, runs)
     return plot
 

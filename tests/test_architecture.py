@@ -110,6 +110,13 @@ def test_matplotlib_is_imported_only_where_something_is_drawn() -> None:
     }
 
 
+def test_bokeh_is_imported_only_for_the_page() -> None:
+    """In functions, so that `woof compare` without --out does not wait for it."""
+    assert [f.name for f in modules() if any(n.startswith("bokeh") for n in imported(f))] == ["charts.py"]
+    tree = ast.parse((PACKAGE / "compare" / "charts.py").read_text())
+    assert not any("bokeh" in ast.unparse(node) for node in tree.body if isinstance(node, (ast.Import, ast.ImportFrom)))
+
+
 def test_the_profiler_could_be_released_alone() -> None:
     """All but its comparison with a bare loop, which computes intervals."""
     for file in (PACKAGE / "profile").glob("*.py"):

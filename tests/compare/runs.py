@@ -10,6 +10,7 @@ import yaml
 from torch.utils.tensorboard import SummaryWriter
 
 from woof_lightning.compare.curves import draw_curves
+from woof_lightning.compare.figures import shown_figures
 from woof_lightning.compare.read import Run, read_runs
 from woof_lightning.runs.folder import RunFolder
 from woof_lightning.runs.metrics import MetricsFile
@@ -61,5 +62,5 @@ def axes_of(runs: list[Run], out: Path, monkeypatch: pytest.MonkeyPatch) -> dict
     seen: list[Any] = []
     with monkeypatch.context() as patch:
         patch.setattr(Figure, "savefig", lambda self, *_, **__: seen.append(self.axes[0]))
-        drawn = draw_curves(runs, out)
-    return {shown.file.stem: axes for shown, axes in zip(drawn, seen, strict=True)}
+        drawn = draw_curves(runs, shown_figures(runs), out)
+    return {file.stem: axes for file, axes in zip(drawn, seen, strict=True)}

@@ -2,37 +2,36 @@
 
 from __future__ import annotations
 
-import math
+from itertools import pairwise
 from pathlib import Path
-from typing import Any
 
 import pytest
 from PIL import Image
 
 from tests.compare.runs import axes_of, read_all, write_events, write_run
 from woof_lightning.compare.comparison import compare
-from woof_lightning.compare.curves import draw_curves, smoothed, style_of
+from woof_lightning.compare.curves import MOST_IN_LEGEND, draw_curves, legend_label, style_of
+from woof_lightning.compare.figures import shown_figures
 from woof_lightning.compare.read import TOP1
 
 
 def test_a_run_has_one_colour_in_all_figures(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    from matplotlib.figure import Figure
-
-    seen: list[dict[str, Any]] = []
-
-    def look(self: Figure, *_: Any, **__: Any) -> None:
-        (axes,) = self.axes
-        lines = [line for line in axes.get_lines() if not str(line.get_label()).startswith("_")]
-        seen.append({str(line.get_label()): (line.get_color(), line.get_linestyle()) for line in lines})
-
-    monkeypatch.setattr(Figure, "savefig", look)
     names = [f"run{number}" for number in range(9)]
-    runs = read_all(*(write_run(tmp_path / name, [0.2, 0.3]) for name in names))
-    drawn = draw_curves(runs, tmp_path)
-    assert len(drawn) == len(seen) == 6
+    runs = read_all(*(write_run(tmp_path / name, [0.2, 0.3 + 0.01 * place]) for place, name in enumerate(names)))
+    axes = axes_of(runs, tmp_path, monkeypatch)
+    assert len(axes) == 6
     expected = {name: tuple(style_of(place).values()) for place, name in enumerate(names)}
-    assert all(found == expected for found in seen)
-    assert len(set(expected.values())) == len(names)
+    for name in ("top1", "top5"):
+        found = {str(line.get_label()): (line.get_color(), line.get_linestyle()) for line in axes[name].get_lines()}
+        assert found == expected
+    (shared,) = axes["lr"].get_lines()
+    assert (shared.get_color(), shared.get_linestyle()) == expected["run0"]
+
+
+def test_neighbours_differ_in_colour_and_in_line_style() -> None:
+    styles = [tuple(style_of(place).values()) for place in range(MOST_IN_LEGEND)]
+    assert len(set(styles)) == MOST_IN_LEGEND == 28
+    assert all(one[0] != other[0] and one[1] != other[1] for one, other in pairwise(styles))
 
 
 def test_runs_without_known_epochs_are_drawn_over_steps(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -58,7 +57,11 @@ def test_a_spike_does_not_flatten_the_other_losses(tmp_path: Path, monkeypatch: 
 
 def test_every_run_is_named_in_the_legend(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     names = ["_one", "a$b$c", "plain"]
-    axes = axes_of(read_all(*(write_run(tmp_path / name, [0.2]) for name in names)), tmp_path, monkeypatch)["top1"]
+    axes = axes_of(
+        read_all(*(write_run(tmp_path / name, [0.2 + 0.1 * place]) for place, name in enumerate(names))),
+        tmp_path,
+        monkeypatch,
+    )["top1"]
     assert [text.get_text() for text in axes.get_legend().get_texts()] == [" _one", r"a\$b\$c", "plain"]
 
 
@@ -74,7 +77,7 @@ def test_a_sweep_alone_is_shown(tmp_path: Path) -> None:
 def test_a_figure_carries_the_fingerprint_of_its_lines(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     def drawn(name: str, top1: list[float]) -> str:
         runs = read_all(write_run(tmp_path / name / "run", top1))
-        with Image.open(draw_curves(runs, tmp_path / name)[0].file) as figure:
+        with Image.open(draw_curves(runs, shown_figures(runs), tmp_path / name)[0]) as figure:
             return str(figure.info["Description"])
 
     first = drawn("one", [0.2, 0.3])
@@ -83,38 +86,50 @@ def test_a_figure_carries_the_fingerprint_of_its_lines(tmp_path: Path, monkeypat
     assert first != drawn("four", [0.2, 0.3])
 
 
-def test_smoothing_does_not_change_a_constant() -> None:
-    assert smoothed([3.0] * 5, range(5), 10) == pytest.approx([3.0] * 5)
-    assert smoothed([3.0], [1], 10) == [3.0]
-    assert smoothed([], [], 10) == []
-
-
-def test_smoothing_does_not_depend_on_the_rate_of_reports() -> None:
-    def end(reports: int) -> float:
-        across = [report / reports for report in range(1, 20 * reports + 1)]
-        return smoothed([2.3 * 2 ** (-epoch / 4) for epoch in across], across, 1.0)[-1]
-
-    assert end(1) == pytest.approx(end(71), rel=0.15)
-    assert end(7) == pytest.approx(end(71), rel=0.03)
-
-
-def test_smoothing_skips_values_that_are_not_finite() -> None:
-    found = smoothed([2.0, math.nan, 1.0, 1.0], range(4), 1.0)
-    assert math.isnan(found[1])
-    assert 1 < found[3] < found[2] < 2
-
-
 def test_a_single_report_is_visible(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     runs = read_all(write_run(tmp_path / "run", [0.2], reports=1))
     axes = axes_of(runs, tmp_path, monkeypatch)
     assert {name: shown.lines[-1].get_marker() for name, shown in axes.items()} == dict.fromkeys(axes, ".")
 
 
-def test_equal_lines_are_all_visible(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    axes = axes_of(read_all(*(write_run(tmp_path / name, [0.2, 0.3]) for name in "abc")), tmp_path, monkeypatch)
-    for name in ("lr", "momentum"):
-        widths = [line.get_linewidth() for line in axes[name].lines]
-        assert widths == sorted(set(widths), reverse=True)
+def test_equal_runs_share_a_line_with_all_names(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    top1 = {"a": [0.2, 0.3], "b": [0.2, 0.31], "c$": [0.2, 0.3]}
+    axes = axes_of(read_all(*(write_run(tmp_path / name, v) for name, v in top1.items())), tmp_path, monkeypatch)
+    named = {name: [text.get_text() for text in one.get_legend().get_texts()] for name, one in axes.items()}
+    assert named["top1"] == [r"a = c\$ (equal)", "b"]
+    assert len(axes["top1"].lines) == 2
+    for name in ("loss", "lr", "momentum"):
+        assert named[name] == [r"a = b = c\$ (equal)"]
+
+
+def test_a_legend_says_what_is_equal() -> None:
+    assert legend_label(["a"]) == "a"
+    assert legend_label(["a", "b"], "_c") == "a = b (equal; equal to  _c so far)"
+
+
+def test_a_legend_of_many_equal_runs_is_wrapped_and_bounded() -> None:
+    names = [f"a-run-of-{number}" for number in range(8)]
+    text = legend_label(names)
+    assert max(map(len, text.splitlines())) <= 72
+    assert text.replace("\n", " ") == f"{' = '.join(names)} (equal)"
+    assert legend_label([str(number) for number in range(200)]).replace("\n", " ").endswith("27 = 172 more (equal)")
+
+
+def test_epochs_and_steps_have_whole_ticks(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    epochs = axes_of(read_all(write_run(tmp_path / "a", [0.2, 0.3, 0.4, 0.5])), tmp_path, monkeypatch)
+    by_step = read_all(write_events(tmp_path / "b", {"train_loss": [(1, 2.0), (2, 1.5), (3, 1.0)]}))
+    axes = [epochs["top1"], epochs["loss"], axes_of(by_step, tmp_path, monkeypatch)["loss"]]
+    for one in axes:
+        ticks = list(one.get_xticks())
+        assert len(ticks) >= 2
+        assert all(tick == round(tick) for tick in ticks)
+
+
+def test_a_run_that_was_cut_lies_on_top_of_its_equal(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    runs = read_all(write_run(tmp_path / "a", [0.2, 0.3]), write_run(tmp_path / "b", [0.2, 0.3, 0.4]))
+    short, long = axes_of(runs, tmp_path, monkeypatch)["top1"].lines
+    assert (short.get_label(), long.get_label()) == ("a (equal to b so far)", "b")
+    assert short.get_zorder() > long.get_zorder()
 
 
 def test_a_metric_by_epoch_is_not_drawn_over_unknown_steps(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -13,7 +13,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from woof_lightning.compare.curves import smoothed
+from woof_lightning.compare.figures import smoothed
 from woof_lightning.lit.lr_suggestion import (
     CLEAR,
     FEWEST_POINTS,

@@ -9,9 +9,9 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from woof_lightning.compare.curves import FIGURES, draw_curves
+from woof_lightning.compare.curves import draw_curves
+from woof_lightning.compare.figures import FIGURES, equal_runs, shown_figures
 from woof_lightning.compare.find import NOT_COMPARED, find_runs
-from woof_lightning.compare.page import page_of
 from woof_lightning.compare.read import TOP1, TOP5, Run, differences, read_runs
 from woof_lightning.compare.tables import markdown_table, no_markdown, printable, text_table
 from woof_lightning.errors import UserError, raise_together
@@ -114,13 +114,23 @@ def _check_out(out: Path) -> None:
 
 
 def _write(found: Comparison, runs: Sequence[Run], out: Path) -> None:
+    # Here, because importing Bokeh takes longer than comparing runs on a terminal.
+    from woof_lightning.compare.charts import charts_of
+    from woof_lightning.compare.page import Page, PageTable
+
     for table in found.tables:
         write_text_durably(out / table.file_name, table.as_csv())
     if len(found.tables) == 1:  # An earlier comparison had differing settings, this one has none.
         (out / SETTINGS).unlink(missing_ok=True)
     write_text_durably(out / "results.md", found.as_markdown())
-    contents = [(table.title, table.header, table.rows) for table in found.tables]
-    write_text_durably(out / "index.html", page_of(contents, draw_curves(runs, out), found.notes))
+    shown = shown_figures(runs)
+    drawn = draw_curves(runs, shown, out)
+    for figure in FIGURES:  # Those of an earlier comparison that no run has points for now.
+        if out / f"{figure.name}.png" not in drawn:
+            (out / f"{figure.name}.png").unlink(missing_ok=True)
+    tables = [PageTable(table.title, table.header, table.rows) for table in found.tables]
+    page = Page(tables, found.notes, [run.name for run in runs], equal_runs(shown, len(runs)), charts_of(shown, runs))
+    write_text_durably(out / "index.html", page.html())
 
 
 def tables_of(runs: Sequence[Run]) -> list[Table]:

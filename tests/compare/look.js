@@ -3,6 +3,12 @@ const errors = [];
 addEventListener("error", event => errors.push(event.message));
 addEventListener("unhandledrejection", event => errors.push(String(event.reason)));
 addEventListener("securitypolicyviolation", event => errors.push(`blocked: ${event.blockedURI}`));
+// What the page asks about its user, so that a test can tell the page of a change.
+const media = [], askMedia = matchMedia.bind(window);
+window.matchMedia = query => {
+  media.push(askMedia(query));
+  return media.at(-1);
+};
 
 const pause = () => new Promise(done => setTimeout(done, 150));
 const seen = one => one.getClientRects().length > 0;

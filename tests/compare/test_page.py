@@ -167,6 +167,9 @@ found.ground = getComputedStyle(document.body).backgroundColor;
 found.text = getComputedStyle(document.body).color;
 found.colours = drawn("top1").map(curve => curve.colour);
 found.axis = chart("top1").model.below[0].major_label_text_color;
+document.documentElement.style.setProperty("--quiet", "#123456");
+media.find(({media}) => media.includes("dark")).dispatchEvent(new Event("change"));
+found.switched = chart("top1").model.below[0].major_label_text_color;
 const {matches} = matchMedia("(pointer: coarse)");
 found.touch = [matches, chart("top1").model.toolbar.active_drag, seen(document.querySelector(".mouse"))];
 """
@@ -184,6 +187,7 @@ def test_it_fits_a_phone_in_light_and_dark(chromium: str, page: Path, dark: bool
     ground, text = (sum(map(int, re.findall(r"\d+", found[name])[:3])) / 3 for name in ("ground", "text"))
     assert (ground < 60 and text > 200) if dark else (ground > 200 and text < 60)
     assert found["axis"] == ("#9aa4ae" if dark else "#59636e")
+    assert found["switched"] == "#123456"
     # A finger's drag scrolls.
     assert found["touch"] == [True, None, False]
     assert set(found["colours"]) < set(COLOURS_ON_DARK if dark else COLOURS)

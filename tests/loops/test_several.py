@@ -66,6 +66,15 @@ USUAL = ("adamw_onecycle", "sgd_step")
 
 @pytest.mark.process
 @pytest.mark.parametrize("loop", each(ABLE))
+def test_averaged_weights_are_put_back_in_every_process(loop: str, drawn_root: Path, tmp_path: Path) -> None:
+    """In the second epoch each process trains on, from weights that are not the averaged ones."""
+    words = [*words_for(drawn_root), "--model.ema_decay", 0.7]
+    ours, theirs = (trained(verb, words, tmp_path / verb[-1]) for verb in (("loop", loop), FIT))
+    assert_equal(ours, theirs)
+
+
+@pytest.mark.process
+@pytest.mark.parametrize("loop", each(ABLE))
 @pytest.mark.parametrize(
     ("experiment", "count"),
     [

@@ -175,18 +175,17 @@ class LoopRun:
         images = min(self.experiment.train_batches * batch_size, len(self.experiment.index.train))
         training_s = self._validation_start_s - self._epoch_start_s
         self.record.epoch_ended(epoch, now_s - self._epoch_start_s, images, training_s)
-        if not self.is_first:
-            return
-        self.metrics.sync()  # A checkpoint must not be newer than the metrics on the disk.
-        checkpoint = self._checkpoint(epoch, step, net, optimizer, schedule)
-        targets = [self.folder.last] if self.record.best["epoch"] < epoch else [self.folder.best, self.folder.last]
-        for target in targets:
-            with writing_durably(target) as file:
-                torch.save(checkpoint, file)
+        if self.is_first:
+            self.metrics.sync()  # A checkpoint must not be newer than the metrics on the disk.
+            checkpoint = self._checkpoint(epoch, step, net, optimizer, schedule)
+            targets = [self.folder.last] if self.record.best["epoch"] < epoch else [self.folder.best, self.folder.last]
+            for target in targets:
+                with writing_durably(target) as file:
+                    torch.save(checkpoint, file)
+            shown = {**(self._reports[-1] if self._reports else {}), **values}
+            print(f"epoch {epoch + 1}/{self.experiment.trainer.max_epochs}  {in_a_line(shown)}", flush=True)
         if self._average is not None:
             self._average.swap()
-        shown = {**(self._reports[-1] if self._reports else {}), **values}
-        print(f"epoch {epoch + 1}/{self.experiment.trainer.max_epochs}  {in_a_line(shown)}", flush=True)
 
     def description(self) -> dict[str, Any]:
         """Returns what a checkpoint holds besides the state of the training: the recipe and the loop's name."""

@@ -5,9 +5,10 @@ from __future__ import annotations
 import importlib
 import json
 from collections import Counter
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from functools import partial
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 from matplotlib.axes import Axes
@@ -213,10 +214,18 @@ def conditions(folder: Path) -> str:
     """The conditions of the rows: each command with its machine and versions."""
     calls = json.loads((folder / CONDITIONS).read_text())
     return "".join(
-        f"- `{call['command']}`: {call['date']}, {call['machine']['processor']}, 1 thread; "
+        f"- `{call['command']}`: {call['date']}, {call['machine']['processor']}, 1 thread; {trained_run(call)}"
         f"{', '.join(f'{name} {version}' for name, version in call['versions'].items())}.\n"
         for call in calls
     )
+
+
+def trained_run(call: Mapping[str, Any]) -> str:
+    """What the command took as its net, if it took a run; otherwise an empty text."""
+    if "run" not in call:
+        return ""
+    run = call["run"]
+    return f"{run['arch']}, {run['image_size_px']} px, top-1 {run['best_top1']:.3f}; "
 
 
 def heat_map(folder: Path) -> Figure:

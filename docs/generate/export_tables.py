@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Callable
 from pathlib import Path
 
+from docs.generate.change_tables import conditions
 from docs.generate.result_tables import read_rows
 from docs.results.export.measure import EACH, FILE, ONCE, TENSOR
 from woof_lightning.compare.tables import markdown_table
@@ -41,16 +41,6 @@ def pixels_table(folder: Path) -> str:
         shares = [f"{float(row['share_that_differs']):.1%}, by at most {row['largest_levels']}" for row in cells]
         table.append([f"{size_px} px", *shares])
     return markdown_table(("crop", f"rounded {EACH}, as exported", f"rounded {ONCE}"), table)
-
-
-def conditions(folder: Path) -> str:
-    """The conditions of the rows."""
-    return "".join(
-        f"- `{call['command']}`: {call['date']}, {call['machine']['processor']}, {call['machine']['threads']} thread; "
-        f"{call['run']['arch']}, {call['run']['image_size_px']} px, top-1 {call['run']['best_top1']:.3f}; "
-        f"{', '.join(f'{name} {version}' for name, version in call['versions'].items())}.\n"
-        for call in json.loads((folder / "conditions.json").read_text())
-    )
 
 
 EXPORT_TABLES: dict[str, Callable[[Path], str]] = {

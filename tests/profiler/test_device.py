@@ -71,6 +71,14 @@ class Slow(LightningModule):
         return torch.optim.SGD(self.parameters(), 0.1)
 
 
+def trainer_for(profiler: OverheadProfiler, steps: int) -> Trainer:
+    """Returns a Trainer that only trains and profiles."""
+    return Trainer(
+        accelerator="cpu", max_steps=steps, logger=False, enable_checkpointing=False, enable_progress_bar=False,
+        enable_model_summary=False, profiler=profiler,
+    )  # fmt: skip
+
+
 @pytest.mark.usefixtures("stands_in")
 def test_the_profile_of_a_fit_says_how_long_the_device_is_busy(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     watched = []
@@ -79,10 +87,7 @@ def test_the_profile_of_a_fit_says_how_long_the_device_is_busy(tmp_path: Path, m
         noted = before(method, lambda: watched.append(trainer.global_step))
         monkeypatch.setattr(Window, name, noted)
     profiler = OverheadProfiler(tmp_path, first_steps=10)
-    trainer = Trainer(
-        accelerator="cpu", max_steps=60, logger=False, enable_checkpointing=False, enable_progress_bar=False,
-        enable_model_summary=False, profiler=profiler,
-    )  # fmt: skip
+    trainer = trainer_for(profiler, 60)
     trainer.fit(Slow(), DataLoader(TensorDataset(torch.ones(100, 1))))
     found = profiler.profile_of_fit
     assert found is not None
@@ -109,10 +114,7 @@ def test_nothing_can_be_had_back_while_the_device_computes(tmp_path: Path, monke
 
     monkeypatch.setattr(Window, "close", slow)
     profiler = OverheadProfiler(tmp_path)
-    trainer = Trainer(
-        accelerator="cpu", max_steps=40, logger=False, enable_checkpointing=False, enable_progress_bar=False,
-        enable_model_summary=False, profiler=profiler,
-    )  # fmt: skip
+    trainer = trainer_for(profiler, 40)
     trainer.fit(Slow(), DataLoader(TensorDataset(torch.ones(100, 1))))
     assert profiler.profile_of_fit is not None
     assert {one.predicted_us for one in profiler.profile_of_fit.advice} == {0.0}
@@ -133,10 +135,7 @@ def test_a_fit_that_fails_within_the_window_closes_it(tmp_path: Path, monkeypatc
             return super().training_step(batch, batch_idx)
 
     profiler = OverheadProfiler(tmp_path)
-    trainer = Trainer(
-        accelerator="cpu", max_steps=40, logger=False, enable_checkpointing=False, enable_progress_bar=False,
-        enable_model_summary=False, profiler=profiler,
-    )  # fmt: skip
+    trainer = trainer_for(profiler, 40)
     with pytest.raises(KeyError):
         trainer.fit(Failing(), DataLoader(TensorDataset(torch.ones(100, 1))))
     assert closed == [True]
@@ -146,10 +145,7 @@ def test_a_fit_that_fails_within_the_window_closes_it(tmp_path: Path, monkeypatc
 
 def test_without_a_device_no_step_is_watched(tmp_path: Path) -> None:
     profiler = OverheadProfiler(tmp_path)
-    trainer = Trainer(
-        accelerator="cpu", max_steps=15, logger=False, enable_checkpointing=False, enable_progress_bar=False,
-        enable_model_summary=False, profiler=profiler,
-    )  # fmt: skip
+    trainer = trainer_for(profiler, 15)
     trainer.fit(Slow(), DataLoader(TensorDataset(torch.ones(100, 1))))
     assert profiler.profile_of_fit is not None
     assert profiler.profile_of_fit.device is None
@@ -219,10 +215,7 @@ def test_turns_begin_and_end_when_the_device_has_done_its_work(tmp_path: Path, m
         )
     profiler, turns = OverheadProfiler(tmp_path), Turns(bare=True, prove=False, rounds=2)
     profiler.continue_with(turns, 12)
-    trainer = Trainer(
-        accelerator="cpu", max_steps=200, logger=False, enable_checkpointing=False, enable_progress_bar=False,
-        enable_model_summary=False, profiler=profiler,
-    )  # fmt: skip
+    trainer = trainer_for(profiler, 200)
     trainer.fit(Slow(), DataLoader(TensorDataset(torch.ones(300, 1))))
     assert turns.comparison() is not None
     assert len(drained["turns"]) == 1 + 2, "before the first turn, and at the end of each of the Trainer's"

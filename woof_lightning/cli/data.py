@@ -8,7 +8,7 @@ from pathlib import Path
 from woof_lightning.cli.options import add_data_places, check_one_place, small_parser
 from woof_lightning.compare.tables import text_table
 from woof_lightning.data.cache import cache_folder, clear_cache
-from woof_lightning.data.checking import CheckedImages, check_images, examined, with_pairs
+from woof_lightning.data.checking import CheckedImages, check_readable, examined, with_pairs
 from woof_lightning.data.config import VARIANTS, DataConfig
 from woof_lightning.data.images import ImageIndex, class_counts
 from woof_lightning.data.imagewoof import data_folder, prepare_data
@@ -73,10 +73,10 @@ def run(args: Sequence[str]) -> None:
             noisy_labels=options.noisy_labels,
         )
     )
+    checked = examined(index, complete=options.check)
     if options.check:
-        checked = examined(index, complete=True)
         print_check(index, checked)
-    checked = check_images(index)
+    check_readable(index, checked)
     index = with_pairs(index, checked)
     counts = {split: class_counts(getattr(index, split), index.classes) for split in ("train", "val")}
     rows = [

@@ -10,7 +10,7 @@ from woof_lightning.errors import raise_together
 from woof_lightning.export.formats import FORMATS
 from woof_lightning.export.write import Exported, export, find_format
 from woof_lightning.resources import prepare_to_compute
-from woof_lightning.runs.folder import checkpoint_file, made_folder
+from woof_lightning.runs.folder import checkpoint_file, folder_of, made_folder
 
 
 def run(args: Sequence[str]) -> None:
@@ -48,11 +48,9 @@ def default_file(checkpoint: Path, to: str) -> Path:
         checkpoint: The checkpoint.
         to: The format.
     """
-    folder = checkpoint.parent
-    run = folder.parent if folder.name == "checkpoints" else folder
     suffix = FORMATS[to].suffixes[0]
     # Two formats have the same suffix.
-    return run / "export" / f"{checkpoint.stem}{f'.{to}' if suffix == '.pt' else ''}{suffix}"
+    return folder_of(checkpoint) / "export" / f"{checkpoint.stem}{f'.{to}' if suffix == '.pt' else ''}{suffix}"
 
 
 def report(checkpoint: Path, exported: Exported) -> str:

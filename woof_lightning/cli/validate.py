@@ -10,7 +10,7 @@ from woof_lightning.compare.draw import draw_confusion
 from woof_lightning.compare.tables import text_table
 from woof_lightning.lit.validate import Validation, validate
 from woof_lightning.resources import prepare_to_compute
-from woof_lightning.runs.folder import checkpoint_file, made_folder, write_text_durably
+from woof_lightning.runs.folder import checkpoint_file, folder_of, made_folder, write_text_durably
 
 
 def run(args: Sequence[str]) -> None:
@@ -38,7 +38,7 @@ def run(args: Sequence[str]) -> None:
     data = {name: getattr(options, name) for name in ("root", "folder", "archive", "num_workers")}
     data["skip_unreadable"] = options.skip_unreadable or None  # By default as in the run.
 
-    out = options.out or (file.parent.parent if file.parent.name == "checkpoints" else file.parent) / "validate"
+    out = options.out or folder_of(file) / "validate"
     with made_folder(out, "--out"):
         found = validate(file, options.accelerator, **{k: v for k, v in data.items() if v is not None})
         text = json.dumps({"checkpoint": str(file), **found.as_dict()}, indent=2)

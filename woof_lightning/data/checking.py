@@ -72,6 +72,17 @@ def check_images(index: ImageIndex, cache_dir: Path | None = None) -> CheckedIma
         UnreadableImageError: If images cannot be read. The message names the first ones.
     """
     checked = examined(index, cache_dir)
+    check_readable(index, checked)
+    return checked
+
+
+def check_readable(index: ImageIndex, checked: CheckedImages) -> None:
+    """Raises an UnreadableImageError that names the first images that cannot be read, if there are any.
+
+    Args:
+        index: The images.
+        checked: What a check of them found.
+    """
     problems = [f"{index.root / path} {problem}" for path, problem in checked.unreadable.items()]
     if len(problems) == 1:
         raise UnreadableImageError(problems[0])
@@ -82,7 +93,6 @@ def check_images(index: ImageIndex, cache_dir: Path | None = None) -> CheckedIma
             f"{len(problems)} images of {index.root} cannot be read (data.skip_unreadable true trains without them). "
             f"{lists_all(index.root)}{lines}{more}"
         )
-    return checked
 
 
 def examined(index: ImageIndex, cache_dir: Path | None = None, *, complete: bool = False) -> CheckedImages:

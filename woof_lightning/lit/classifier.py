@@ -29,8 +29,8 @@ from woof_lightning.recipe.loss import Loss, build_loss
 from woof_lightning.recipe.metrics import SplitMeans, epoch_means, training_report
 from woof_lightning.recipe.model import build_net, check_arch, check_fits, outputs_for
 from woof_lightning.recipe.optim import build_optimizer, build_schedule, check_optimizer, optimizer_report
-from woof_lightning.recipe.processes import from_first, of_all
-from woof_lightning.recipe.shares import Shares, check_divisible
+from woof_lightning.recipe.processes import from_first
+from woof_lightning.recipe.shares import Shares, check_divisible, joined
 from woof_lightning.recipe.weights import Start, loaded_into, resumed_start
 
 NEVER = sys.maxsize
@@ -275,8 +275,7 @@ class WoofClassifier(LeanModule):
 
     def on_validation_epoch_end(self) -> None:
         """Logs the validation metrics and makes them available to callbacks that monitor one."""
-        parts = of_all(self._means)
-        means = SplitMeans.interleaved(parts) if len(parts) > 1 else self._means
+        means = joined(self._means)
         self.val_means = means.over_images()
         # Some loops report this mean, in which a smaller last batch weighs as much as the others.
         self.val_batch_means = means.over_batches()

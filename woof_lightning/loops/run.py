@@ -27,7 +27,8 @@ from woof_lightning.recipe.checkpoint import (
 )
 from woof_lightning.recipe.metrics import SplitMeans, epoch_means
 from woof_lightning.recipe.optim import Schedule
-from woof_lightning.recipe.processes import from_first, of_all, rank
+from woof_lightning.recipe.processes import from_first, rank
+from woof_lightning.recipe.shares import joined
 from woof_lightning.runs.folder import RunFolder, writing_durably
 from woof_lightning.runs.hparams import write_hparams
 from woof_lightning.runs.metrics import MetricsFile, in_a_line
@@ -165,8 +166,7 @@ class LoopRun:
         self, epoch: int, step: int, means: SplitMeans, net: nn.Module, optimizer: Any, schedule: Schedule
     ) -> None:
         """Logs the metrics of an epoch and writes last.ckpt, and best.ckpt if top-1 has strictly improved."""
-        parts = of_all(means)
-        means = SplitMeans.interleaved(parts) if len(parts) > 1 else means
+        means = joined(means)
         now_s = time.perf_counter()
         values = means.over_images()
         self._log(epoch, step, (epoch_means(self._reports) if self._reports else {}) | values)

@@ -10,6 +10,8 @@ import torch.distributed as dist
 from woof_lightning.data.sampling import share_of
 from woof_lightning.errors import CommonError
 from woof_lightning.recipe.config import ModelConfig
+from woof_lightning.recipe.metrics import SplitMeans
+from woof_lightning.recipe.processes import of_all
 
 
 class Shares:
@@ -55,6 +57,16 @@ class Shares:
         sums = torch.tensor(values, dtype=torch.float64, device=device)
         dist.all_reduce(sums)
         return dict(zip(report, sums.tolist(), strict=True))
+
+
+def joined(own: SplitMeans) -> SplitMeans:
+    """Returns the metrics of a split whose batches the devices have shared.
+
+    Args:
+        own: This device's.
+    """
+    parts = of_all(own)
+    return SplitMeans.interleaved(parts) if len(parts) > 1 else own
 
 
 def check_divisible(world_size: int, config: ModelConfig) -> None:

@@ -6,7 +6,7 @@ import hashlib
 import pickle
 import re
 import sys
-from collections.abc import Iterable, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 from http.client import HTTPException
 from pathlib import Path
@@ -18,6 +18,7 @@ from torchvision.models import WeightsEnum, get_model_weights
 
 from woof_lightning.checksums import zip_problem
 from woof_lightning.data.config import expanded
+from woof_lightning.data.listing import first_of
 from woof_lightning.data.transforms import IMAGENET, Normalisation
 from woof_lightning.errors import UserError, did_you_mean, reason_of
 from woof_lightning.recipe.checkpoint import NET_PREFIX, RECIPE_KEY, TrainedRecipe, normalisation_of, recipe_of
@@ -26,6 +27,7 @@ from woof_lightning.recipe.head import head_names, shapes
 from woof_lightning.recipe.model import ARCHS_WITH_AUXILIARY_HEADS
 
 CHECKPOINTS_OF_A_RUN = ("checkpoints/best.ckpt", "checkpoints/last.ckpt")
+MOST_NAMED = 4
 SUFFIXES = (".pt", ".pth", ".safetensors", ".ckpt")
 # Where other programs keep the weights in a checkpoint: Lightning and timm, torchvision's references.
 STATE_KEYS = ("state_dict", "model")
@@ -93,7 +95,7 @@ class Start:
         if self.report is None:
             return []
         parts = {"left out": self.report["left_out"], "made anew": self.report["made_anew"]}
-        told = "".join(f"; {what}: {_few(names)}" for what, names in parts.items() if names)
+        told = "".join(f"; {what}: {first_of(names, MOST_NAMED)}" for what, names in parts.items() if names)
         line = f"weights from {self.report['weights']} ({self.report['file']}): {self.report['loaded']} tensors{told}"
         trained_at = self.report["image_size"]
         if trained_at in (None, image_size):
@@ -291,7 +293,7 @@ def check_fitting(config: ModelConfig, found: Source) -> None:
     if problems:
         raise UserError(
             f"model.weights is {config.weights}: {found.file} does not hold the weights of model.arch {config.arch} "
-            f"({_few(problems)}); expected that net's"
+            f"({first_of(problems, MOST_NAMED)}); expected that net's"
         )
 
 
@@ -335,9 +337,3 @@ def _renamed(tensors: Mapping[str, Tensor], arch: str) -> dict[str, Tensor]:
 def _is_the_published(file: Path) -> bool:
     expected = HASH_IN_NAME.search(file.name)
     return expected is None or hashlib.sha256(file.read_bytes()).hexdigest().startswith(expected[1])
-
-
-def _few(texts: Iterable[str], most: int = 4) -> str:
-    listed = list(texts)
-    more = f" and {len(listed) - most} more" if len(listed) > most else ""
-    return f"{', '.join(listed[:most])}{more}"

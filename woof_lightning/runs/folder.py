@@ -230,6 +230,16 @@ def checkpoint_file(run_or_file: Path) -> Path:
     return file
 
 
+def folder_of(checkpoint: Path) -> Path:
+    """Returns the run's folder of a checkpoint, or the folder of one that lies in no run.
+
+    Args:
+        checkpoint: The checkpoint file.
+    """
+    here = checkpoint.parent
+    return here.parent if here == RunFolder(here.parent).checkpoints else here
+
+
 def read_problem(file: Path, error: OSError) -> str:
     """Returns a message: why an existing file could not be read, and what to do about it."""
     return f"{file} cannot be read ({error.strerror}): make it readable for this user"

@@ -184,8 +184,9 @@ def test_an_empty_overlay_changes_nothing(woof: Woof, small_fit: list[str], text
 @pytest.mark.parametrize(
     ("key", "near"),
     [
-        ("model.weights", None),
-        ("model.weight", "model.weight_decay"),
+        ("model.label_noise", None),
+        ("model.weight", "model.weights"),
+        ("model.decay", "model.weight_decay"),
         ("save_every", None),
         ("model.learning_rate", None),
         ("batch_size", "data.batch_size"),

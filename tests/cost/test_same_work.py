@@ -224,8 +224,7 @@ def test_the_lean_way_reports_as_bare_does_and_saves_both_checkpoints(trained: T
     logged = {}
     for name in ("bare", "lightning_lean"):
         _, run = trained(name)
-        (events,) = run.path.glob("events*")
-        found = EventAccumulator(str(events))
+        found = EventAccumulator(str(run.path))
         found.Reload()
         logged[name] = {
             tag: [(event.step, event.value) for event in found.Scalars(tag)]
@@ -239,8 +238,7 @@ def test_the_lean_way_reports_as_bare_does_and_saves_both_checkpoints(trained: T
 
 def test_one_log_logs_one_value_of_training(trained: Train) -> None:
     _, run = trained("lightning_one_log")
-    (events,) = run.path.glob("events*")
-    found = EventAccumulator(str(events))
+    found = EventAccumulator(str(run.path))
     found.Reload()
     assert {tag for tag in found.Tags()["scalars"] if "val" not in tag} == {"train_loss", "epoch"}
     assert [event.step for event in found.Scalars("train_loss")] == [9]

@@ -45,7 +45,8 @@ SETTINGS: dict[str, Any] = {
 }  # fmt: skip
 OF_THE_NET: dict[str, Any] = {
     "arch": "resnet34", "num_classes": 3, "optimizer": "sgd", "schedule": "step", "lr": 0.5, "momentum": 0.8,
-    "weight_decay": 0.3, "channels_last": True, "compile": True,
+    "weight_decay": 0.3, "channels_last": True, "compile": True, "weights": "DEFAULT", "freeze_epochs": 2,
+    "backbone_lr_factor": 0.2, "label_smoothing": 0.1, "class_weights": "balanced", "ema_decay": 0.9,
 }  # fmt: skip
 
 

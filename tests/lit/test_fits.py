@@ -22,6 +22,7 @@ from woof_lightning.lit.datamodule import ImagewoofDataModule
 from woof_lightning.lit.lr_finder import lr_find
 from woof_lightning.recipe.model import check_fits
 from woof_lightning.runs.alone import check_alone
+from woof_lightning.runs.hparams import SUFFIX
 
 SMALL = ("--model.arch", "shufflenet_v2_x0_5", "--data.image_size", 32, "--data.num_workers", 0)
 ALONE = "a batch of a single image, such as the last one of an epoch"
@@ -97,9 +98,7 @@ def test_the_smallest_batch_is_that_of_the_loaders(
     sizes = []
     for rank in range(world_size):
         loader = train_loader(index, config, seed=0, rank=rank, world_size=world_size, batches=limit)
-        assert loader.batch_size is not None
-        places = len(list(loader.sampler))
-        sizes += [min(loader.batch_size, places - start) for start in range(0, places, loader.batch_size)]
+        sizes += [len(batch) for batch in loader.batch_sampler]
     assert smallest_batch(config, index, world_size=world_size, batches=limit) == min(sizes)
 
 
@@ -147,7 +146,7 @@ def test_a_number_from_the_environment_is_not_silently_obeyed(
 def test_a_run_that_died_in_its_first_step_does_not_block(
     woof: Woof, small_fit: list[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    def dies(*_: object) -> None:
+    def dies(*_: object, **__: object) -> None:
         raise ZeroDivisionError
 
     for verb in (("fit",), ("loop", "bare")):
@@ -159,7 +158,8 @@ def test_a_run_that_died_in_its_first_step_does_not_block(
         corrected = (*small_fit, "--name", verb[-1], "--model.lr", "0.001")
         resumed = woof(*verb, *corrected, "--resume")
         assert resumed.code == 0, resumed.err
-        assert len(list(Path(f"runs/{verb[-1]}").glob("events*"))) == 1
+        suffixes = [path.suffix for path in Path(f"runs/{verb[-1]}").glob("events*")]
+        assert len(suffixes) == 2 and suffixes.count(SUFFIX) == 1, "No events of the run that died."
         assert woof(*verb, *corrected).code == 2, "This one has trained."
 
 
@@ -167,7 +167,7 @@ def test_a_dead_start_does_not_block_the_corrected_command(
     woof: Woof, small_fit: list[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     with monkeypatch.context() as patch:
-        patch.setattr("torch.nn.functional.cross_entropy", lambda *_: 1 / 0)
+        patch.setattr("torch.nn.functional.cross_entropy", lambda *_, **__: 1 / 0)
         with pytest.raises(ZeroDivisionError):
             woof("fit", *small_fit)
     assert woof("fit", *small_fit, "--model.lr", "0.001").code == 0

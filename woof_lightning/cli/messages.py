@@ -107,7 +107,7 @@ def unknown_key(key: str, known: Sequence[str], verb: str) -> str:
 def nearest_key(key: str, known: Sequence[str]) -> str | None:
     """Returns the known key that differs from a key by a slip of the finger or a left-out word; None if none does.
 
-    A key that is merely similar, as weight_decay is to weights, may mean something else.
+    A key that is merely similar, as label_noise is to label_smoothing, may mean something else.
 
     Args:
         key: The key, dotted.

@@ -38,6 +38,7 @@ BROUGHT = (
     # The project's own dependencies and their needs.
     *("lightning", "jsonargparse", "docstring-parser", "typeshed-client", "filelock", "pyyaml", "tqdm"),
     *("tensorboard", "tensorboard-data-server", "absl-py", "markdown", "protobuf", "werkzeug"),
+    *("bokeh", "contourpy", "jinja2", "narwhals", "tornado", "xyzservices"),
     # The other loops and finders.
     *("pytorch-nn-tools", "torch-lr-finder", "pytorch-ignite"),
     *("fastai", "fastcore", "fastdownload", "fasttransform", "plum-dispatch", "beartype"),

@@ -11,7 +11,7 @@ import pytest
 import yaml
 from PIL import Image
 
-from docs.generate.figures import CHANGES, DEMO_RUNS, SPEED, rows_fingerprint, ways_together
+from docs.generate.figures import CHANGES, DEMO_RUNS, FRONT, SPEED, front_fingerprint, rows_fingerprint, ways_together
 from docs.generate.pages import BLOCK, PageError, pages, regenerated
 from docs.generate.speed_tables import measured_folders
 from woof_lightning.cli.lightning_cli import known_keys
@@ -106,6 +106,11 @@ def test_a_value_that_cannot_be_made_names_page_and_value(text: str, problem: st
     page.write_text(text)
     with pytest.raises(PageError, match=f"page.md: {problem}"):
         regenerated(page)
+
+
+def test_the_first_figure_shows_the_committed_results() -> None:
+    with Image.open(FRONT) as drawn:
+        assert drawn.info["Description"] == front_fingerprint(), "run `make docs`"
 
 
 def test_every_loop_validates_alike() -> None:

@@ -307,7 +307,7 @@ def mistakes_table(_: Path) -> str:
 
 CHANGE_TABLES: dict[str, Callable[[Path], str]] = {
     "changes-lines": lines_table,
-    "changes-overview": partial(lines_table, page="docs/cost-of-change.md"),
+    "changes-overview": partial(lines_table, page="cost-of-change.md"),
     "changes-outcomes": outcomes_table,
     "changes-silent": silent_table,
     "changes-mistakes": mistakes_table,

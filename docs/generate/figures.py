@@ -10,6 +10,7 @@ from matplotlib.figure import Figure
 from matplotlib.ticker import MultipleLocator
 
 from docs.generate.change_tables import heat_map
+from docs.generate.front import front_figure
 from docs.generate.speed_tables import bars, measured_folders
 from woof_lightning.compare.curves import fingerprint
 from woof_lightning.compare.draw import COLOURS, save_png
@@ -21,6 +22,8 @@ ROOT = Path(__file__).parents[2]
 DEMO_RUNS = ROOT / "docs" / "results" / "parity" / "demo"
 SPEED = ROOT / "docs" / "results" / "speed"
 CHANGES = ROOT / "docs" / "results" / "changes"
+COST = ROOT / "docs" / "results" / "cost"
+FRONT = ROOT / "docs" / "results" / "front.png"
 # Each line lies on the one before it, which shows this much on both sides.
 RIM_PT = 1.0
 
@@ -32,11 +35,17 @@ def draw_figures() -> None:
     for folder in measured_folders(SPEED):
         save_png(bars(folder), folder / "speed.png", dpi=110, fingerprint=rows_fingerprint(folder))
     save_png(heat_map(CHANGES), CHANGES / "heat_map.png", dpi=110, fingerprint=rows_fingerprint(CHANGES))
+    save_png(front_figure(COST, CHANGES), FRONT, dpi=130, fingerprint=front_fingerprint())
 
 
 def rows_fingerprint(folder: Path) -> str:
     """Returns a hash of all rows of a folder."""
     return hashlib.sha256(b"".join(file.read_bytes() for file in sorted(folder.glob("*.csv")))).hexdigest()
+
+
+def front_fingerprint() -> str:
+    """Returns a hash of what the figure of the first screen shows."""
+    return hashlib.sha256((COST / "summary.json").read_bytes() + rows_fingerprint(CHANGES).encode()).hexdigest()
 
 
 def ways_together(folder: Path) -> Figure:

@@ -9,6 +9,7 @@ from pathlib import Path
 from docs.generate.change_tables import CHANGE_TABLES
 from docs.generate.cost_tables import COST_TABLES
 from docs.generate.export_tables import EXPORT_TABLES
+from docs.generate.front import diff_block, steps_block
 from docs.generate.post_tables import POST_TABLES
 from docs.generate.profile_tables import PROFILE_TABLES
 from docs.generate.result_tables import RESULT_TABLES
@@ -34,6 +35,8 @@ TABLES: dict[str, Callable[[Path], str]] = {
     **EXPORT_TABLES,
     **SCALING_TABLES,
     "source": source_block,
+    "diff": diff_block,
+    "steps": steps_block,
 }
 
 

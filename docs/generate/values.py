@@ -16,6 +16,7 @@ from typing import Any
 from docs.generate.change_tables import CHANGE_VALUES
 from docs.generate.cost_summary import Estimate, read_summary
 from docs.generate.cost_tables import FULL_TRAINING_STEPS
+from docs.generate.front import cheap_from_ms_text
 from docs.generate.post_tables import POST_TOP1, validations
 from docs.generate.profile_tables import PROFILE_VALUES
 from docs.generate.result_tables import read_rows
@@ -272,6 +273,7 @@ VALUES: dict[str, Callable[..., str]] = {
     "share_of_step": share_of_step_text,
     "training": training_text,
     "feature": feature_text,
+    "cheap_from_ms": cheap_from_ms_text,
     "top1": top1_text,
     "top5": top5_text,
     "gain": gain_text,

@@ -5,6 +5,7 @@ from __future__ import annotations
 import ast
 import importlib.util
 import json
+import os
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
@@ -249,6 +250,21 @@ def test_wrong_options_are_one_message(words: tuple[str, ...], message: str, che
     assert message in outcome.err
     assert "Traceback" not in outcome.err
     assert [file.name for file in Path().iterdir()] == ["taken"]
+
+
+def test_a_folder_that_takes_no_file_is_named_before_the_work(
+    checkpoint: Path, woof: Woof, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    Path("locked").mkdir()
+    monkeypatch.setattr("os.access", lambda place, mode: (str(place), mode) != ("locked", os.W_OK))
+    for words in (
+        ("export", "--ckpt", checkpoint, "--to", "state_dict", "--out", "locked/net.pt"),
+        ("predict", "--ckpt", checkpoint, "photo.jpg", "--out", "locked/answers.csv"),
+    ):
+        outcome = woof(*words)
+        assert outcome.code == 2
+        assert "nothing can be written into locked; choose another folder" in outcome.err
+    assert not list(Path("locked").iterdir())
 
 
 def test_a_missing_extra_is_named(checkpoint: Path, woof: Woof, monkeypatch: pytest.MonkeyPatch) -> None:

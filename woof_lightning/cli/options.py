@@ -114,6 +114,8 @@ def check_new_file(file: Path, suffixes: Sequence[str], overwrite: bool) -> list
         return [f"--out is {file}: expected a file that ends with {' or '.join(suffixes)}"]
     if exists(file) and not overwrite:
         return [f"--out: {file} is there already; replace it with --overwrite"]
+    if exists(file.parent) and not os.access(file.parent, os.W_OK):  # Before the work, not after it.
+        return [f"--out is {file}: nothing can be written into {file.parent}; choose another folder"]
     return []
 
 

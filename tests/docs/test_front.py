@@ -1,0 +1,123 @@
+"""The first screen and the tutorial: programs that are shown as diffs end with the same weights, and the figure is that of the rows."""
+
+from __future__ import annotations
+
+import importlib.util
+from collections.abc import Iterator
+from pathlib import Path
+from types import ModuleType
+from typing import Any
+
+import pytest
+import torch
+from torch import nn
+from torch.utils.data import DataLoader, TensorDataset
+
+from docs.generate.figures import CHANGES, COST
+from docs.generate.front import (
+    DRAWN,
+    PROGRAMS,
+    cheap_from_ms_text,
+    code_below_imports,
+    fenced_diff,
+    front_figure,
+    step_costs,
+)
+from docs.generate.change_tables import outcomes_table
+
+EXAMPLES = Path(__file__).parents[2] / "docs" / "examples"
+
+
+def program(file: Path) -> ModuleType:
+    spec = importlib.util.spec_from_file_location(file.stem, file)
+    assert spec is not None and spec.loader is not None
+    module = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    return module
+
+
+def test_the_diff_of_the_readme_is_one_training(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    torch.manual_seed(0)
+    loader = DataLoader(TensorDataset(torch.randn(20, 6), torch.arange(20) % 3), 8)
+    start = nn.Linear(6, 3).state_dict()
+    ends = []
+    for name in ("by_hand", "lightning_way"):
+        net = nn.Linear(6, 3)
+        net.load_state_dict(start)
+        program(EXAMPLES / "twelve_lines" / f"{name}.py").train(net, loader, 3)
+        ends.append(net.state_dict())
+    assert all(torch.equal(ends[0][name], ends[1][name]) and not torch.equal(ends[0][name], start[name]) for name in start)
+
+
+@pytest.fixture
+def few_dogs(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
+    """Ten classes with few random images, in the layout of the drawn dogs; the current folder is empty."""
+    from PIL import Image
+
+    random = torch.Generator().manual_seed(0)
+    for split, count in (("train", 7), ("val", 3)):
+        for number in range(10):
+            folder = tmp_path / "dogs" / split / f"class_{number}"
+            folder.mkdir(parents=True)
+            for image in range(count):
+                pixels = torch.randint(0, 256, (40, 48, 3), generator=random, dtype=torch.uint8)
+                Image.fromarray(pixels.numpy()).save(folder / f"{image}.png")
+    monkeypatch.chdir(tmp_path)
+    yield tmp_path / "dogs"
+
+
+@pytest.mark.long
+def test_the_steps_of_the_tutorial_end_alike(few_dogs: Path) -> None:
+    nets: dict[str, dict[str, Any]] = {}
+    reached = {}
+    for step in ("step_1", "step_2", "step_3", "step_4"):
+        module = program(EXAMPLES / "start" / f"{step}.py")
+        made = module.resnet18
+        module.resnet18 = lambda made=made, step=step, **settings: keep(nets, step, made(**settings))
+        module.EPOCHS = 2
+        reached[step] = module.train(few_dogs)
+    first = nets["step_1"].state_dict()
+    for step, net in nets.items():
+        assert all(torch.equal(first[name], value) for name, value in net.state_dict().items()), step
+        assert reached[step] == pytest.approx(reached["step_1"], abs=1e-6)
+    module = program(EXAMPLES / "start" / "step_4.py")
+    module.EPOCHS = 3
+    assert module.train(few_dogs, resume=True) >= 0
+    saved = torch.load("runs/start/last.ckpt", weights_only=False)
+    assert saved["epoch"] == 2 and saved["global_step"] == 9, "One epoch after the two that were there."
+
+
+def keep(nets: dict[str, Any], step: str, net: nn.Module) -> nn.Module:
+    nets[step] = net
+    return net
+
+
+def test_a_way_is_cheap_from_where_its_cost_is_that_share() -> None:
+    cost_us = step_costs(COST)["woof_fit"]["median"]
+    assert float(cheap_from_ms_text(COST, "woof_fit", "5")) == pytest.approx(cost_us / 1000 / 0.05, rel=0.01)
+    assert float(cheap_from_ms_text(COST, "woof_fit", "1")) == pytest.approx(cost_us / 1000 / 0.01, rel=0.01)
+
+
+def test_the_figure_draws_the_rows() -> None:
+    left, right = front_figure(COST, CHANGES).axes
+    costs = step_costs(COST)
+    assert [bar.get_width() for bar in left.patches] == [costs[way]["median"] for way in DRAWN if way in costs]
+    table = outcomes_table(CHANGES)
+    shares = [text.get_text() for text in right.texts if "%" in text.get_text()]
+    assert len(shares) == len(DRAWN) - sum(name is None for name in PROGRAMS.values())
+    for text in shares:
+        percent, counted = text.replace(")", "").split("  (")
+        assert f"{counted} ({percent})" in table
+
+
+def test_a_diff_has_both_programs() -> None:
+    folder = EXAMPLES / "twelve_lines"
+    by_hand, lightning = (code_below_imports(folder / f"{name}.py") for name in ("by_hand", "lightning_way"))
+    assert not any("import" in line for line in by_hand + lightning)
+    lines = fenced_diff(by_hand, lightning, around=len(by_hand)).splitlines()[1:-1]
+    assert [line[1:] for line in lines if line[:1] != "+" and line] == [line for line in by_hand if line]
+    assert [line[1:] for line in lines if line[:1] != "-" and line] == [line for line in lightning if line]
+    assert fenced_diff(["a", "b", "c", "d", "e"], ["a", "b", "x", "d", "e"], around=1) == (
+        "```diff\n b\n-c\n+x\n d\n```\n"
+    )

@@ -100,6 +100,15 @@ def training_table(folder: Path) -> str:
     )
 
 
+def share_text(folder: Path, precision: str, size_px: str, other: str = LIMIT, way: str = FIT) -> str:
+    """How many times as fast a way trains as another one; the limit by default."""
+    ours, theirs = ((TRAINING, precision, int(size_px), name, "images_per_s") for name in (way, other))
+    found = Speeds.read(folder).ratio(ours, theirs)
+    if found is None:
+        raise LookupError("not measured together")
+    return three_digits(found.median)
+
+
 def loading_table(folder: Path) -> str:
     """Images per second that one core loads, and sixteen of them."""
     found = Speeds.read(folder)

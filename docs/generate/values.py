@@ -21,6 +21,7 @@ from docs.generate.post_tables import POST_TOP1, validations
 from docs.generate.profile_tables import PROFILE_VALUES
 from docs.generate.result_tables import read_rows
 from docs.generate.scaling_tables import SCALING_VALUES
+from docs.generate.speed_tables import share_text
 from woof_lightning.compare.read import TOP1, TOP5
 from woof_lightning.compare.tables import three_digits
 from woof_lightning.runs.metrics import read_metrics
@@ -260,6 +261,12 @@ def speed_times_text(folder: Path, setting: str, other: str) -> str:
     return f"{median(ours / theirs for ours, theirs in zip(*speeds, strict=True)):.2g}"
 
 
+def epochs_min_text(folder: Path, epochs: str) -> str:
+    """The minutes that some epochs of `woof fit` take, from the median of a timed one."""
+    timed = [float(row["last_epoch_s"]) for row in read_rows(folder / "rows.csv") if row["way"] == "fit"]
+    return f"{int(epochs) * median(timed) / 60:.0f}"
+
+
 VALUES: dict[str, Callable[..., str]] = {
     "median": median_text,
     "count": count_text,
@@ -294,6 +301,8 @@ VALUES: dict[str, Callable[..., str]] = {
     "times_below_rate": times_below_rate_text,
     "trained_loss": trained_loss_text,
     "speed_times": speed_times_text,
+    "speed_share": share_text,
+    "epochs_min": epochs_min_text,
     **CHANGE_VALUES,
     **PROFILE_VALUES,
     **SCALING_VALUES,

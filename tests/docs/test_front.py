@@ -13,6 +13,7 @@ import torch
 from torch import nn
 from torch.utils.data import DataLoader, TensorDataset
 
+from docs.generate.change_tables import outcomes_table
 from docs.generate.figures import CHANGES, COST
 from docs.generate.front import (
     DRAWN,
@@ -23,7 +24,6 @@ from docs.generate.front import (
     front_figure,
     step_costs,
 )
-from docs.generate.change_tables import outcomes_table
 
 EXAMPLES = Path(__file__).parents[2] / "docs" / "examples"
 
@@ -47,7 +47,9 @@ def test_the_diff_of_the_readme_is_one_training(tmp_path: Path, monkeypatch: pyt
         net.load_state_dict(start)
         program(EXAMPLES / "twelve_lines" / f"{name}.py").train(net, loader, 3)
         ends.append(net.state_dict())
-    assert all(torch.equal(ends[0][name], ends[1][name]) and not torch.equal(ends[0][name], start[name]) for name in start)
+    assert all(
+        torch.equal(ends[0][name], ends[1][name]) and not torch.equal(ends[0][name], start[name]) for name in start
+    )
 
 
 @pytest.fixture
@@ -102,6 +104,7 @@ def test_a_way_is_cheap_from_where_its_cost_is_that_share() -> None:
 def test_the_figure_draws_the_rows() -> None:
     left, right = front_figure(COST, CHANGES).axes
     costs = step_costs(COST)
+    assert "bare" not in costs and 300 < costs["woof_fit"]["median"] < costs["lightning"]["median"]
     assert [bar.get_width() for bar in left.patches] == [costs[way]["median"] for way in DRAWN if way in costs]
     table = outcomes_table(CHANGES)
     shares = [text.get_text() for text in right.texts if "%" in text.get_text()]

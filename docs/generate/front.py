@@ -1,4 +1,4 @@
-"""What the first screen shows: the figure of costs and mistakes, the same training as a diff, and the verdict's numbers."""
+"""The first screen and the tutorial: the figure of costs and mistakes, programs as diffs, the verdict's numbers."""
 
 from __future__ import annotations
 
@@ -19,19 +19,16 @@ from woof_lightning.loops.ways import LABELS
 BARE = "bare"
 DRAWN = (BARE, "ignite", "accelerate", "fabric", "woof_fit", "fastai", "lightning")
 PROGRAMS = {BARE: BY_HAND, "woof_fit": None}
-WITH_REPORTS = "on"
+# With reports.
+STEP = ("step_us", "on")
 
 
 def step_costs(folder: Path) -> dict[str, Estimate]:
     """Returns what a step of the smallest net takes over the bare loop in each way with reports, in µs."""
-    return {
-        found["way"]: found["over"]
-        for found in read_summary(folder)["estimates"]
-        # The bare loop's own difference is that of its reports.
-        if (found["measure"], found["condition"]) == ("step_us", WITH_REPORTS)
-        and found["over"]
-        and found["way"] != BARE
-    }
+    estimates = read_summary(folder)["estimates"]
+    wanted = [one for one in estimates if (one["measure"], one["condition"]) == STEP and one["over"]]
+    # The bare loop's own difference is that of its reports.
+    return {one["way"]: one["over"] for one in wanted if one["way"] != BARE}
 
 
 def front_figure(cost: Path, changes: Path) -> Figure:

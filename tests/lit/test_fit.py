@@ -201,7 +201,8 @@ def test_overwrite_replaces_the_run(woof: Woof, small_fit: list[str]) -> None:
     fitted(woof, *small_fit, "--overwrite", "--trainer.max_epochs", "1")
     assert len(read_metrics(RUN.metrics)) == 2
     after = set(RUN.path.glob("events*"))
-    assert len(after) == len(before) and not after & before
+    assert len(after) == len(before)
+    assert not after & before
 
 
 def test_a_saved_config_runs_again_to_the_same_weights(woof: Woof, small_fit: list[str]) -> None:

@@ -50,9 +50,8 @@ def train(folder):
     module = Classifier()
     train_loader, val_loader = loaders(folder)
     logger = TensorBoardLogger("runs", name="start")
-    trainer = Trainer(
-        max_epochs=EPOCHS, accelerator="cpu", logger=logger, log_every_n_steps=10, enable_checkpointing=False
-    )
+    options = {"logger": logger, "log_every_n_steps": 10, "enable_checkpointing": False}
+    trainer = Trainer(max_epochs=EPOCHS, accelerator="cpu", **options)
     trainer.fit(module, train_loader, val_loader)
     return trainer.callback_metrics["val/acc1"].item()
 

@@ -15,6 +15,7 @@ import re
 import subprocess
 import sys
 import time
+from itertools import pairwise
 from pathlib import Path
 from tempfile import TemporaryDirectory
 
@@ -37,22 +38,12 @@ def plain(folder: Path, _: Path) -> tuple[list[float], float]:
 
 def fit(folder: Path, work: Path) -> tuple[list[float], float]:
     """Returns the seconds of each epoch of `woof fit`, and its last top-1."""
-    configs = [
-        word for name in ("adamw_onecycle", "cpu") for word in ("--config", str(ROOT / "configs" / f"{name}.yaml"))
-    ]
-    options = [
-        "--data.folder",
-        str(folder),
-        "--trainer.max_epochs",
-        str(EPOCHS),
-        "--runs_dir",
-        str(work),
-        "--overwrite",
-    ]
-    output_of([sys.executable, "-m", "woof_lightning", "fit", *configs, *options, "--name", "timed"])
+    command = [sys.executable, "-m", "woof_lightning", "fit", "--config", "adamw_onecycle", "--config", "cpu"]
+    command += ["--data.folder", str(folder), "--trainer.max_epochs", str(EPOCHS)]
+    output_of([*command, "--runs_dir", str(work), "--name", "timed", "--overwrite"])
     result = json.loads((work / "timed" / "result.json").read_text(encoding="utf-8"))
     ends = [0.0, *result["elapsed_s"]]
-    return [end - start for start, end in zip(ends, ends[1:], strict=False)], result["final"]["val/acc1"]
+    return [end - start for start, end in pairwise(ends)], result["final"]["val/acc1"]
 
 
 def output_of(command: list[str]) -> str:

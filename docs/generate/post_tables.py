@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import json
+import math
 from collections.abc import Callable, Mapping
 from pathlib import Path
+from statistics import stdev
 from typing import Any
 
 from woof_lightning.compare.read import TOP1, TOP5
@@ -15,6 +17,10 @@ from woof_lightning.runs.metrics import read_metrics
 # The post's experiments in its order, with the best top-1 that it reports.
 POST_TOP1 = {"sgd_step": 0.69, "sgd_step_found_lr": 0.78, "sgd_onecycle": 0.795, "adamw_onecycle": 0.826}
 NOT_RUN = "not run"
+# Seeds of one recipe: how far single runs differ.
+SEEDS = Path(__file__).parents[1] / "results" / "imagewoof-128-20epochs"
+# 97.5 % quantiles of the normal distribution, and of Student's t by degrees of freedom.
+NORMAL, STUDENT = 1.96, {1: 12.71, 2: 4.303, 3: 3.182, 4: 2.776, 5: 2.571, 6: 2.447, 7: 2.365, 8: 2.306}
 
 
 def experiments_table(folder: Path) -> str:
@@ -36,6 +42,35 @@ def experiments_table(folder: Path) -> str:
         rows.append([name, f"{POST_TOP1[name]:.3g}", gain(POST_TOP1, name, above), *cells])
     post, ours = ("post, top-1", "gain"), ("here, best top-1", "gain", "its epoch", "its top-5", "final top-1")
     return markdown_table(("experiment", *post, *ours, "precision"), rows)
+
+
+def beside_post_table(folder: Path, seeds: Path = SEEDS) -> str:
+    """A row an experiment: the post's top-1, this project's, and how far single runs would differ by chance.
+
+    Both top-1 are of one run, so an interval is as wide as that of a difference of two. It is twice given: for the
+    choice of the images alone, and with that of the seed.
+
+    Args:
+        folder: Holds a run's folder for each experiment that was run.
+        seeds: Holds runs of one recipe that differ in their seed.
+    """
+    best = [float(_json(file)["best"][TOP1]) for file in sorted(seeds.glob("*/result.json"))]
+    of_seeds = STUDENT[len(best) - 1] * stdev(best)
+    rows = []
+    for name, post in POST_TOP1.items():
+        found = _json(folder / name / "result.json")
+        if not found:
+            rows.append([name, f"{post:.3g}", NOT_RUN, *[""] * 5])
+            continue
+        top1 = float(found["best"][TOP1])
+        of_images = NORMAL * math.sqrt(top1 * (1 - top1) / found["data"]["val"])
+        by_chance = [f"±{100 * math.sqrt(2) * one:.1f}" for one in (of_images, math.hypot(of_images, of_seeds))]
+        epoch = f"{found['best']['epoch'] + 1} of {found['epochs']}"
+        cells = [f"{top1:.3f}", f"{100 * (top1 - post):+.1f}", *by_chance, f"{found['best'][TOP5]:.3f}", epoch]
+        rows.append([name, f"{post:.3g}", *cells])
+    chance = ("95 % by the images", "and by the seed")
+    header = ("experiment", "post, top-1", "here, best top-1", "difference, points", *chance, "top-5", "its epoch")
+    return markdown_table(header, rows)
 
 
 def gain(top1: Mapping[str, float], name: str, above: str) -> str:
@@ -79,6 +114,7 @@ def _json(file: Path) -> dict[str, Any]:
 
 POST_TABLES: dict[str, Callable[[Path], str]] = {
     "experiments": experiments_table,
+    "beside-post": beside_post_table,
     "sweeps": sweeps_table,
     "first-epochs": first_epochs_table,
 }

@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 from pathlib import Path
 
-from docs.generate.post_tables import experiments_table, first_epochs_table, sweeps_table
+from docs.generate.post_tables import beside_post_table, experiments_table, first_epochs_table, sweeps_table
 
 
 def cells(table: str) -> list[list[str]]:
@@ -18,7 +18,8 @@ def write_result(run: Path, best: float, final: float) -> None:
     ends = {"best": (36, best), "final": (39, final)}
     config = {"trainer": {"precision": "32-true"}}
     metrics = {name: {"epoch": epoch, "val/acc1": top1, "val/acc5": 0.96} for name, (epoch, top1) in ends.items()}
-    (run / "result.json").write_text(json.dumps({**metrics, "epochs": 40, "config": config}))
+    result = {**metrics, "epochs": 40, "config": config, "data": {"val": 3929}}
+    (run / "result.json").write_text(json.dumps(result))
 
 
 def test_gains_are_over_the_experiment_before(tmp_path: Path) -> None:
@@ -32,6 +33,16 @@ def test_gains_are_over_the_experiment_before(tmp_path: Path) -> None:
         # Nothing to compare with: the experiment before was not run.
         ["adamw_onecycle", "0.826", "+3.1", "0.800", "", "37 of 40", "0.960", "0.790", "32-true"],
     ]
+
+
+def test_a_difference_from_the_post_has_what_images_and_seeds_make_by_chance(tmp_path: Path) -> None:
+    write_result(tmp_path / "runs" / "adamw_onecycle", 0.8, 0.79)
+    for seed, top1 in enumerate((0.68, 0.69, 0.70)):
+        write_result(tmp_path / "seeds" / f"seed{seed}", top1, top1)
+    rows = cells(beside_post_table(tmp_path / "runs", tmp_path / "seeds"))
+    assert rows[0] == ["sgd_step", "0.69", "not run", "", "", "", "", ""]
+    # 1.96 · 0.00638 · √2 = 0.0177; with 4.303 · 0.01: √(0.0125² + 0.0430²) · √2 = 0.0634.
+    assert rows[3] == ["adamw_onecycle", "0.826", "0.800", "-2.6", "±1.8", "±6.3", "0.960", "37 of 40"]
 
 
 def test_a_sweep_without_an_answer_says_none_and_the_suggestion_is_bold(tmp_path: Path) -> None:

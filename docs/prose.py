@@ -19,7 +19,6 @@ from markdown_it.token import Token
 
 ROOT = Path(__file__).parents[1]
 MOST_WORDS = 35
-CODE = "code"  # Each piece of code: one word of one syllable.
 # Up to a mark that ends it, with closing quotes and brackets, or to the paragraph's end.
 SENTENCE = re.compile(r"\S.*?(?:[.!?][\"')\]]*(?=\s)|\Z)", re.DOTALL)
 WORD = re.compile(r"\S*\w\S*")
@@ -63,10 +62,9 @@ def sentences(markdown: str) -> list[Sentence]:
 
 
 def text_of(token: Token) -> str:
-    """Returns the words of a paragraph, with its line breaks."""
-    others = {"code_inline": CODE, "softbreak": "\n", "hardbreak": "\n"}
-    parts = token.children or ()
-    return "".join(part.content if part.type == "text" else others.get(part.type, "") for part in parts)
+    """Returns the words of a paragraph, with its line breaks and a word for each piece of code."""
+    others = {"code_inline": "code", "softbreak": "\n", "hardbreak": "\n"}
+    return "".join(part.content if part.type == "text" else others.get(part.type, "") for part in token.children or ())
 
 
 def sentences_of(text: str, first_line: int) -> Iterator[Sentence]:

@@ -97,7 +97,7 @@ def test_a_net_agrees_if_its_cost_is_that_of_the_smallest(folder: Path) -> None:
     assert found["Fabric"][2:] == ["1.02", "+20 (20 to 20)", "+20", "agrees", "+2 (2 to 2)"]
     assert found["woof fit"][3:6] == ["+900 (900 to 900)", "+300", "more"]
     assert found["Lightning, as documented"][5] == "less"
-    assert agreement({"low": -1, "high": 9}, {"low": 4, "high": 5}) == "not told apart"
+    assert agreement({"low": -1, "high": 9}, {"low": 4, "high": 5}) == "within noise"
     assert found["the bare loop"][2:] == ["1", "", "", "", ""]
 
 
@@ -128,7 +128,8 @@ def test_variables_name_the_ways_that_change_them(folder: Path) -> None:
 
 def test_conditions_name_machine_call_and_commit(folder: Path) -> None:
     text = COST_TABLES["cost-conditions"](folder)
-    assert "1 machine start: `here` (A Processor, 1 of 4 cores): `woof cost` (2026-01-02, abc)" in text
+    assert "1 machine start:" in text
+    assert "`here` (A Processor, 1 of 4 cores): `woof cost` (2026-01-02, abc)" in text
     assert "torch 2.0" in text
     assert "woof_lightning" not in text
 

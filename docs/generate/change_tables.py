@@ -30,13 +30,14 @@ OWN_LABELS = {
     "by_hand_fp16": "by hand, in fp16 with a scaler",
     "lightning": "Lightning",
     "lightning_manual": "Lightning, manual optimization",
-    "lightning_expert": "Lightning, as experts do",
-    "fastai_expert": "fastai, as experts do",
+    "lightning_expert": "Lightning, as experts use it",
+    "fastai_expert": "fastai, as experts use it",
 }
 LABELS = {way: OWN_LABELS.get(way) or ways.LABELS[way] for way in (*PACKAGES, *ROADS)}
 MANUAL = "lightning_manual"
 EXPERTS = ("lightning_expert", "fastai_expert")
 EMPTY, NOT_OFFERED = "", "not offered"
+NOT_COMPARABLE = "not comparable"
 EXAMPLES = Path(__file__).parents[1] / "examples"
 # What makes a change in `woof fit`; for others there is a file in docs/examples.
 WOOF_FIT_OPTIONS = {
@@ -185,7 +186,7 @@ def section(change: Change, found: dict[tuple[str, str], Count], rows: list[Brok
         yield from (f"- {LABELS[way]}: {reason}" for reason in reasons)
     for trap in change.traps:
         made = trap.mistake
-        here = f" Made here ({LABELS[made.way]}): **{made.outcome}**, {made.detail}." if made else ""
+        here = f" Repeated here ({LABELS[made.way]}): **{made.outcome}**, {made.detail}." if made else ""
         yield f"- Reported: {trap.says} ([thread]({trap.link})){here}"
     yield ""
 
@@ -290,7 +291,7 @@ def judged_text(row: dict[str, str]) -> str:
     """Returns what became of a pair of changes, in a few words."""
     if row["put_together"] == CONFLICT:
         return CONFLICT
-    outcome = row["outcome"].removeprefix("merges, and ")
+    outcome = NOT_COMPARABLE if row["outcome"] == UNTOLD else row["outcome"].removeprefix("merges, and ")
     return f"conflict; by hand: {outcome}" if row["put_together"] == BY_PEOPLE else outcome
 
 
@@ -302,7 +303,7 @@ def mistakes_table(_: Path) -> str:
         for trap in change.traps
         if trap.mistake is not None
     ]
-    return markdown_table(("change", "way", "reported", "here"), rows)
+    return markdown_table(("change", "way", "reported", "outcome here"), rows)
 
 
 CHANGE_TABLES: dict[str, Callable[[Path], str]] = {

@@ -115,7 +115,8 @@ def overlaps(machines: list[dict[tuple[str, str], Estimate]]) -> str:
     text = f"The intervals of {agreeing} of {len(shared)} rows overlap."
     if {(WOOF_FIT, "on"), ("lightning", "on")} <= set(shared):
         ratios = [machine[WOOF_FIT, "on"]["median"] / machine["lightning", "on"]["median"] for machine in machines]
-        text += f" {LABELS[WOOF_FIT]} over {LABELS['lightning']}: {' and '.join(map(three_digits, ratios))}."
+        names = f"The cost of {LABELS[WOOF_FIT]}, divided by that of {LABELS['lightning']}"
+        text += f" {names}: {' and '.join(map(three_digits, ratios))}."
     return text
 
 

@@ -27,11 +27,11 @@ from woof_lightning.loops import ways
 
 OWN_LABELS = {
     BY_HAND: "by hand",
-    "by_hand_fp16": "by hand, in fp16 with a scaler",
+    "by_hand_fp16": "by hand (fp16 with a scaler)",
     "lightning": "Lightning",
-    "lightning_manual": "Lightning, manual optimization",
-    "lightning_expert": "Lightning, as experts use it",
-    "fastai_expert": "fastai, as experts use it",
+    "lightning_manual": "Lightning (manual optimization)",
+    "lightning_expert": "Lightning (expert)",
+    "fastai_expert": "fastai (expert)",
 }
 LABELS = {way: OWN_LABELS.get(way) or ways.LABELS[way] for way in (*PACKAGES, *ROADS)}
 MANUAL = "lightning_manual"
@@ -215,7 +215,7 @@ def conditions(folder: Path) -> str:
     """The conditions of the rows: each command with its machine and versions."""
     calls = json.loads((folder / CONDITIONS).read_text())
     return "".join(
-        f"- `{call['command']}`: {call['date']}, {call['machine']['processor']}, 1 thread; {trained_run(call)}"
+        f"- `{call['command']}`: {call['date']}, {call['machine']['processor']}, 1 thread. {trained_run(call)}"
         f"{', '.join(f'{name} {version}' for name, version in call['versions'].items())}.\n"
         for call in calls
     )
@@ -226,7 +226,7 @@ def trained_run(call: Mapping[str, Any]) -> str:
     if "run" not in call:
         return ""
     run = call["run"]
-    return f"{run['arch']}, {run['image_size_px']} px, top-1 {run['best_top1']:.3f}; "
+    return f"{run['arch']}, {run['image_size_px']} px, top-1 {run['best_top1']:.3f}. "
 
 
 def heat_map(folder: Path) -> Figure:

@@ -29,7 +29,7 @@ print("No. Sentence.")
 
 - It takes 2.5<!-- = value from folder --> ms with `a b c` ([source](https://a.b/c)). And *this* is [a link. Two](x.md).
 - ![A picture. None.](a.png)
-- Is that (a "question?") or
+- Is that (a "question?") It is
   none! Yes
 """
 
@@ -42,7 +42,8 @@ def test_sentences_are_those_of_paragraphs_with_their_lines() -> None:
         (19, "It takes 2.5 ms with code (source)."),
         (19, "And this is a link."),
         (19, "Two."),
-        (21, 'Is that (a "question?") or none!'),
+        (21, 'Is that (a "question?")'),
+        (21, "It is none!"),
         (22, "Yes"),
     ]
 

@@ -57,8 +57,8 @@ def bounds(found: Rows) -> list[Bound]:
     barebones = (BAREBONES_NO_SEARCH, OFF, STEP)
     ratios = [
         (
-            "woof_fit with reports adds at most 1.4 times what barebones adds without reports (no search for a driver in "
-            "either)",
+            "woof_fit with reports adds at most 1.4 times what barebones adds without reports (no search for a driver "
+            "in either)",
             (ours, reporting),
             (barebones, plain),
             MOST_OVER_BAREBONES,

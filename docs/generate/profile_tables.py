@@ -39,7 +39,7 @@ def spins_table(folder: Path) -> str:
     for place, part in PLACES.items():
         other, stray = strays(folder, place)
         rows.append([place, part, f"{found[place, part]:.3f}", f"{stray:+.3f} ({other})"])
-    return markdown_table(("spin in", "its part", "seen there", "most elsewhere"), rows)
+    return markdown_table(("spin planted in", "its part", "share seen there", "largest share elsewhere"), rows)
 
 
 def profile_block(folder: Path) -> str:

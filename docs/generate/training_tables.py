@@ -45,7 +45,7 @@ def trainings_table(folder: Path) -> str:
                 f"{start['median']:+.2g}" if start else NOT_MEASURED,
             ]
         )
-    header = ("way", "2,840 steps", "9,840 validation batches", "40 epochs' ends", "saved files", "together", "start")
+    header = ("way", "2,840 steps", "9,840 validation batches", "40 ends of epochs", "saved files", "total", "start")
     return markdown_table(header, rows) if rows else "Not measured.\n"
 
 

@@ -16,7 +16,7 @@ WORKERS ?= $(shell $(PYTHON) -c "import os; print(os.cpu_count() or 1)")
 # File by file, in the order of tests/conftest.py: what a file's tests share is made once, and no core waits at the end.
 SHARED := -n $(WORKERS) --dist loadfile --no-loadscope-reorder
 
-.PHONY: demo check lint test test-slow properties mutants docs setup lock clean
+.PHONY: demo check lint test test-slow properties mutants docs prose setup lock clean
 
 demo: $(READY)
 	$(BIN)/woof fit --config configs/adamw_onecycle.yaml --config configs/demo.yaml --name demo --resume
@@ -53,6 +53,10 @@ mutants: $(MUTANTS_READY)
 docs: $(ALL_READY)
 	$(BIN)/woof compare docs/results/imagewoof-128 --out docs/results/imagewoof-128/compared
 	$(BIN)/python -m docs.generate
+
+# The reading ease of each page and its long sentences. It informs, and fails nothing.
+prose: $(ALL_READY)
+	$(BIN)/python -m docs.prose
 
 setup: $(ALL_READY)
 

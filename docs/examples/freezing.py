@@ -26,13 +26,13 @@ class FineTuned(WoofClassifier):
         self.trained_net, self.frozen_epochs = trained, frozen_epochs
 
     def build(self, index: Any) -> None:
-        """Builds the net with the weights of the trained one, but for its head."""
+        """Builds the net with the trained net's weights, except for the head."""
         super().build(index)
         weights = load_net(Path(self.trained_net)).state_dict()
         self.net.load_state_dict({name: weights[name] for name in weights if not name.startswith("fc.")}, strict=False)
 
     def on_train_epoch_start(self) -> None:
-        """Freezes the backbone at first. BatchNorm's statistics go on."""
+        """Freezes the backbone at first. BatchNorm's statistics are still updated."""
         super().on_train_epoch_start()
         for weight in self.backbone():
             weight.requires_grad_(self.current_epoch >= self.frozen_epochs)

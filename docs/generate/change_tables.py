@@ -27,16 +27,17 @@ from woof_lightning.loops import ways
 
 OWN_LABELS = {
     BY_HAND: "by hand",
-    "by_hand_fp16": "by hand, in fp16 with a scaler",
+    "by_hand_fp16": "by hand (fp16 with a scaler)",
     "lightning": "Lightning",
-    "lightning_manual": "Lightning, manual optimization",
-    "lightning_expert": "Lightning, as experts do",
-    "fastai_expert": "fastai, as experts do",
+    "lightning_manual": "Lightning (manual optimization)",
+    "lightning_expert": "Lightning (expert)",
+    "fastai_expert": "fastai (expert)",
 }
 LABELS = {way: OWN_LABELS.get(way) or ways.LABELS[way] for way in (*PACKAGES, *ROADS)}
 MANUAL = "lightning_manual"
 EXPERTS = ("lightning_expert", "fastai_expert")
 EMPTY, NOT_OFFERED = "", "not offered"
+NOT_COMPARABLE = "not comparable"
 EXAMPLES = Path(__file__).parents[1] / "examples"
 # What makes a change in `woof fit`; for others there is a file in docs/examples.
 WOOF_FIT_OPTIONS = {
@@ -185,7 +186,7 @@ def section(change: Change, found: dict[tuple[str, str], Count], rows: list[Brok
         yield from (f"- {LABELS[way]}: {reason}" for reason in reasons)
     for trap in change.traps:
         made = trap.mistake
-        here = f" Made here ({LABELS[made.way]}): **{made.outcome}**, {made.detail}." if made else ""
+        here = f" Repeated here ({LABELS[made.way]}): **{made.outcome}**, {made.detail}." if made else ""
         yield f"- Reported: {trap.says} ([thread]({trap.link})){here}"
     yield ""
 
@@ -214,7 +215,7 @@ def conditions(folder: Path) -> str:
     """The conditions of the rows: each command with its machine and versions."""
     calls = json.loads((folder / CONDITIONS).read_text())
     return "".join(
-        f"- `{call['command']}`: {call['date']}, {call['machine']['processor']}, 1 thread; {trained_run(call)}"
+        f"- `{call['command']}`: {call['date']}, {call['machine']['processor']}, 1 thread. {trained_run(call)}"
         f"{', '.join(f'{name} {version}' for name, version in call['versions'].items())}.\n"
         for call in calls
     )
@@ -225,7 +226,7 @@ def trained_run(call: Mapping[str, Any]) -> str:
     if "run" not in call:
         return ""
     run = call["run"]
-    return f"{run['arch']}, {run['image_size_px']} px, top-1 {run['best_top1']:.3f}; "
+    return f"{run['arch']}, {run['image_size_px']} px, top-1 {run['best_top1']:.3f}. "
 
 
 def heat_map(folder: Path) -> Figure:
@@ -290,7 +291,7 @@ def judged_text(row: dict[str, str]) -> str:
     """Returns what became of a pair of changes, in a few words."""
     if row["put_together"] == CONFLICT:
         return CONFLICT
-    outcome = row["outcome"].removeprefix("merges, and ")
+    outcome = NOT_COMPARABLE if row["outcome"] == UNTOLD else row["outcome"].removeprefix("merges, and ")
     return f"conflict; by hand: {outcome}" if row["put_together"] == BY_PEOPLE else outcome
 
 
@@ -302,7 +303,7 @@ def mistakes_table(_: Path) -> str:
         for trap in change.traps
         if trap.mistake is not None
     ]
-    return markdown_table(("change", "way", "reported", "here"), rows)
+    return markdown_table(("change", "way", "reported", "outcome here"), rows)
 
 
 CHANGE_TABLES: dict[str, Callable[[Path], str]] = {

@@ -18,21 +18,23 @@ from woof_lightning.loops.ways import LABELS, REFERENCE
 from woof_lightning.measure.statistics import NOT_TOLD_APART
 
 FULL_TRAINING_STEPS = EPOCHS * STEPS
+# What tables call the verdicts of the summary, where its words are too short for a reader.
+VERDICTS = {NOT_TOLD_APART: "within noise", "open": "undecided", "no promise": "no limit"}
 
 
 def conditions_text(folder: Path) -> str:
-    """Where, when and how the rows were measured, in one paragraph."""
+    """Where, when and how the rows were measured: an item for each machine, and a paragraph for all."""
     found = read_summary(folder)
     machines = found["conditions"]["machines"]
-    places = "; ".join(machine_text(name, machine) for name, machine in machines.items())
+    places = "\n".join(f"- {machine_text(name, machine)}." for name, machine in machines.items())
     versions = next(iter(machines.values()))["versions"]
     of_libraries = ", ".join(f"{name} {version}" for name, version in versions.items() if name != "woof_lightning")
     disturbed = "unknown" if found["disturbed_share"] is None else f"{found['disturbed_share']:.2%}"
-    notes = "; ".join([*found["refusals"], *found["notes"]])
+    notes = " ".join(f"{note[:1].upper()}{note[1:]}." for note in [*found["refusals"], *found["notes"]])
     return (
-        f"Measured on {len(machines)} machine {'start' if len(machines) == 1 else 'starts'}: {places}. "
-        f"Versions: {of_libraries}. Measurements in which others used more than 5 % of a core: {disturbed}. "
-        f"{notes[:1].upper()}{notes[1:]}.\n"
+        f"Measured on {len(machines)} machine {'start' if len(machines) == 1 else 'starts'}:\n\n{places}\n\n"
+        f"Versions: {of_libraries}. Measurements in which other programs used more than 5 % of a core: {disturbed}. "
+        f"{notes}\n"
     )
 
 
@@ -43,7 +45,7 @@ def machine_text(name: str, machine: dict[str, Any]) -> str:
     )
     return (
         f"`{name}` ({machine['machine']['processor']}, {machine['threads']} of {machine['machine']['cores']} cores): "
-        f"{calls}{'; left out: ' + machine['left_out'] if 'left_out' in machine else ''}"
+        f"{calls}{'. Left out: ' + machine['left_out'] if 'left_out' in machine else ''}"
     )
 
 
@@ -153,7 +155,7 @@ def fixed_table(folder: Path) -> str:
                     three_digits(estimate["median"]),
                     three_digits(over["median"], signed=True) if over else "",
                     interval(over),
-                    over["verdict"] if over else "the reference",
+                    VERDICTS.get(over["verdict"], over["verdict"]) if over else "the reference",
                     f"{searches[estimate['way'], condition]:.3g}",
                     str(estimate["repeats"]),
                 ]
@@ -225,9 +227,9 @@ def percent(share: Estimate) -> str:
 
 
 def agreement(over: Estimate, expected: Estimate) -> str:
-    """Whether two intervals overlap, where the way can be told apart from the bare loop at all."""
+    """Whether two intervals overlap, if the way differs from the bare loop beyond noise at all."""
     if over["low"] <= 0 <= over["high"]:
-        return NOT_TOLD_APART
+        return VERDICTS[NOT_TOLD_APART]
     if over["low"] > expected["high"]:
         return "more"
     return "less" if over["high"] < expected["low"] else "agrees"
@@ -309,11 +311,11 @@ def bounds_table(folder: Path) -> str:
             "" if bound["limit"] is None else f"{bound['limit']:.3g}",
             f"{bound['value']['median']:.3g}",
             interval(bound["value"]),
-            bound["verdict"],
+            VERDICTS.get(bound["verdict"], bound["verdict"]),
         ]
         for bound in read_summary(folder)["bounds"]
     ]
-    return markdown_table(("bound", "limit", "measured", "95 % interval", ""), rows)
+    return markdown_table(("target", "limit", "measured", "95 % interval", "verdict"), rows)
 
 
 def one_percent_table(folder: Path) -> str:

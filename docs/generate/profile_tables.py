@@ -39,7 +39,7 @@ def spins_table(folder: Path) -> str:
     for place, part in PLACES.items():
         other, stray = strays(folder, place)
         rows.append([place, part, f"{found[place, part]:.3f}", f"{stray:+.3f} ({other})"])
-    return markdown_table(("spin in", "its part", "seen there", "most elsewhere"), rows)
+    return markdown_table(("spin planted in", "its part", "share seen there", "largest share elsewhere"), rows)
 
 
 def profile_block(folder: Path) -> str:
@@ -133,7 +133,7 @@ def advice_table(folder: Path) -> str:
     """What each piece of advice was predicted to save and has saved, a row for each."""
     rows = []
     for proof in proofs(folder):
-        error = f"{proof.error:.0%}" if proof.is_told_apart else "not told apart from 0"
+        error = f"{proof.error:.0%}" if proof.is_told_apart else "within noise"
         predicted = f"{three_digits(proof.advice.predicted_us)} us"
         rows.append([proof.training, proof.advice.name, predicted, interval(proof.saved_us), error])
     return markdown_table(("package", "advice", "predicted", "measured", "error of the prediction"), rows)

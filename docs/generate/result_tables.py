@@ -121,7 +121,7 @@ def clearness_table(folder: Path) -> str:
                 f"{min(rates):.2g} to {max(rates):.2g}",
             ]
         )
-    header = ("optimizer", "outputs", "standard errors, a seed each", "decided by", "suggestion, median", "range")
+    header = ("optimizer", "outputs", "standard errors, by seed", "decided by", "suggestion, median", "range")
     return markdown_table(header, table)
 
 
@@ -168,7 +168,7 @@ def sweep_speed_table(folder: Path) -> str:
         [name, f"{fit_s:.3g} s", f"{sweep_s:.3g} s", f"{ratio:.2f}", f"{more_s:.1f} s"]
         for name, (fit_s, sweep_s, ratio, more_s) in zip([*repeats, "median"], [*pairs, middle], strict=True)
     ]
-    return markdown_table(("repeat", "steps of fit", "steps of the sweep", "ratio", "whole call, more by"), table)
+    return markdown_table(("repeat", "steps of fit", "steps of the sweep", "ratio", "extra time of the whole call"), table)
 
 
 def parity_table(folder: Path) -> str:
@@ -196,7 +196,7 @@ def faults_table(folder: Path) -> str:
                 "; ".join(details),
             ]
         )
-    return markdown_table(("way", "runs", "kills", "equal to the bit", "differ", "failed", "in what"), table)
+    return markdown_table(("way", "runs", "kills", "equal to the bit", "differ", "failed", "what differs"), table)
 
 
 RESULT_TABLES: dict[str, Callable[[Path], str]] = {

@@ -132,7 +132,7 @@ def assumptions_table(_: Path) -> str:
     links = [[link.name, f"{three_digits(link.gb_per_s)} GB/s in one direction", link.source] for link in LINKS]
     others = [
         ["a GPU's speed", f"{GPU_IMAGES_PER_S:,} images/s of ResNet-18", "assumed; measure yours with `woof fit`"],
-        ["the backward pass", "two thirds of a step", "it takes two products where the forward pass takes one"],
+        ["the backward pass", "two thirds of a step", "it takes two matrix products where the forward pass takes one"],
         ["memory of a GPU", f"{GPU_MEMORY_GB} GB", "an H100"],
         ["GPUs", f"{GPUS_OF_NODE} in a node, {ALL_GPUS} in {NODES} nodes", "assumed"],
     ]

@@ -45,7 +45,7 @@ def trainings_table(folder: Path) -> str:
                 f"{start['median']:+.2g}" if start else NOT_MEASURED,
             ]
         )
-    header = ("way", "2,840 steps", "9,840 validation batches", "40 epochs' ends", "saved files", "together", "start")
+    header = ("way", "2,840 steps", "9,840 validation batches", "40 ends of epochs", "saved files", "total", "start")
     return markdown_table(header, rows) if rows else "Not measured.\n"
 
 
@@ -115,7 +115,8 @@ def overlaps(machines: list[dict[tuple[str, str], Estimate]]) -> str:
     text = f"The intervals of {agreeing} of {len(shared)} rows overlap."
     if {(WOOF_FIT, "on"), ("lightning", "on")} <= set(shared):
         ratios = [machine[WOOF_FIT, "on"]["median"] / machine["lightning", "on"]["median"] for machine in machines]
-        text += f" {LABELS[WOOF_FIT]} over {LABELS['lightning']}: {' and '.join(map(three_digits, ratios))}."
+        names = f"The cost of {LABELS[WOOF_FIT]}, divided by that of {LABELS['lightning']}"
+        text += f" {names}: {' and '.join(map(three_digits, ratios))}."
     return text
 
 

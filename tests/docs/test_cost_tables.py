@@ -97,7 +97,7 @@ def test_a_net_agrees_if_its_cost_is_that_of_the_smallest(folder: Path) -> None:
     assert found["Fabric"][2:] == ["1.02", "+20 (20 to 20)", "+20", "agrees", "+2 (2 to 2)"]
     assert found["woof fit"][3:6] == ["+900 (900 to 900)", "+300", "more"]
     assert found["Lightning, as documented"][5] == "less"
-    assert agreement({"low": -1, "high": 9}, {"low": 4, "high": 5}) == "not told apart"
+    assert agreement({"low": -1, "high": 9}, {"low": 4, "high": 5}) == "within noise"
     assert found["the bare loop"][2:] == ["1", "", "", "", ""]
 
 
@@ -128,7 +128,8 @@ def test_variables_name_the_ways_that_change_them(folder: Path) -> None:
 
 def test_conditions_name_machine_call_and_commit(folder: Path) -> None:
     text = COST_TABLES["cost-conditions"](folder)
-    assert "1 machine start: `here` (A Processor, 1 of 4 cores): `woof cost` (2026-01-02, abc)" in text
+    assert "1 machine start:" in text
+    assert "`here` (A Processor, 1 of 4 cores): `woof cost` (2026-01-02, abc)" in text
     assert "torch 2.0" in text
     assert "woof_lightning" not in text
 
@@ -153,9 +154,9 @@ def test_machines_agree_where_their_intervals_overlap() -> None:
 
     one = costs(fabric=(1, 2, 3), ignite=(1, 2, 3), woof_fit=(4, 5, 6), lightning=(9, 10, 11))
     two = costs(fabric=(3, 4, 5), ignite=(4, 5, 6), woof_fit=(1, 2, 9), lightning=(7, 8, 10), fastai=(1, 1, 1))
-    assert overlaps([one, two]) == (
-        "The intervals of 3 of 4 rows overlap. woof fit over Lightning, as documented: 0.5 and 0.25."
-    )
+    first, _, second = overlaps([one, two]).partition(". ")
+    assert first.endswith(" 3 of 4 rows overlap")
+    assert second.endswith(": 0.5 and 0.25.")
     assert overlaps([costs(fabric=(1, 2, 3)), two]) == "The intervals of 1 of 1 rows overlap."
 
 

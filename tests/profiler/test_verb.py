@@ -100,7 +100,7 @@ def test_each_piece_of_advice_is_proven(profiled: Woof) -> None:
     saved = {one.name: one.saved_us for one in profile.advice}
     assert {"self.log", "metrics", "progress bar", "all together"} <= saved.keys()
     assert all(saved[name] is not None for name in ("self.log", "metrics", "progress bar", "all together"))
-    assert "have back" in done.out
+    assert "get back" in done.out
     assert "predicted" in done.out
     assert "training.py" not in saved
 

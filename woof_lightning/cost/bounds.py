@@ -57,14 +57,14 @@ def bounds(found: Rows) -> list[Bound]:
     barebones = (BAREBONES_NO_SEARCH, OFF, STEP)
     ratios = [
         (
-            "woof_fit over bare with the same reports: at most 1.4 times what barebones costs over bare without, both "
-            "without the search for a driver",
+            "woof_fit with reports adds at most 1.4 times what barebones adds without reports (no search for a driver "
+            "in either)",
             (ours, reporting),
             (barebones, plain),
             MOST_OVER_BAREBONES,
         ),
         (
-            "the same, with both over bare without reports",
+            "the same, if woof_fit too is compared with the bare loop without reports",
             (ours, plain),
             (barebones, plain),
             MOST_OVER_BAREBONES,
@@ -76,7 +76,7 @@ def bounds(found: Rows) -> list[Bound]:
             MOST_OVER_LIGHTNING,
         ),
         (
-            "woof_fit beside lightning_one_log",
+            "what woof_fit adds, divided by what lightning_one_log adds",
             (ours, reporting),
             ((ONE_LOG, ON, STEP), reporting),
             None,
@@ -90,6 +90,6 @@ def bounds(found: Rows) -> list[Bound]:
     key, reference = (WOOF_FIT, REAL, STEP), (REFERENCE, REAL, STEP)
     if key in found and reference in found:
         reached.append(
-            Bound(f"woof_fit over bare on {REAL}: under 1 %", share_over(found, key, reference), MOST_AT_REAL_WORK)
+            Bound(f"woof_fit adds less than 1 % on {REAL}", share_over(found, key, reference), MOST_AT_REAL_WORK)
         )
     return reached

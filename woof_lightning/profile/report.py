@@ -39,7 +39,7 @@ def table(profile: Profile) -> str:
                 )
         if small:
             lines.append(f"  {f'{len(small)} others':<42}{sum(share.sum_us for share in small) / total:>8.1%}")
-    lines += ["", f"the profiler itself took {profile.own_us:.0f} us a step, which are in none of the parts"]
+    lines += ["", f"the profiler itself took {profile.own_us:.0f} us a step, which no part includes"]
     return "\n".join(lines)
 
 
@@ -57,7 +57,7 @@ def on_device(profile: Profile) -> str:
     step_us = profile.step_us["median"]
     text = (
         f"The device computes {use.busy_us / 1000:.3g} ms of a step ({use.steps} steps watched). The parts above are "
-        f"the host's time. All that can be had back is the time in which the device idles: "
+        f"the host's time. You can get back at most the time in which the device idles: "
         f"{saving(use.idle_us(step_us), step_us)}."
     )
     waits = "".join(f"\n  {place}  {calls:.3g} a step" for place, calls in use.waits)
@@ -72,7 +72,7 @@ def compared(profile: Profile) -> str:
     trainer_ms, bare_ms = trainer["median"] / 1000, bare["median"] / 1000
     if saving["low"] <= 0:
         return (
-            f"A bare loop takes {bare_ms:.3g} ms where the Trainer takes {trainer_ms:.3g} ms: not told apart "
+            f"A bare loop takes {bare_ms:.3g} ms where the Trainer takes {trainer_ms:.3g} ms: within noise "
             f"(difference {saving['low']:.0f} to {saving['high']:.0f} us, {saving['repeats']:.0f} turns)."
         )
     sentence = (
@@ -82,7 +82,7 @@ def compared(profile: Profile) -> str:
     )
     back = next((one for one in profile.advice if one.name == TOGETHER), None)
     if back is not None and back.saved_us is not None:
-        sentence += f" Of that you can have back {back.saved_us['median']:.0f} us."
+        sentence += f" Of that you can get back {back.saved_us['median']:.0f} us."
     return sentence
 
 

@@ -1,1 +1,1 @@
-"""Gradients of four batches are accumulated before a step; the rest of an epoch makes a step of its own."""
+"""Gradients of four batches are accumulated before a step; an incomplete group at an epoch's end gets a step, too."""

@@ -36,9 +36,9 @@ test: lint
 test-slow: $(ALL_READY)
 	$(BIN)/pytest -m slow
 
-# The documentation as a site, in site/.
+# The documentation as a site, in site/. Not --quiet, which hides the warnings that --strict counts.
 site: $(ALL_READY)
-	NO_MKDOCS_2_WARNING=1 $(BIN)/mkdocs build --quiet
+	NO_MKDOCS_2_WARNING=1 $(BIN)/mkdocs build --strict
 
 # Builds the site, then looks at its files, and at its pages in a browser.
 test-site: site

@@ -120,5 +120,5 @@ def source_page(target: str) -> str | None:
         text = place.read_text(encoding="utf-8")
     except UnicodeDecodeError:
         return None
-    fence = "`" * (3 + max(map(len, re.findall("`+", text)), default=0))
+    fence = "`" * (1 + max([2, *map(len, re.findall("`+", text))]))
     return f"{head}{fence}{CODE.get(place.suffix, 'text')}\n{text.rstrip()}\n{fence}\n"

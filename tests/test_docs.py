@@ -70,6 +70,12 @@ def test_verbs_and_configs_on_the_pages_are_known() -> None:
     assert configs <= {file.stem for file in (ROOT / "configs").iterdir()}
 
 
+def test_every_record_of_results_is_on_the_page_of_measurements() -> None:
+    page = (ROOT / "docs" / "how-measured.md").read_text(encoding="utf-8")
+    linked = set(re.findall(r"\((results/[^/)]+/README\.md)\)", page))
+    assert linked == {file.relative_to(ROOT / "docs").as_posix() for file in ROOT.glob("docs/results/*/README.md")}
+
+
 def test_results_come_with_their_config() -> None:
     for file in (ROOT / "docs" / "results").rglob("result.json"):
         if file.parent.name == "lr_find":  # Its config is in it alone.

@@ -1,8 +1,4 @@
-"""What MkDocs does not do by itself: pages for linked code and folders, and Markdown that a forge shows, too.
-
-A page links to code, rows and folders by their places in the repository, which also works on a forge. Here every linked
-file that browsers would only download gets a page with its source, every linked folder a listing, and links lead there.
-"""
+"""Pages of the site for the code and the folders that pages link to, and Markdown in HTML as a forge shows it."""
 
 from __future__ import annotations
 
@@ -70,11 +66,10 @@ def on_page_markdown(markdown: str, *, page: Page, **_: Any) -> str:
 
 def outside_code(text: str, change: Callable[[str], str]) -> str:
     """Returns a Markdown text with everything but its blocks of code changed."""
-    parts, end = [], 0
+    parts, end = "", 0
     for fence in FENCE.finditer(text):
-        parts += [change(text[end : fence.start()]), fence[0]]
-        end = fence.end()
-    return "".join([*parts, change(text[end:])])
+        parts, end = parts + change(text[end : fence.start()]) + fence[0], fence.end()
+    return parts + change(text[end:])
 
 
 def targets(uri: str, text: str) -> Iterator[str]:
@@ -98,13 +93,11 @@ def relative_uri(link: str, uri: str) -> str:
 
 def uri_of(target: str) -> str:
     """Returns the place in the site of a file or folder of the repository."""
-    if target == "README.md":
-        return "index.md"
+    if target in ("README.md", *BESIDE):
+        return target.replace("README", "index")
     if (ROOT / target).is_dir():
         readme = f"{target}/README.md"
         return uri_of(readme) if (ROOT / readme).exists() else f"{SOURCE}{target}/index.md"
-    if target in BESIDE:
-        return target
     inside = target.startswith("docs/") and Path(target).suffix not in CODE
     return target.removeprefix("docs/") if inside else f"{SOURCE}{target}.md"
 

@@ -1,4 +1,4 @@
-# Three commands: `make demo` trains on drawn images, `make check` takes minutes, `make test` checks everything.
+# Three commands: `make demo` trains on drawn images, `make check` takes minutes, `make test` checks everything but the site.
 PYTHON ?= python3
 VENV ?= .venv
 ifeq ($(OS),Windows_NT)
@@ -16,7 +16,7 @@ WORKERS ?= $(shell $(PYTHON) -c "import os; print(os.cpu_count() or 1)")
 # File by file, in the order of tests/conftest.py: what a file's tests share is made once, and no core waits at the end.
 SHARED := -n $(WORKERS) --dist loadfile --no-loadscope-reorder
 
-.PHONY: demo check lint test test-slow properties mutants docs prose setup lock clean
+.PHONY: demo check lint test test-slow test-site properties mutants docs prose site setup lock clean
 
 demo: $(READY)
 	$(BIN)/woof fit --config configs/adamw_onecycle.yaml --config configs/demo.yaml --name demo --resume
@@ -28,13 +28,21 @@ lint: $(ALL_READY)
 
 # What takes minutes on two cores: the other frameworks, processes, the browser and the wheel are left to `make test`.
 check: lint
-	$(BIN)/pytest $(SHARED) -m "not slow and not long and not peer and not process and not browser and not wheel and not real_data"
+	$(BIN)/pytest $(SHARED) -m "not slow and not long and not peer and not process and not browser and not wheel and not site and not real_data"
 
 test: lint
-	$(BIN)/pytest $(SHARED) -m "not slow" --durations=5
+	$(BIN)/pytest $(SHARED) -m "not slow and not site" --durations=5
 
 test-slow: $(ALL_READY)
 	$(BIN)/pytest -m slow
+
+# The documentation as a site, in site/. Not --quiet, which hides the warnings that --strict counts.
+site: $(ALL_READY)
+	NO_MKDOCS_2_WARNING=1 $(BIN)/mkdocs build --strict
+
+# Builds the site, then looks at its files, and at its pages in a browser.
+test-site: site
+	WOOF_SITE=site $(BIN)/pytest -m site tests/site
 
 # Draws many folders of images and many combinations of settings: half an hour. SEED repeats a draw.
 EXAMPLES ?= 500
@@ -66,11 +74,11 @@ $(READY): pyproject.toml constraints.txt
 	touch $(READY)
 
 $(ALL_READY): $(READY)
-	$(BIN)/pip install --quiet --constraint constraints.txt --editable '.[dev,export,peers]'
+	$(BIN)/pip install --quiet --constraint constraints.txt --editable '.[dev,docs,export,peers]'
 	touch $(ALL_READY)
 
 $(MUTANTS_READY): $(ALL_READY)
-	$(BIN)/pip install --quiet --constraint constraints.txt --editable '.[dev,export,mutants,peers]'
+	$(BIN)/pip install --quiet --constraint constraints.txt --editable '.[dev,docs,export,mutants,peers]'
 	touch $(MUTANTS_READY)
 
 # Pins every package, for all supported Pythons, from the bounds in pyproject.toml.
@@ -79,4 +87,4 @@ lock: $(ALL_READY)
 	$(BIN)/uv pip compile pyproject.toml --all-extras --universal --python-version 3.10 --no-header --no-annotate --output-file constraints.txt
 
 clean:
-	rm -rf $(VENV) .mypy_cache .ruff_cache .pytest_cache .hypothesis
+	rm -rf $(VENV) site .mypy_cache .ruff_cache .pytest_cache .hypothesis

@@ -105,6 +105,16 @@ def woof(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureF
 
 
 @pytest.fixture(scope="session")
+def chromium() -> str:
+    """The browser; the test is skipped if there is none, unless WOOF_BROWSER requires one."""
+    found = shutil.which(os.environ.get("WOOF_BROWSER", "chromium"))
+    if found is None:
+        assert "WOOF_BROWSER" not in os.environ, "WOOF_BROWSER names no program"
+        pytest.skip("chromium is not installed")
+    return found
+
+
+@pytest.fixture(scope="session")
 def small_fit(drawn_root: Path) -> list[str]:
     """Options of a fit that takes a second: a small net on small images."""
     return [

@@ -15,6 +15,7 @@ from docs.generate.figures import CHANGES, DEMO_RUNS, FRONT, SPEED, front_finger
 from docs.generate.pages import BLOCK, PageError, pages, regenerated
 from docs.generate.speed_tables import measured_folders
 from woof_lightning.cli.lightning_cli import known_keys
+from woof_lightning.cli.options import VERBS
 from woof_lightning.compare.comparison import compare
 from woof_lightning.compare.curves import fingerprint as line_fingerprint
 from woof_lightning.cost.draw import fingerprint
@@ -51,10 +52,28 @@ def headings(page: Path) -> set[str]:
     return {re.sub(r"[^\w\- ]", "", heading.lower()).replace(" ", "-") for heading in found}
 
 
-def test_options_in_the_readme_are_known() -> None:
-    named = set(re.findall(r"--((?:model|data|trainer)\.\w+)", (ROOT / "README.md").read_text()))
+def test_options_on_the_pages_are_known() -> None:
+    pages = [ROOT / "README.md", *ROOT.glob("docs/*.md")]
+    texts = [page.read_text(encoding="utf-8") for page in pages]
+    named = {key for text in texts for key in re.findall(r"--((?:model|data|trainer)\.\w+)", text)}
     assert named
-    assert named <= {*known_keys(), "model.alpha"}, "alpha is that of docs/examples/mixup.py"
+    assert named <= {*known_keys(), *(f"model.{own}" for own in ("alpha", "teacher", "trained"))}, "see docs/examples"
+
+
+def test_verbs_and_configs_on_the_pages_are_known() -> None:
+    pages = [ROOT / "README.md", *ROOT.glob("docs/*.md")]
+    texts = [page.read_text(encoding="utf-8") for page in pages]
+    commands = [line for text in texts for line in re.findall(r"^woof .*", text, re.MULTILINE)]
+    assert {line.split()[1] for line in commands} == set(VERBS)
+    configs = {name for line in commands for name in re.findall(r"--config (\w+)(?= |$)", line)}
+    assert configs
+    assert configs <= {file.stem for file in (ROOT / "configs").iterdir()}
+
+
+def test_every_record_of_results_is_on_the_page_of_measurements() -> None:
+    page = (ROOT / "docs" / "how-measured.md").read_text(encoding="utf-8")
+    linked = set(re.findall(r"\((results/[^/)]+/README\.md)\)", page))
+    assert linked == {file.relative_to(ROOT / "docs").as_posix() for file in ROOT.glob("docs/results/*/README.md")}
 
 
 def test_results_come_with_their_config() -> None:

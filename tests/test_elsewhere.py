@@ -13,7 +13,7 @@ from tests.processes import Process, run
 from woof_lightning.runs.folder import RunFolder
 
 pytestmark = pytest.mark.process
-README = CONFIGS.parent / "README.md"
+PAGE = CONFIGS.parent / "docs" / "your-own-script.md"
 
 
 WOOF = "import sys; from woof_lightning.cli import main; sys.exit(main(sys.argv[1:]))"
@@ -29,9 +29,9 @@ def test_a_notebook_s_backend_ends_no_verb(small_fit: list[str], tmp_path: Path)
     assert (tmp_path / "compared/index.html").is_file()
 
 
-def test_the_readme_s_script_runs_where_processes_are_spawned(tmp_path: Path) -> None:
+def test_the_docs_script_runs_where_processes_are_spawned(tmp_path: Path) -> None:
     """Spawned loading processes import the script again. Without its guard each would start the training anew."""
-    (script,) = re.findall(r"## Your own script\n+```python\n(.*?)```", README.read_text(), re.DOTALL)
+    (script,) = re.findall(r"## In Python\n+```python\n(.*?)```", PAGE.read_text(), re.DOTALL)
     spawned = script.replace(
         "    data =", '    import multiprocessing; multiprocessing.set_start_method("spawn")\n    data ='
     )

@@ -10,6 +10,7 @@ from docs.generate.change_tables import CHANGE_TABLES
 from docs.generate.cost_tables import COST_TABLES
 from docs.generate.export_tables import EXPORT_TABLES
 from docs.generate.front import diff_block, steps_block
+from docs.generate.key_tables import KEY_TABLES
 from docs.generate.post_tables import POST_TABLES
 from docs.generate.profile_tables import PROFILE_TABLES
 from docs.generate.result_tables import RESULT_TABLES
@@ -34,6 +35,7 @@ TABLES: dict[str, Callable[[Path], str]] = {
     **PROFILE_TABLES,
     **EXPORT_TABLES,
     **SCALING_TABLES,
+    **KEY_TABLES,
     "source": source_block,
     "diff": diff_block,
     "steps": steps_block,

@@ -1,4 +1,4 @@
-"""A real browser for the page of `woof compare`: looks at it in a frame of any width, in light or dark."""
+"""A real browser: looks at the page of `woof compare`, or at others, in a frame of any width, in light or dark."""
 
 from __future__ import annotations
 
@@ -53,6 +53,29 @@ def look_at(
     page.with_name("looked.html").write_text(f"{before}{scripts[1]}</body>{after}")
     frame = page.with_name("frame.html")
     frame.write_text(FRAME.format(width_px=width_px))
+    return found_at(chromium, frame.resolve().as_uri(), scratch, dark=dark, touch=touch)
+
+
+def found_at(
+    chromium: str,
+    address: str,
+    scratch: Path,
+    *options: str,
+    dark: bool = False,
+    touch: bool = False,
+    most_s: float = 120,
+) -> tuple[dict[str, Any], str]:
+    """Returns what a page puts into its element `found`, and the messages of the browser's console.
+
+    Args:
+        chromium: The browser.
+        address: The page's address.
+        scratch: A folder for the browser.
+        options: Further options of the browser.
+        dark: Whether the user prefers dark pages.
+        touch: Whether a finger points instead of a mouse.
+        most_s: How long the browser may take.
+    """
     # Chromium's numbers: dark is 0 and light 1; a coarse pointer is 2 and a fine one 4.
     settings = f"preferredColorScheme={0 if dark else 1},primaryPointerType={2 if touch else 4}"
     done = subprocess.run(
@@ -61,11 +84,12 @@ def look_at(
             *("--disable-background-networking", "--disable-component-update", "--disable-sync"),
             *("--enable-logging=stderr", f"--user-data-dir={scratch / 'profile'}", "--window-size=1400,2600"),
             *(f"--blink-settings={settings}", "--virtual-time-budget=20000"),
-            *("--dump-dom", frame.resolve().as_uri()),
+            *options,
+            *("--dump-dom", address),
         ],
         capture_output=True,
         text=True,
-        timeout=120,
+        timeout=most_s,
         check=True,
     )
     (found,) = re.findall(r'<pre id="found">(.*?)</pre>', done.stdout, re.DOTALL) or [

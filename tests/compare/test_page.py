@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-import os
 import re
-import shutil
 from pathlib import Path
 
 import pytest
@@ -16,16 +14,6 @@ from woof_lightning.compare.comparison import compare
 from woof_lightning.compare.draw import COLOURS
 
 in_a_browser = [pytest.mark.browser, pytest.mark.process]
-
-
-@pytest.fixture(scope="module")
-def chromium() -> str:
-    """The browser; the test is skipped if there is none, unless WOOF_BROWSER requires one."""
-    found = shutil.which(os.environ.get("WOOF_BROWSER", "chromium"))
-    if found is None:
-        assert "WOOF_BROWSER" not in os.environ, "WOOF_BROWSER names no program"
-        pytest.skip("chromium is not installed")
-    return found
 
 
 @pytest.fixture(scope="module")

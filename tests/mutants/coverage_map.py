@@ -14,7 +14,7 @@ ROOT = Path(__file__).parents[2]
 PACKAGE = ROOT / "woof_lightning"
 # These hold texts, pages and figures: an error must be noticed without them.
 LEFT_OUT = ("tests/test_docs.py", "tests/test_api.py", "tests/test_architecture.py", "tests/docs")
-MARKS = "not slow and not browser and not wheel and not real_data"
+MARKS = "not slow and not browser and not wheel and not site and not real_data"
 
 
 @dataclass

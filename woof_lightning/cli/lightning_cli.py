@@ -132,12 +132,12 @@ class WoofCLI(LightningCLI):
         parser.add_argument("--name", type=str | None, help="The run's name; by default the first config's stem.")
         parser.add_argument("--runs_dir", type=Path, default=Path("runs"), help="Folder of all runs.")
         parser.add_argument(f"--{MODEL_CLASS}", type=str | None, help="A subclass of WoofClassifier, as FILE.CLASS.")
-        parser.add_argument(f"--{DATA_CLASS}", type=str | None, help="A subclass of ImagewoofDataModule.")
+        parser.add_argument(f"--{DATA_CLASS}", type=str | None, help="The same for ImagewoofDataModule.")
         if parser.prog == "woof lr-find":
             parser.add_argument("--json", action="store_true", help="Print the result as JSON.")
             parser.add_argument("--overwrite", action="store_true", help="Replace the sweep that is there.")
         else:
-            parser.add_argument("--resume", action="store_true", help="Resume the run, or start it.")
+            parser.add_argument("--resume", action="store_true", help="Resume the run that is there, or start it.")
             parser.add_argument("--save_every", type=int | None, help="Steps between checkpoints within an epoch.")
             parser.add_argument("--allow_nan", action="store_true", help="Continue if the loss is NaN or infinite.")
             parser.add_argument("--overwrite", action="store_true", help="Replace the run that is there.")

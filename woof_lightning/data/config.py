@@ -24,7 +24,7 @@ class DataConfig:
         root: Folder that contains the data sets.
         variant: full, 320px, 160px (the official archives) or synthetic (drawn by this program, needs no network).
             Each has its own folder in root.
-        folder: A folder with train/<class>/ and val/<class>/, or with <class>/ alone, used instead of root and variant.
+        folder: A folder with train/CLASS/ and val/CLASS/, or with CLASS/ alone, used instead of root and variant.
         val_share: Share of the images to validate on, if folder has no train/ and val/. Each image is assigned by its
             own name, so it keeps its side when others are added. A class has this share on average.
         split_seed: Another number assigns the images another way. seed_everything does not: runs that differ in it are

@@ -73,7 +73,7 @@ class WoofClassifier(LeanModule):
     Raises:
         UserError: If a setting cannot be used.
 
-    Example:
+    Examples:
         >>> from lightning.pytorch import Trainer
         >>> from woof_lightning import ImagewoofDataModule, WoofClassifier
         >>> model = WoofClassifier(arch="shufflenet_v2_x0_5", optimizer="sgd", schedule="step", lr=0.1)

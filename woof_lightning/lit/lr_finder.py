@@ -137,7 +137,7 @@ def lr_find(
     Raises:
         UserError: If an argument cannot be used, or Lightning cannot sweep the model.
 
-    Example:
+    Examples:
         >>> from lightning.pytorch import Trainer
         >>> from woof_lightning import ImagewoofDataModule, WoofClassifier, lr_find
         >>> model = WoofClassifier(arch="shufflenet_v2_x0_5")

@@ -75,7 +75,7 @@ class OverheadProfiler(profiler_classes()[0]):  # type: ignore[misc]
         first_steps: The number of first steps that are kept apart.
         trace: Whether to write a trace for Chrome's viewer, too.
 
-    Example:
+    Examples:
         >>> from lightning.pytorch import Trainer
         >>> from woof_lightning import ImagewoofDataModule, OverheadProfiler, WoofClassifier
         >>> data = ImagewoofDataModule(variant="synthetic", image_size=32, batch_size=48, num_workers=0)

@@ -138,7 +138,7 @@ def load_net(file: Path) -> nn.Module:
     Raises:
         UserError: If the file cannot be read or its weights do not fit its architecture.
 
-    Example:
+    Examples:
         >>> from pathlib import Path
         >>> import torch
         >>> from lightning.pytorch import Trainer

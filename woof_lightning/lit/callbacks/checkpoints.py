@@ -25,7 +25,7 @@ class DurableCheckpointIO(TorchCheckpointIO):
     Lightning writes checkpoints to $TMPDIR first and does not flush them, so a kill or a power cut can leave a torn
     file (https://github.com/Lightning-AI/pytorch-lightning/issues/21800). Pass it to the Trainer in `plugins`.
 
-    Example:
+    Examples:
         >>> from lightning.pytorch import Trainer
         >>> from woof_lightning import DurableCheckpointIO
         >>> trainer = Trainer(plugins=[DurableCheckpointIO()], logger=False)

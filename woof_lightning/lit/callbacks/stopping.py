@@ -35,7 +35,7 @@ class StopOnSignal(Callback):
     Args:
         checkpoint: The file to save to.
 
-    Example:
+    Examples:
         >>> import os, signal
         >>> from pathlib import Path
         >>> from lightning.pytorch import Callback, Trainer
@@ -110,7 +110,7 @@ class SaveEvery(Callback):
         checkpoint: The file to save to.
         every_n_steps: Number of optimizer steps between checkpoints.
 
-    Example:
+    Examples:
         >>> from pathlib import Path
         >>> from lightning.pytorch import Trainer
         >>> from lightning.pytorch.demos.boring_classes import BoringModel
@@ -152,7 +152,7 @@ class NonFiniteLossGuard(Callback):
         every_n_steps: Number of steps between checks; by default the Trainer's log_every_n_steps.
         describe: Describes a batch by trainer, epoch and batch_idx. Its text is added to the message.
 
-    Example:
+    Examples:
         >>> from lightning.pytorch import Trainer
         >>> from lightning.pytorch.demos.boring_classes import BoringModel
         >>> from woof_lightning import NonFiniteLossGuard

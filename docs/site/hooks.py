@@ -13,8 +13,9 @@ from mkdocs.structure.files import File, Files, InclusionLevel
 from mkdocs.structure.pages import Page
 
 ROOT = Path(__file__).parents[2]
-# Pages that lie beside docs/.
-BESIDE = ("CHANGELOG.md", "CONTRIBUTING.md")
+# Pages that lie beside docs/, with their places in the site.
+BESIDE = {"README.md": "index.md", "CHANGELOG.md": "CHANGELOG.md", "CONTRIBUTING.md": "CONTRIBUTING.md"}
+SOURCE_OF = {uri: target for target, uri in BESIDE.items()}
 # What browsers download instead of showing it, by the name of the highlighting.
 CODE = {".py": "python", ".sh": "bash", ".yaml": "yaml", ".toml": "toml", ".js": "js", ".css": "css"}
 SOURCE = "source/"
@@ -34,8 +35,8 @@ BLOCKS = {
 
 def on_files(files: Files, *, config: MkDocsConfig) -> Files:
     """Adds a page for each linked file or folder that needs one, and leaves out files of docs/ without a link."""
-    for name in BESIDE:
-        files.append(File.generated(config, name, abs_src_path=str(ROOT / name)))
+    for target, uri in BESIDE.items():
+        files.append(File.generated(config, uri, abs_src_path=str(ROOT / target)))
     waiting = [(file.src_uri, file.content_string) for file in files.documentation_pages()]
     linked = set()
     while waiting:
@@ -81,7 +82,7 @@ def targets(uri: str, text: str) -> Iterator[str]:
 
 def target_of(link: str, uri: str) -> str:
     """Returns the place in the repository of what the page at a place in the site links to."""
-    place = uri if uri in BESIDE else uri.removeprefix(SOURCE) if uri.startswith(SOURCE) else f"docs/{uri}"
+    place = SOURCE_OF.get(uri) or (uri.removeprefix(SOURCE) if uri.startswith(SOURCE) else f"docs/{uri}")
     return posixpath.normpath(posixpath.join(posixpath.dirname(place), link))
 
 
@@ -93,8 +94,8 @@ def relative_uri(link: str, uri: str) -> str:
 
 def uri_of(target: str) -> str:
     """Returns the place in the site of a file or folder of the repository."""
-    if target in ("README.md", *BESIDE):
-        return target.replace("README", "index")
+    if target in BESIDE:
+        return BESIDE[target]
     if (ROOT / target).is_dir():
         readme = f"{target}/README.md"
         return uri_of(readme) if (ROOT / readme).exists() else f"{SOURCE}{target}/index.md"

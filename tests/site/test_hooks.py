@@ -23,6 +23,8 @@ ROOT = Path(__file__).parents[2]
         ("speed.md", "../woof_lightning/loops/bare.py", "source/woof_lightning/loops/bare.py.md"),
         ("speed.md", "../woof_lightning/loops", "source/woof_lightning/loops/index.md"),
         ("speed.md", "../README.md", "index.md"),
+        ("index.md", "docs/speed.md", "speed.md"),
+        ("index.md", "LICENSE", "source/LICENSE.md"),
         ("speed.md", "../CONTRIBUTING.md", "CONTRIBUTING.md"),
         ("results/parity/README.md", "measure.py", "../../source/docs/results/parity/measure.py.md"),
         ("results/parity/README.md", "demo/bare/metrics.csv", "demo/bare/metrics.csv"),
@@ -67,7 +69,7 @@ def test_markdown_in_boxes_is_read() -> None:
 
 def test_only_what_exists_gets_a_page() -> None:
     text = "[a](../woof_lightning/loops/bare.py) [b](nowhere.py) [c](https://example.org)\n```\n[d](speed.md)\n```\n"
-    assert list(hooks.targets("index.md", text)) == ["woof_lightning/loops/bare.py"]
+    assert list(hooks.targets("speed.md", text)) == ["woof_lightning/loops/bare.py"]
 
 
 def test_a_source_page_shows_the_file_whole(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -168,7 +168,8 @@ def sweep_speed_table(folder: Path) -> str:
         [name, f"{fit_s:.3g} s", f"{sweep_s:.3g} s", f"{ratio:.2f}", f"{more_s:.1f} s"]
         for name, (fit_s, sweep_s, ratio, more_s) in zip([*repeats, "median"], [*pairs, middle], strict=True)
     ]
-    return markdown_table(("repeat", "steps of fit", "steps of the sweep", "ratio", "extra time of the whole call"), table)
+    header = ("repeat", "steps of fit", "steps of the sweep", "ratio", "extra time of the whole call")
+    return markdown_table(header, table)
 
 
 def parity_table(folder: Path) -> str:

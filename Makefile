@@ -34,10 +34,10 @@ check: lint
 test: lint
 	$(BIN)/pytest $(SHARED) -m "not slow" --durations=5
 
-# Runs the cells of the lesson with its hidden solutions, as a class would. No cell may take longer than two minutes.
+# Runs the cells of the lesson with its hidden solutions, as a class would. No cell may take longer than five minutes.
 test-lesson: $(LESSON_READY)
 	$(BIN)/python -m tests.lesson .lesson/lesson.ipynb
-	$(BIN)/pytest --nbmake --nbmake-timeout=120 .lesson/lesson.ipynb
+	$(BIN)/pytest --nbmake --nbmake-timeout=300 .lesson/lesson.ipynb
 
 test-slow: $(ALL_READY)
 	$(BIN)/pytest -m slow

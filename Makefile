@@ -10,13 +10,14 @@ READY := $(VENV)/.ready
 # With the tools and the other frameworks.
 ALL_READY := $(VENV)/.all-ready
 MUTANTS_READY := $(VENV)/.mutants-ready
+LESSON_READY := $(VENV)/.lesson-ready
 
 # One for each core: a third process on two cores made the tests a sixth slower.
 WORKERS ?= $(shell $(PYTHON) -c "import os; print(os.cpu_count() or 1)")
 # File by file, in the order of tests/conftest.py: what a file's tests share is made once, and no core waits at the end.
 SHARED := -n $(WORKERS) --dist loadfile --no-loadscope-reorder
 
-.PHONY: demo check lint test test-slow test-site properties mutants docs prose site setup lock clean
+.PHONY: demo check lint test test-lesson test-slow test-site properties mutants docs prose site setup lock clean
 
 demo: $(READY)
 	$(BIN)/woof fit --config configs/adamw_onecycle.yaml --config configs/demo.yaml --name demo --resume
@@ -32,6 +33,11 @@ check: lint
 
 test: lint
 	$(BIN)/pytest $(SHARED) -m "not slow and not site" --durations=5
+
+# Runs the cells of the lesson with its hidden solutions, as a class would. No cell may take longer than five minutes.
+test-lesson: $(LESSON_READY)
+	$(BIN)/python -m tests.lesson .lesson/lesson.ipynb
+	$(BIN)/pytest --nbmake --nbmake-timeout=300 .lesson/lesson.ipynb
 
 test-slow: $(ALL_READY)
 	$(BIN)/pytest -m slow
@@ -80,6 +86,10 @@ $(ALL_READY): $(READY)
 $(MUTANTS_READY): $(ALL_READY)
 	$(BIN)/pip install --quiet --constraint constraints.txt --editable '.[dev,docs,export,mutants,peers]'
 	touch $(MUTANTS_READY)
+
+$(LESSON_READY): $(ALL_READY)
+	$(BIN)/pip install --quiet --constraint constraints.txt --editable '.[dev,export,lesson,peers]'
+	touch $(LESSON_READY)
 
 # Pins every package, for all supported Pythons, from the bounds in pyproject.toml.
 lock: $(ALL_READY)

@@ -88,7 +88,7 @@ $(MUTANTS_READY): $(ALL_READY)
 	touch $(MUTANTS_READY)
 
 $(LESSON_READY): $(ALL_READY)
-	$(BIN)/pip install --quiet --constraint constraints.txt --editable '.[dev,export,lesson,peers]'
+	$(BIN)/pip install --quiet --constraint constraints.txt --editable '.[dev,docs,export,lesson,peers]'
 	touch $(LESSON_READY)
 
 # Pins every package, for all supported Pythons, from the bounds in pyproject.toml.

@@ -31,7 +31,7 @@ def test_a_notebook_s_backend_ends_no_verb(small_fit: list[str], tmp_path: Path)
 
 def test_the_readme_s_script_runs_where_processes_are_spawned(tmp_path: Path) -> None:
     """Spawned loading processes import the script again. Without its guard each would start the training anew."""
-    (script,) = re.findall(r"## Your own script\n+```python\n(.*?)```", README.read_text(), re.DOTALL)
+    (script,) = re.findall(r"## Your own script\n+```python\n(.*?)```", README.read_text(encoding="utf-8"), re.DOTALL)
     spawned = script.replace(
         "    data =", '    import multiprocessing; multiprocessing.set_start_method("spawn")\n    data ='
     )
@@ -39,7 +39,7 @@ def test_the_readme_s_script_runs_where_processes_are_spawned(tmp_path: Path) ->
     quick = spawned.replace("image_size=64", "image_size=32").replace(
         "max_epochs=5", "max_epochs=1, limit_train_batches=2"
     )
-    (tmp_path / "script.py").write_text(quick)
+    (tmp_path / "script.py").write_text(quick, encoding="utf-8")
     done = run(["script.py"], tmp_path, fresh=True)
     assert done.code == 0, done.err
     assert 0 <= float(re.findall(r"tensor\((.*?)\)", done.out)[-1]) <= 1
@@ -52,7 +52,7 @@ def test_the_module_runs_where_processes_are_spawned(small_fit: list[str], tmp_p
         "    multiprocessing.set_start_method('spawn')\n"
         "    runpy.run_module('woof_lightning', run_name='__main__', alter_sys=True)\n"
     )
-    (tmp_path / "start.py").write_text(code)
+    (tmp_path / "start.py").write_text(code, encoding="utf-8")
     few = ("--trainer.max_epochs", "1", "--trainer.limit_train_batches", "2", "--data.num_workers", "1")
     done = run(["start.py", "fit", *small_fit, *few], tmp_path, fresh=True)
     assert done.code == 0, done.err

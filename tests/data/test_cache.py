@@ -201,7 +201,7 @@ def test_disk_takes_all_the_room_but_no_more(index: ImageIndex, monkeypatch: pyt
 def test_a_cache_folder_that_cannot_be_made(
     index: ImageIndex, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    (tmp_path / "blocked").write_text("a file")
+    (tmp_path / "blocked").write_text("a file", encoding="utf-8")
     monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "blocked"))
     keep(index)
     assert "decoded anew in each epoch" in capsys.readouterr().err
@@ -260,7 +260,9 @@ def test_a_run_ends_at_damaged_pixels_and_the_next_one_decodes_again(
     assert f"the decoded images in {file} cannot be used" in ended.err
     assert "Traceback" not in ended.err
     assert woof(*call, "damaged", "--overwrite").code == 0
-    whole, again = (json.loads(Path(f"runs/{name}/result.json").read_text()) for name in ("whole", "damaged"))
+    whole, again = (
+        json.loads(Path(f"runs/{name}/result.json").read_text(encoding="utf-8")) for name in ("whole", "damaged")
+    )
     assert again["final"] == whole["final"]
     assert again["loading"] == {"processes": workers, "decoded_before": True}
 

@@ -35,7 +35,7 @@ def small_woof(small_folder: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     """A small data set. The official numbers of images are patched to match it."""
     index = index_folder(small_folder)
     monkeypatch.setattr(imagewoof, "BREEDS", {name: Breed(f"breed of {name}", 8, 4) for name in index.classes})
-    with (small_folder / imagewoof.NOISY_LABELS_FILE).open("w", newline="") as file:
+    with (small_folder / imagewoof.NOISY_LABELS_FILE).open("w", newline="", encoding="utf-8") as file:
         writer = csv.writer(file)
         writer.writerow(["path", "noisy_labels_0", "noisy_labels_50", "is_valid"])
         for sample in index.train:
@@ -48,7 +48,9 @@ def small_woof(small_folder: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 @needs("fastai")
 def test_addresses_sizes_and_checksums_are_those_of_fastai() -> None:
     """Who publishes the archives; the checksums are of their first MiB."""
-    official = ast.literal_eval(resources.files("fastai").joinpath("data/download_checks.py").read_text())
+    official = ast.literal_eval(
+        resources.files("fastai").joinpath("data/download_checks.py").read_text(encoding="utf-8")
+    )
     for archive in archives.ARCHIVES.values():
         assert official[archive.url] == (archive.size_bytes, archive.first_mib_md5)
 

@@ -252,7 +252,7 @@ def test_a_vanished_folder_is_told(more: tuple[object, ...], told: str, options:
 
 
 def test_a_folder_that_cannot_be_made_is_told(options: list[str], place: Path) -> None:
-    (place / "file").write_text("")
+    (place / "file").write_text("", encoding="utf-8")
     ended = woof("fit", [*options, "--runs_dir", place / "file"], place).wait()
     assert ended.code == 2
     assert "file is a file: expected a folder" in ended.err
@@ -299,7 +299,9 @@ def loading_processes(process: Process) -> list[int]:
     name = Path(f"/proc/{pid}/cmdline").read_bytes()
     deadline_s = time.monotonic() + PATIENCE_S
     while time.monotonic() < deadline_s:
-        children = [int(child) for child in Path(f"/proc/{pid}/task/{pid}/children").read_text().split()]
+        children = [
+            int(child) for child in Path(f"/proc/{pid}/task/{pid}/children").read_text(encoding="utf-8").split()
+        ]
         loading = [child for child in children if Path(f"/proc/{child}/cmdline").read_bytes() == name]
         if loading:
             return loading

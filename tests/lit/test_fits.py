@@ -159,7 +159,8 @@ def test_a_run_that_died_in_its_first_step_does_not_block(
         resumed = woof(*verb, *corrected, "--resume")
         assert resumed.code == 0, resumed.err
         suffixes = [path.suffix for path in Path(f"runs/{verb[-1]}").glob("events*")]
-        assert len(suffixes) == 2 and suffixes.count(SUFFIX) == 1, "No events of the run that died."
+        assert len(suffixes) == 2, "No events of the run that died."
+        assert suffixes.count(SUFFIX) == 1
         assert woof(*verb, *corrected).code == 2, "This one has trained."
 
 

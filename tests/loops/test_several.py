@@ -95,7 +95,10 @@ def test_a_loop_equals_woof_fit_to_the_bit(
     assert_equal(ours, theirs)
     assert len(rows(ours)) == 10
     for key in ("best", "final"):
-        assert json.loads(ours.result.read_text())[key] == json.loads(theirs.result.read_text())[key]
+        assert (
+            json.loads(ours.result.read_text(encoding="utf-8"))[key]
+            == json.loads(theirs.result.read_text(encoding="utf-8"))[key]
+        )
 
 
 @pytest.mark.process

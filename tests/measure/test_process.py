@@ -43,7 +43,7 @@ def test_a_worker_works_when_it_has_the_turn_and_only_then(tmp_path: Path) -> No
     for each in (two, one, one, two):
         each.give_turn()
         each.wait_for_turn()
-        lines = log.read_text().splitlines()
+        lines = log.read_text(encoding="utf-8").splitlines()
         assert lines[-1].split()[0] == each.name
     assert lines == ["two 0", "one 0", "one 1", "two 1"]
     for each in (one, two):

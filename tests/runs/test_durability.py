@@ -97,7 +97,7 @@ def test_no_checkpoint_is_newer_than_the_metrics_on_the_disk(
 ) -> None:
     """All rows up to a checkpoint's step are flushed before it takes its place."""
     assert woof("fit", *small_fit, "--trainer.limit_val_batches", "1.0").code == 0
-    text = RunFolder(Path("runs/adamw_onecycle")).metrics.read_text()
+    text = RunFolder(Path("runs/adamw_onecycle")).metrics.read_text(encoding="utf-8")
     lines = text.splitlines(keepends=True)
     # The header and two rows an epoch.
     after_epoch = [len("".join(lines[: 1 + 2 * epoch])) for epoch in (1, 2)]

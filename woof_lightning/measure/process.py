@@ -69,7 +69,8 @@ class WorkerProcess:
         if in_turns:
             (self_done, done), (go, self_go) = os.pipe(), os.pipe()
             self._turns, passed = (self_done, self_go), (done, go)
-        job_file.write_text(json.dumps({**job, "turns": passed or None, "started_s": time.perf_counter()}))
+        told = {**job, "turns": passed or None, "started_s": time.perf_counter()}
+        job_file.write_text(json.dumps(told), encoding="utf-8")
         reading, writing = terminal_ends() if terminal else os.pipe()
         self._process = subprocess.Popen(
             [str(python or sys.executable), "-m", module, str(job_file), str(self._result)],
@@ -124,13 +125,13 @@ class WorkerProcess:
                 raise RuntimeError(
                     f"the measurement of {self.name} ended with exit code {self._process.returncode}:\n{output}"
                 )
-            values: dict[str, float] = json.loads(self._result.read_text())
+            values: dict[str, float] = json.loads(self._result.read_text(encoding="utf-8"))
         return values, usage.ru_utime + usage.ru_stime
 
     def used_s(self) -> float:
         """Returns the processor time in s that the running worker has used; 0 on systems without /proc."""
         try:
-            fields = Path(f"/proc/{self._process.pid}/stat").read_text().rpartition(")")[2].split()
+            fields = Path(f"/proc/{self._process.pid}/stat").read_text(encoding="utf-8").rpartition(")")[2].split()
         except OSError:
             return 0.0
         return (int(fields[11]) + int(fields[12])) / os.sysconf("SC_CLK_TCK")

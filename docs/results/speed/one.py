@@ -233,7 +233,7 @@ def validation_s(job: Job) -> dict[str, float]:
             limit_train_batches=1,
             limit_val_batches=job.batches,
         )
-        times: dict[str, float] = json.loads(result.read_text())
+        times: dict[str, float] = json.loads(result.read_text(encoding="utf-8"))
     return times
 
 
@@ -256,7 +256,7 @@ def first_step(job: Job) -> None:
 def memory_mb() -> float:
     """Returns the memory of this process and of its children, in which shared pages count once."""
     processes = ["self", *(str(child.pid) for child in multiprocessing.active_children())]
-    texts = [Path("/proc", process, "smaps_rollup").read_text() for process in processes]
+    texts = [Path("/proc", process, "smaps_rollup").read_text(encoding="utf-8") for process in processes]
     return sum(int(match[1]) for text in texts if (match := re.search(r"^Pss:\s+(\d+) kB", text, re.M))) * 1024 / 1e6
 
 

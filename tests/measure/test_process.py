@@ -3,14 +3,16 @@
 from __future__ import annotations
 
 import os
+import sys
 import time
 from pathlib import Path
 from typing import Any
 
 import pytest
 
+from woof_lightning.errors import UserError
 from woof_lightning.measure import process
-from woof_lightning.measure.process import WorkerProcess, ended_on_failure
+from woof_lightning.measure.process import WorkerProcess, check_system, ended_on_failure
 from woof_lightning.measure.worker import peak_rss_mb, turn_of
 
 pytestmark = pytest.mark.process
@@ -138,6 +140,17 @@ def test_a_worker_whose_parent_is_gone_ends() -> None:
     assert os.read(done_read, 1) == b"."
     for end in (done_read, done, go):
         os.close(end)
+
+
+def test_a_system_that_cannot_measure_processes_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:
+    check_system()
+    monkeypatch.setitem(sys.modules, "resource", None)
+    with pytest.raises(UserError, match="by Python's resource, which"):
+        check_system()
+    monkeypatch.delattr("os.wait4")
+    monkeypatch.setitem(sys.modules, "pty", None)
+    with pytest.raises(UserError, match="by Python's os.wait4, pty, resource, which"):
+        check_system()
 
 
 def test_the_peak_of_memory_stays(monkeypatch: pytest.MonkeyPatch) -> None:

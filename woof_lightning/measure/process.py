@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import importlib
 import json
 import os
 import signal
@@ -19,18 +20,29 @@ from woof_lightning.errors import UserError
 from woof_lightning.measure.environment import clean_environment
 
 WAIT_AT_MOST_S = 600
+# Terminals for the workers, and what they used.
+NEEDED_MODULES, NEEDED_FUNCTION = ("pty", "resource"), "wait4"
+
+
+def check_system() -> None:
+    """Raises a UserError on systems that cannot start the workers and say what they used, such as Windows."""
+    lacking = [] if hasattr(os, NEEDED_FUNCTION) else [f"os.{NEEDED_FUNCTION}"]
+    for name in NEEDED_MODULES:
+        try:
+            importlib.import_module(name)
+        except ImportError:
+            lacking.append(name)
+    if lacking:
+        raise UserError(
+            f"woof cost starts and measures processes by Python's {', '.join(sorted(lacking))}, which this system "
+            "lacks: run it on Linux or macOS, or on Windows within WSL; woof cost --summarise runs here, too"
+        )
 
 
 def terminal_ends() -> tuple[int, int]:
-    """Returns the file descriptors of both ends of a terminal.
+    """Returns the file descriptors of both ends of a terminal."""
+    import pty  # Windows does not have it.
 
-    Raises:
-        UserError: If this system has no terminals of that kind, as Windows.
-    """
-    try:
-        import pty
-    except ImportError as error:
-        raise UserError("this system cannot give a process a terminal: woof cost runs on Linux and macOS") from error
     return pty.openpty()
 
 

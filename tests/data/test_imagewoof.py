@@ -154,7 +154,9 @@ def hostile_members() -> dict[str, tarfile.TarInfo]:
     members["link"].type, members["link"].linkname = tarfile.SYMTYPE, "/etc/passwd"
     members["hardlink"].type, members["hardlink"].linkname = tarfile.LNKTYPE, "/etc/passwd"
     members["device"].type, members["fifo"].type = tarfile.CHRTYPE, tarfile.FIFOTYPE
-    return members | {"above": tarfile.TarInfo(f"{TOP}/../../evil"), "absolute": tarfile.TarInfo("/tmp/evil")}
+    paths = {"above": f"{TOP}/../../evil", "absolute": "/tmp/evil"}
+    paths |= {"above on Windows": f"{TOP}/..\\..\\evil", "absolute on Windows": f"{TOP}/C:\\evil", "drive": f"{TOP}/C:/evil"}
+    return members | {name: tarfile.TarInfo(path) for name, path in paths.items()}
 
 
 @pytest.mark.parametrize("kind", sorted(hostile_members()))

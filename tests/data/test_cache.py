@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import json
 import os
 import shutil
@@ -138,6 +139,25 @@ def test_a_changed_image_is_decoded_again_and_the_old_file_goes(index: ImageInde
     assert found is not None
     assert torch.equal(found.read(len(now.train) + 1), read_image(changed))
     assert not old.exists()
+
+
+def test_an_old_file_that_windows_does_not_remove_is_in_nobody_s_way(
+    index: ImageIndex, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    keep(index)
+    old, unlink = cache_file(index), Path.unlink
+    os.utime(index.root / index.val[0].path, ns=(1, 1))
+    now = index_folder(index.root)
+
+    def refused(file: Path, missing_ok: bool = False) -> None:
+        if file == old:
+            raise PermissionError(errno.EACCES, "another run has it open", str(file))
+        unlink(file, missing_ok=missing_ok)
+
+    monkeypatch.setattr(Path, "unlink", refused)
+    keep(now, DISK)
+    assert opened(now, DISK) is not None
+    assert old.exists()
 
 
 def test_the_files_of_other_data_sets_stay(index: ImageIndex, drawn_index: ImageIndex) -> None:

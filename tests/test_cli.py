@@ -16,6 +16,7 @@ import yaml
 
 from tests.conftest import CONFIGS, Woof
 from tests.processes import run
+from woof_lightning.cli.config_files import is_misread
 from woof_lightning.cli.lightning_cli import known_keys
 from woof_lightning.cli.loop import known_keys as loop_keys
 from woof_lightning.cli.messages import nearest_key, readable
@@ -172,6 +173,34 @@ def test_a_file_that_is_no_text_is_named(woof: Woof) -> None:
     Path("bad.yaml").write_bytes(b"\xff\xfe")
     outcome = woof("fit", "--config", "bad.yaml")
     assert (outcome.code, "--config is bad.yaml: it is no YAML file" in outcome.err) == (2, True)
+
+
+@pytest.mark.parametrize(
+    ("text", "encoding", "misread"),
+    [
+        ("data: {folder: B\u00fccher}", "cp1252", True),
+        ("data: {folder: B\u00fccher}", "utf-8", False),
+        ("data: {folder: books}  # B\u00fccher", "cp1252", False),
+        ("data: {folder: books}  # \u00c1", "cp1252", True),  # One of its bytes is no letter there.
+        ("\ufeffdata: {folder: books}", "cp1252", True),
+        ("\ufeffdata: {folder: books}", "utf-8", False),
+        ("data: {folder: books}", "cp1252", False),
+    ],
+)
+def test_a_config_is_misread_if_its_settings_change(
+    text: str, encoding: str, misread: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("locale.getpreferredencoding", lambda _=True: encoding)
+    assert is_misread(text.encode()) is misread
+
+
+def test_a_config_that_would_be_misread_is_refused(woof: Woof, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("locale.getpreferredencoding", lambda _=True: "cp1252")
+    Path("own.yaml").write_text("data: {folder: B\u00fccher}\n", encoding="utf-8")
+    outcome = woof("fit", "--config", "own.yaml")
+    assert outcome.code == 2
+    assert "--config is own.yaml" in outcome.err
+    assert "PYTHONUTF8=1" in outcome.err
 
 
 @pytest.mark.parametrize("text", ["", "# lr: 3\n", "---\n"])

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import codecs
 import csv
 import io
 import json
@@ -76,7 +77,7 @@ def test_a_list_names_images_one_a_line(
     trained: Woof, photos: list[Path], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     listed = tmp_path / "list.txt"
-    text = f"{photos[0]}\r\n\nnowhere.jpg\n{photos[2].parent}\n".encode()
+    text = codecs.BOM_UTF8 + f"{photos[0]}\r\n\nnowhere.jpg\n{photos[2].parent}\n".encode()
     listed.write_bytes(text)
     outcome = trained("predict", "--ckpt", RUN, photos[1], "--list", listed, "--json")
     assert outcome.code == 2

@@ -116,12 +116,12 @@ def test_runs_killed_at_random_end_as_unbroken_ones(
     killed_run_ends_as_an_unbroken_one(options, place, seed, kills=2)
 
 
-@pytest.mark.parametrize(("signum", "code"), [(signal.SIGTERM, 143), (signal.SIGUSR1, 138), (signal.SIGINT, 130)])
+@pytest.mark.parametrize(("name", "code"), [("SIGTERM", 143), ("SIGUSR1", 138), ("SIGINT", 130)])
 def test_a_signal_saves_and_tells_how_to_go_on(
-    options: list[str], reference: RunFolder, place: Path, signum: int, code: int
+    options: list[str], reference: RunFolder, place: Path, name: str, code: int
 ) -> None:
     process = started(options, place, "--data.num_workers", 2)
-    process.send_to_all(signum)  # As a terminal or a scheduler may.
+    process.send_to_all(getattr(signal, name))  # As a terminal or a scheduler may.
     ended = process.wait()
     assert ended.code == code, ended.err
     assert "saved; resume with --resume" in ended.err

@@ -157,6 +157,8 @@ def main() -> None:
     parser.add_argument("--repeats", type=int, default=5)
     parser.add_argument("--steps", type=int, help="fewer timed steps, for a trial")
     args = parser.parse_args()
+    if not Path("/proc/self/smaps_rollup").exists():
+        parser.error("the memory of loading processes is read from /proc: run it on Linux")
     missing = [way for way, library in NEEDED.items() if way in args.ways and find_spec(library) is None]
     if missing:
         print(f"not measured, because it is not installed: {', '.join(missing)}", flush=True)

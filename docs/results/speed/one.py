@@ -10,7 +10,6 @@ import json
 import multiprocessing
 import os
 import re
-import resource
 import sys
 import tempfile
 import time
@@ -262,6 +261,8 @@ def memory_mb() -> float:
 
 def training(job: Job) -> dict[str, float]:
     """Trains, and returns the speed and the memory."""
+    import resource  # Windows does not have it, and imports this file for the names of the ways.
+
     watch = Stopwatch(job.all_steps)
     optimizers.register_optimizer_step_post_hook(watch.step_done)
     TRAINED[job.way](job, watch.step_done)

@@ -4,7 +4,10 @@ from __future__ import annotations
 
 import csv
 import json
+import os
 import re
+import shutil
+import subprocess
 from pathlib import Path
 
 import pytest
@@ -55,6 +58,26 @@ def test_options_in_the_readme_are_known() -> None:
     named = set(re.findall(r"--((?:model|data|trainer)\.\w+)", (ROOT / "README.md").read_text(encoding="utf-8")))
     assert named
     assert named <= {*known_keys(), "model.alpha"}, "alpha is that of docs/examples/mixup.py"
+
+
+TARGETS = "demo", "setup", "lint", "check", "test", "test-slow", "properties", "docs", "lock", "mutants", "clean"
+
+
+@pytest.mark.skipif(shutil.which("make") is None, reason="make is not installed")
+@pytest.mark.parametrize("target", TARGETS)
+def test_the_commands_without_make_are_those_of_the_makefile(target: str) -> None:
+    words = ["make", "--dry-run", "--always-make", "--no-print-directory", target]
+    words += ["PYTHON=python", "VENV=.venv", "BIN=.venv/bin", "WORKERS=2"]
+    environment = {name: value for name, value in os.environ.items() if not name.startswith("MAKE")}
+    done = subprocess.run(words, cwd=ROOT, env=environment, capture_output=True, encoding="utf-8", check=True)
+    commands = [line.replace(".venv/bin/", "") for line in done.stdout.splitlines() if not line.startswith("touch ")]
+    section = (ROOT / "CONTRIBUTING.md").read_text(encoding="utf-8").partition("### Without make\n")[2]
+    listed = section.partition("```\n")[2].partition("```\n")[0].splitlines()
+    assert commands
+    assert [command for command in commands if command not in listed] == []
+    assert {line.removeprefix("# make ").split(":")[0].split(";")[0] for line in listed if line.startswith("# make ")} == {
+        *TARGETS
+    }
 
 
 def test_results_come_with_their_config() -> None:

@@ -149,7 +149,7 @@ def leaves_encoding_open(call: ast.Call) -> bool:
 
 @pytest.mark.parametrize("folder", ["woof_lightning", "docs", "tests"])
 def test_text_is_read_and_written_in_a_stated_encoding(folder: str) -> None:
-    """Without one it is that of the system's language. Ruff's PLW1514 finds it only where it knows a name for a Path."""
+    """Without one it is that of the system's language. Ruff's PLW1514 does not know every Path for one."""
     found = [
         f"{file}:{node.lineno}"
         for file in sorted((PACKAGE.parent / folder).rglob("*.py"))

@@ -75,9 +75,9 @@ def test_the_commands_without_make_are_those_of_the_makefile(target: str) -> Non
     listed = section.partition("```\n")[2].partition("```\n")[0].splitlines()
     assert commands
     assert [command for command in commands if command not in listed] == []
-    assert {line.removeprefix("# make ").split(":")[0].split(";")[0] for line in listed if line.startswith("# make ")} == {
-        *TARGETS
-    }
+    assert {
+        line.removeprefix("# make ").split(":")[0].split(";")[0] for line in listed if line.startswith("# make ")
+    } == {*TARGETS}
 
 
 def test_results_come_with_their_config() -> None:

@@ -22,7 +22,7 @@ pytestmark = pytest.mark.process
 README = CONFIGS.parent / "README.md"
 WINDOWS = Path(__file__).with_name("windows")
 # The letters of a class are neither in ASCII nor in cp1252, in which Windows writes into files and pipes.
-CLASS = "犬 µ×…"
+CLASS = "犬 µ…"
 PATIENCE_S = 600
 
 
@@ -120,9 +120,9 @@ from lightning.pytorch.demos.boring_classes import BoringModel, RandomDataset
 from torch.utils.data import DataLoader
 
 def make():
-    quiet = {"logger": False, "enable_checkpointing": False, "enable_progress_bar": False, "enable_model_summary": False}
+    quiet = {"logger": False, "enable_checkpointing": False, "enable_progress_bar": False}
     data = DataLoader(RandomDataset(32, 100), batch_size=2)
-    return Trainer(max_epochs=1, limit_val_batches=0, accelerator="cpu", **quiet), BoringModel(), data
+    return Trainer(limit_val_batches=0, accelerator="cpu", **quiet), BoringModel(), data
 """
 
 
@@ -242,7 +242,7 @@ def test_ascii_is_enough_for_every_letter(drawn_root: Path, tmp_path: Path) -> N
     words = ["-c", WOOF, "data", "--folder", photos]
     done = run(words, tmp_path, fresh=True, **imitation(PYTHONIOENCODING="ascii"))
     assert done.code == 0, done.err
-    assert "\\u72ac \\xb5\\xd7\\u2026" in done.out
+    assert "\\u72ac \\xb5\\u2026" in done.out
 
 
 UNGUARDED = """

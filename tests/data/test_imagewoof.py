@@ -155,7 +155,11 @@ def hostile_members() -> dict[str, tarfile.TarInfo]:
     members["hardlink"].type, members["hardlink"].linkname = tarfile.LNKTYPE, "/etc/passwd"
     members["device"].type, members["fifo"].type = tarfile.CHRTYPE, tarfile.FIFOTYPE
     paths = {"above": f"{TOP}/../../evil", "absolute": "/tmp/evil"}
-    paths |= {"above on Windows": f"{TOP}/..\\..\\evil", "absolute on Windows": f"{TOP}/C:\\evil", "drive": f"{TOP}/C:/evil"}
+    paths |= {
+        "above on Windows": f"{TOP}/..\\..\\evil",
+        "absolute on Windows": f"{TOP}/C:\\evil",
+        "drive": f"{TOP}/C:/evil",
+    }
     return members | {name: tarfile.TarInfo(path) for name, path in paths.items()}
 
 

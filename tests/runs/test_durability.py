@@ -61,7 +61,9 @@ def writes(calls: list[Call]) -> list[str]:
     return found
 
 
-@pytest.mark.parametrize(("system", "refusals", "is_replaced"), [("win32", 2, True), ("win32", 3, False), ("linux", 1, False)])
+@pytest.mark.parametrize(
+    ("system", "refusals", "is_replaced"), [("win32", 2, True), ("win32", 3, False), ("linux", 1, False)]
+)
 def test_windows_is_given_a_moment_to_close_a_file(
     tmp_path: Path, system: str, refusals: int, is_replaced: bool, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -3,8 +3,8 @@
 Python imports this file when it starts, in spawned processes too.
 
 - The modules of Unix are missing, and multiprocessing spawns.
-- The functions, flags and signals of Unix, and the system's name, are hidden from woof_lightning alone: the standard
-  library, PyTorch and Lightning rely on them wherever `sys.platform` is linux.
+- The functions, flags and signals of Unix are hidden from woof_lightning alone: the standard library, PyTorch and
+  Lightning rely on them wherever `sys.platform` is linux. That stays, since Python makes its modules by `type(sys)`.
 - Under PYTHONWARNDEFAULTENCODING=1, text that woof_lightning opens without an encoding is an error.
 """
 
@@ -17,7 +17,7 @@ import signal
 import sys
 import types
 import warnings
-from collections.abc import Mapping
+from collections.abc import Iterable
 from typing import Any
 
 MODULES = ("fcntl", "grp", "pty", "pwd", "readline", "resource", "syslog", "termios", "tty")
@@ -32,35 +32,30 @@ FUNCTIONS = (
 )
 SIGNALS_OF_WINDOWS = {"SIGABRT", "SIGFPE", "SIGILL", "SIGINT", "SIGSEGV", "SIGTERM", "SIG_DFL", "SIG_IGN"}
 PACKAGE = "woof_lightning"
-MISSING = object()
-frame = sys._getframe
 
 
 class Imitated(types.ModuleType):
-    """A module that shows other things to the package than to others."""
+    """A module that hides names from the package."""
 
-    _shown: Mapping[str, Any]
+    _hidden: frozenset[str]
 
     def __getattribute__(self, name: str) -> Any:
-        shown = super().__getattribute__("__dict__").get("_shown", {})
-        if name not in shown or not str(frame(1).f_globals.get("__name__")).startswith(PACKAGE):
-            return super().__getattribute__(name)
-        if shown[name] is MISSING:
+        hidden = super().__getattribute__("__dict__")["_hidden"]
+        if name in hidden and str(sys._getframe(1).f_globals.get("__name__")).startswith(PACKAGE):
             raise AttributeError(f"{name} is not there on Windows")
-        return shown[name]
+        return super().__getattribute__(name)
 
 
-def imitate(module: types.ModuleType, shown: Mapping[str, Any]) -> None:
-    """Shows other things in a module to the package; MISSING hides one."""
-    module.__dict__["_shown"] = shown
+def hide(names: Iterable[str], module: types.ModuleType) -> None:
+    """Hides names of a module from the package."""
+    module.__dict__["_hidden"] = frozenset(names)
     module.__class__ = Imitated
 
 
 signals = [name for name in dir(signal) if name.startswith(("SIG", "sig", "pthread_")) and name != "signal"]
-imitate(signal, dict.fromkeys({*signals, "alarm", "pause", "setitimer"} - SIGNALS_OF_WINDOWS, MISSING))
-imitate(os, {**dict.fromkeys(FUNCTIONS, MISSING), "name": "nt"})
-imitate(select, dict.fromkeys(("epoll", "poll"), MISSING))
-imitate(sys, {"platform": "win32"})
+hide({*signals, "alarm", "pause", "setitimer"} - SIGNALS_OF_WINDOWS, signal)
+hide(FUNCTIONS, os)
+hide(("epoll", "poll"), select)
 multiprocessing.set_start_method("spawn")
 for missing in MODULES:
     sys.modules[missing] = None  # type: ignore[assignment]

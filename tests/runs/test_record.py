@@ -103,7 +103,7 @@ def described(monkeypatch: pytest.MonkeyPatch, checkout: Path, git: Any) -> str:
     def run(command: list[str], **options: Any) -> Any:
         asked.append(command)
         assert options["check"]
-        assert options["text"]
+        assert options["encoding"] == "utf-8"
         return git()
 
     monkeypatch.setattr(record, "__file__", str(checkout / "woof_lightning/runs/record.py"))

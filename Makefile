@@ -97,4 +97,4 @@ lock: $(ALL_READY)
 	$(BIN)/uv pip compile pyproject.toml --all-extras --universal --python-version 3.10 --no-header --no-annotate --output-file constraints.txt
 
 clean:
-	rm -rf $(VENV) site .mypy_cache .ruff_cache .pytest_cache .hypothesis
+	rm -rf $(VENV) site .lesson .mypy_cache .ruff_cache .pytest_cache .hypothesis

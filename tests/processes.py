@@ -133,7 +133,7 @@ class _Forked:
         self._line.connect(zygote())
         socket.send_fds(self._line, [b" "], [out.fileno(), err.fileno()])
         self._line.sendall(json.dumps(request).encode() + b"\n")
-        self._answers = self._line.makefile()
+        self._answers = self._line.makefile(encoding="utf-8")
         self.pid = int(self._answers.readline())
         self._code: int | None = None
 
@@ -167,7 +167,7 @@ def zygote() -> str:
     with FileLock(folder / "lock"):
         if not path.exists():
             command = [sys.executable, str(ZYGOTE), str(path), str(owner)]
-            process = subprocess.Popen(command, env=os.environ | ENVIRONMENT, stdout=subprocess.PIPE, text=True)
+            process = subprocess.Popen(command, env=os.environ | ENVIRONMENT, stdout=subprocess.PIPE, encoding="utf-8")
             assert process.stdout is not None
             assert process.stdout.readline() == "ready\n", "The zygote did not start."
     return str(path)

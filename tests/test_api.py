@@ -90,7 +90,10 @@ def test_a_wrong_argument_is_found_by_mypy(tmp_path: Path) -> None:
     from mypy import api
 
     file = tmp_path / "caller.py"
-    file.write_text("from woof_lightning import WoofClassifier\nWoofClassifier(lrr=1)\nWoofClassifier(lr='fast')\n")
+    file.write_text(
+        "from woof_lightning import WoofClassifier\nWoofClassifier(lrr=1)\nWoofClassifier(lr='fast')\n",
+        encoding="utf-8",
+    )
     found, _, _ = api.run([str(file), "--config-file", str(Path(__file__).parents[1] / "pyproject.toml")])
     assert 'caller.py:2: error: Unexpected keyword argument "lrr"' in found
     assert 'caller.py:3: error: Argument "lr" to "WoofClassifier" has incompatible type "str"' in found

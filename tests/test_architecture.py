@@ -51,6 +51,8 @@ NEVER_IN = {
     "measure": {"lightning", "torchvision"},
     "errors": NO_TORCH,
 }
+# Whose `open` opens no text.
+NO_TEXT = {"Image", "os", "tarfile", "window"}
 
 
 def modules() -> list[Path]:
@@ -67,7 +69,7 @@ def room_of(file: Path) -> str:
 
 def imported(file: Path) -> set[str]:
     names = set()
-    for node in ast.walk(ast.parse(file.read_text())):
+    for node in ast.walk(ast.parse(file.read_text(encoding="utf-8"))):
         if isinstance(node, ast.Import):
             names |= {alias.name for alias in node.names}
         elif isinstance(node, ast.ImportFrom) and node.module:
@@ -96,7 +98,7 @@ def test_no_file_imports_itself_by_way_of_others() -> None:
 
 
 def test_no_file_is_long() -> None:
-    assert not [file.name for file in modules() if len(file.read_text().splitlines()) > MOST_LINES]
+    assert not [file.name for file in modules() if len(file.read_text(encoding="utf-8").splitlines()) > MOST_LINES]
 
 
 def test_every_room_is_known() -> None:
@@ -113,7 +115,7 @@ def test_matplotlib_is_imported_only_where_something_is_drawn() -> None:
 def test_bokeh_is_imported_only_for_the_page() -> None:
     """In functions, so that `woof compare` without --out does not wait for it."""
     assert [f.name for f in modules() if any(n.startswith("bokeh") for n in imported(f))] == ["charts.py"]
-    tree = ast.parse((PACKAGE / "compare" / "charts.py").read_text())
+    tree = ast.parse((PACKAGE / "compare" / "charts.py").read_text(encoding="utf-8"))
     assert not any("bokeh" in ast.unparse(node) for node in tree.body if isinstance(node, (ast.Import, ast.ImportFrom)))
 
 
@@ -126,6 +128,63 @@ def test_the_profiler_could_be_released_alone() -> None:
 
 def test_scipy_is_not_imported() -> None:
     assert not [f for f in modules() if any(n.startswith("scipy") for n in imported(f))]
+
+
+def leaves_encoding_open(call: ast.Call) -> bool:
+    """Returns whether a call reads or writes text and does not say in which encoding."""
+    owner = ast.unparse(call.func.value) if isinstance(call.func, ast.Attribute) else None
+    name = call.func.attr if isinstance(call.func, ast.Attribute) else ast.unparse(call.func)
+    options = {option.arg: option.value for option in call.keywords}
+    if "encoding" in options:
+        return False
+    if name in ("run", "Popen", "check_output"):
+        return "text" in options
+    if name == "read_text":
+        return not call.args  # A distribution's takes the name of a file.
+    if name != "open" or owner in NO_TEXT:
+        return name in ("write_text", "makefile", "TextIOWrapper")
+    modes = [*(call.args[:1] if owner else call.args[1:2]), options.get("mode", ast.Constant(""))]
+    return not any("b" in str(getattr(part, "value", "")) for mode in modes for part in ast.walk(mode))
+
+
+@pytest.mark.parametrize("folder", ["woof_lightning", "docs", "tests"])
+def test_text_is_read_and_written_in_a_stated_encoding(folder: str) -> None:
+    """Without one it is that of the system's language. Ruff's PLW1514 does not know every Path for one."""
+    found = [
+        f"{file}:{node.lineno}"
+        for file in sorted((PACKAGE.parent / folder).rglob("*.py"))
+        for node in ast.walk(ast.parse(file.read_text(encoding="utf-8")))
+        if isinstance(node, ast.Call) and leaves_encoding_open(node)
+    ]
+    assert found == []
+
+
+@pytest.mark.parametrize(
+    ("code", "is_open"),
+    [
+        ("file.read_text()", True),
+        ("file.read_text(errors='replace')", True),
+        ("file.read_text(encoding='utf-8')", False),
+        ("distribution.read_text('RECORD')", False),
+        ("file.write_text(text)", True),
+        ("file.open()", True),
+        ("file.open('a', newline='')", True),
+        ("file.open('rb')", False),
+        ("file.open('ab' if resumes else 'wb')", False),
+        ("file.open(mode='xb')", False),
+        ("open(file)", True),
+        ("open(file, 'w')", True),
+        ("open(file, 'rb')", False),
+        ("Image.open(file)", False),
+        ("subprocess.run(words, text=True)", True),
+        ("subprocess.run(words, encoding='utf-8')", False),
+        ("subprocess.run(words)", False),
+    ],
+)
+def test_an_open_encoding_is_seen(code: str, is_open: bool) -> None:
+    call = ast.parse(code, mode="eval").body
+    assert isinstance(call, ast.Call)
+    assert leaves_encoding_open(call) is is_open
 
 
 @pytest.mark.parametrize("name", LOOPS)

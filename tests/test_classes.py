@@ -36,7 +36,7 @@ FEW = ["--trainer.max_epochs", "1", "--trainer.limit_train_batches", "1", "--tra
 def mine(woof: Woof, monkeypatch: pytest.MonkeyPatch) -> Woof:
     """Calls `woof` in a folder with a file of the user."""
     monkeypatch.delitem(sys.modules, "mine", raising=False)
-    Path("mine.py").write_text(MINE)
+    Path("mine.py").write_text(MINE, encoding="utf-8")
     return woof
 
 
@@ -45,7 +45,7 @@ def test_a_class_of_one_s_own_is_trained_with_its_own_settings(mine: Woof, small
     done = mine(*options, "--model_class", "mine.Mine", "--model.times", 3)
     assert done.code == 0, done.err
     assert "my own class, 3 times" in done.out
-    saved = Path("runs/mine/config.yaml").read_text()
+    saved = Path("runs/mine/config.yaml").read_text(encoding="utf-8")
     assert "model_class: mine.Mine" in saved
     assert "data_class" not in saved
 
@@ -101,17 +101,17 @@ def test_installed_packages_come_before_files_of_the_same_name(monkeypatch: pyte
 
 
 def test_a_fault_in_the_user_s_file_is_raised_as_it_is(woof: Woof, small_fit: list[str]) -> None:
-    Path("faulty_classes.py").write_text("import a_module_that_nobody_has\n")
+    Path("faulty_classes.py").write_text("import a_module_that_nobody_has\n", encoding="utf-8")
     refused = woof("fit", *small_fit, "--model_class", "faulty_classes.Mine")
     assert refused.code == 2
     assert "a package is missing: No module named 'a_module_that_nobody_has'" in refused.err
-    Path("worse_classes.py").write_text("1 / 0\n")
+    Path("worse_classes.py").write_text("1 / 0\n", encoding="utf-8")
     with pytest.raises(ZeroDivisionError):
         woof("fit", *small_fit, "--model_class", "worse_classes.Mine")
 
 
 def test_a_setting_without_default_is_asked_for(mine: Woof, small_fit: list[str]) -> None:
-    Path("mine.py").write_text(MINE.replace("times: int = 1", "times: int"))
+    Path("mine.py").write_text(MINE.replace("times: int = 1", "times: int"), encoding="utf-8")
     refused = mine("fit", *small_fit, "--model_class", "mine.Mine")
     assert refused.code == 2
     assert "are required: model.times" in refused.err

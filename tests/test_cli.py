@@ -16,6 +16,7 @@ import yaml
 
 from tests.conftest import CONFIGS, Woof
 from tests.processes import run
+from woof_lightning.cli.config_files import is_misread
 from woof_lightning.cli.lightning_cli import known_keys
 from woof_lightning.cli.loop import known_keys as loop_keys
 from woof_lightning.cli.messages import nearest_key, readable
@@ -33,7 +34,7 @@ def test_quick_questions_get_quick_answers(option: str) -> None:
     for _ in range(3):
         # Processor time: what else runs on the machine does not count.
         start_s = sum(os.times()[2:4])
-        done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+        done = subprocess.run([sys.executable, "-c", code], capture_output=True, encoding="utf-8", check=True)
         took_s.append(sum(os.times()[2:4]) - start_s)
         assert done.stdout
     assert 0 < min(took_s) < 0.3
@@ -122,7 +123,7 @@ sys.exit(main(sys.argv[1:]))
 def test_a_limit_of_one_is_one_batch_and_one_point_zero_is_all(
     verb: list[str], place: str, given: str, rows: int, small_fit: list[str], tmp_path: Path
 ) -> None:
-    (tmp_path / "limit.yaml").write_text(f"trainer: {{limit_train_batches: {given}}}\n")
+    (tmp_path / "limit.yaml").write_text(f"trainer: {{limit_train_batches: {given}}}\n", encoding="utf-8")
     limit = ["--trainer.limit_train_batches", given] if place == "option" else ["--config", "limit.yaml"]
     options = [word for word in small_fit if word not in ("--trainer.limit_train_batches", "4")]
     more = ["--trainer.max_epochs", "1", "--trainer.log_every_n_steps", "1", "--data.batch_size", "96", "--name", "x"]
@@ -130,7 +131,9 @@ def test_a_limit_of_one_is_one_batch_and_one_point_zero_is_all(
     done = run(["-c", LIMITS, *verb, *options, *limit, *more], tmp_path, fresh=True)
     assert done.code == 0, done.err
     assert len(read_metrics(tmp_path / "runs/x/metrics.csv")) == rows
-    saved = yaml.safe_load((tmp_path / "runs/x/config.yaml").read_text())["trainer"]["limit_train_batches"]
+    saved = yaml.safe_load((tmp_path / "runs/x/config.yaml").read_text(encoding="utf-8"))["trainer"][
+        "limit_train_batches"
+    ]
     assert repr(saved) == given
 
 
@@ -159,7 +162,7 @@ def test_all_wrong_settings_come_in_one_message(woof: Woof) -> None:
 )
 @pytest.mark.parametrize("verb", [("fit",), ("loop", "bare")], ids=" ".join)
 def test_a_bad_config_is_one_message_with_its_name(woof: Woof, verb: tuple[str, ...], text: str, message: str) -> None:
-    Path("bad.yaml").write_text(text)
+    Path("bad.yaml").write_text(text, encoding="utf-8")
     outcome = woof(*verb, "--config", CONFIGS / "adamw_onecycle.yaml", "--config", "bad.yaml")
     assert (outcome.code, message in outcome.err) == (2, True), outcome.err
     assert "bad.yaml" in outcome.err
@@ -172,9 +175,37 @@ def test_a_file_that_is_no_text_is_named(woof: Woof) -> None:
     assert (outcome.code, "--config is bad.yaml: it is no YAML file" in outcome.err) == (2, True)
 
 
+@pytest.mark.parametrize(
+    ("text", "encoding", "misread"),
+    [
+        ("data: {folder: B\u00fccher}", "cp1252", True),
+        ("data: {folder: B\u00fccher}", "utf-8", False),
+        ("data: {folder: books}  # B\u00fccher", "cp1252", False),
+        ("data: {folder: books}  # \u00c1", "cp1252", True),  # One of its bytes is no letter there.
+        ("\ufeffdata: {folder: books}", "cp1252", True),
+        ("\ufeffdata: {folder: books}", "utf-8", False),
+        ("data: {folder: books}", "cp1252", False),
+    ],
+)
+def test_a_config_is_misread_if_its_settings_change(
+    text: str, encoding: str, misread: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("locale.getpreferredencoding", lambda _=True: encoding)
+    assert is_misread(text.encode()) is misread
+
+
+def test_a_config_that_would_be_misread_is_refused(woof: Woof, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("locale.getpreferredencoding", lambda _=True: "cp1252")
+    Path("own.yaml").write_text("data: {folder: B\u00fccher}\n", encoding="utf-8")
+    outcome = woof("fit", "--config", "own.yaml")
+    assert outcome.code == 2
+    assert "--config is own.yaml" in outcome.err
+    assert "PYTHONUTF8=1" in outcome.err
+
+
 @pytest.mark.parametrize("text", ["", "# lr: 3\n", "---\n"])
 def test_an_empty_overlay_changes_nothing(woof: Woof, small_fit: list[str], text: str) -> None:
-    Path("empty.yaml").write_text(text)
+    Path("empty.yaml").write_text(text, encoding="utf-8")
     few = ["--trainer.max_epochs", 1, "--trainer.limit_train_batches", 1]
     assert woof("loop", "bare", *small_fit, *few, "--config", "empty.yaml").code == 0
     assert woof("loop", "bare", *small_fit, *few, "--resume").code == 0, "The same settings."
@@ -267,7 +298,7 @@ def test_a_missing_package_is_named(woof: Woof, monkeypatch: pytest.MonkeyPatch)
 
 def test_unreadable_image_stops_before_anything_is_written(woof: Woof, small_folder: Path) -> None:
     victim = sorted((small_folder / "val").rglob("*.JPEG"))[0]
-    victim.write_text("no image")
+    victim.write_text("no image", encoding="utf-8")
     outcome = woof(*BASE, "--data.folder", small_folder, "--data.batch_size", 4)
     assert outcome.code == 2
     assert str(victim) in outcome.err
@@ -323,7 +354,7 @@ def test_a_fault_of_the_program_keeps_its_traceback(woof: Woof, monkeypatch: pyt
 @pytest.mark.process
 def test_an_output_that_nobody_reads_is_no_fault(tmp_path: Path) -> None:
     command = f"{sys.executable} -m woof_lightning data | true; echo ${{PIPESTATUS[0]}}"
-    done = subprocess.run(["bash", "-c", command], cwd=tmp_path, capture_output=True, text=True, check=True)
+    done = subprocess.run(["bash", "-c", command], cwd=tmp_path, capture_output=True, encoding="utf-8", check=True)
     assert (done.stdout, done.stderr) == ("141\n", "")
 
 
@@ -342,7 +373,7 @@ def test_a_complaint_that_is_not_known_is_passed_on() -> None:
 
 def test_every_base_config_says_all_that_it_depends_on() -> None:
     for file in CONFIGS.glob("*_*.yaml"):
-        settings = yaml.safe_load(file.read_text())
+        settings = yaml.safe_load(file.read_text(encoding="utf-8"))
         assert settings["trainer"]["precision"] == "32-true"
         assert settings["data"]["variant"] == "320px"
         assert (settings["data"]["batch_size"], settings["data"]["eval_batch_size"]) == (128, 16)

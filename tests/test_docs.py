@@ -4,7 +4,10 @@ from __future__ import annotations
 
 import csv
 import json
+import os
 import re
+import shutil
+import subprocess
 from pathlib import Path
 
 import pytest
@@ -30,16 +33,16 @@ PAGES = pages()
 
 @pytest.mark.parametrize("page", PAGES, ids=lambda page: str(page.relative_to(ROOT)))
 def test_figures_are_those_of_the_results(page: Path) -> None:
-    assert regenerated(page) == page.read_text(), "run `make docs`"
+    assert regenerated(page) == page.read_text(encoding="utf-8"), "run `make docs`"
 
 
 def test_the_readme_has_figures() -> None:
-    assert BLOCK.findall((ROOT / "README.md").read_text())
+    assert BLOCK.findall((ROOT / "README.md").read_text(encoding="utf-8"))
 
 
 @pytest.mark.parametrize("page", PAGES, ids=lambda page: str(page.relative_to(ROOT)))
 def test_links_lead_somewhere(page: Path) -> None:
-    text = re.sub(r"^```.*?^```", "", page.read_text(), flags=re.MULTILINE | re.DOTALL)
+    text = re.sub(r"^```.*?^```", "", page.read_text(encoding="utf-8"), flags=re.MULTILINE | re.DOTALL)
     for target, heading in re.findall(r"\]\((?!http)([^)#]*)#?([^)]*)\)", text):
         file = page.parent / target if target else page
         assert file.exists(), target
@@ -48,7 +51,7 @@ def test_links_lead_somewhere(page: Path) -> None:
 
 def headings(page: Path) -> set[str]:
     """The names by which links reach a page's headings, as GitHub and MkDocs make them."""
-    found = re.findall(r"^#+ (.*)", page.read_text(), re.MULTILINE)
+    found = re.findall(r"^#+ (.*)", page.read_text(encoding="utf-8"), re.MULTILINE)
     return {re.sub(r"[^\w\- ]", "", heading.lower()).replace(" ", "-") for heading in found}
 
 
@@ -76,12 +79,35 @@ def test_every_record_of_results_is_on_the_page_of_measurements() -> None:
     assert linked == {file.relative_to(ROOT / "docs").as_posix() for file in ROOT.glob("docs/results/*/README.md")}
 
 
+TARGETS = (
+    *("demo", "setup", "lint", "check", "test", "test-site", "test-lesson", "test-slow", "properties"),
+    *("site", "docs", "prose", "lock", "mutants", "clean"),
+)
+
+
+@pytest.mark.skipif(shutil.which("make") is None, reason="make is not installed")
+@pytest.mark.parametrize("target", TARGETS)
+def test_the_commands_without_make_are_those_of_the_makefile(target: str) -> None:
+    words = ["make", "--dry-run", "--always-make", "--no-print-directory", target]
+    words += ["PYTHON=python", "VENV=.venv", "BIN=.venv/bin", "WORKERS=2"]
+    environment = {name: value for name, value in os.environ.items() if not name.startswith("MAKE")}
+    done = subprocess.run(words, cwd=ROOT, env=environment, capture_output=True, encoding="utf-8", check=True)
+    commands = [line.replace(".venv/bin/", "") for line in done.stdout.splitlines() if not line.startswith("touch ")]
+    section = (ROOT / "CONTRIBUTING.md").read_text(encoding="utf-8").partition("### Without make\n")[2]
+    listed = section.partition("```\n")[2].partition("```\n")[0].splitlines()
+    assert commands
+    assert [command for command in commands if command not in listed] == []
+    assert {
+        line.removeprefix("# make ").split(":")[0].split(";")[0] for line in listed if line.startswith("# make ")
+    } == {*TARGETS}
+
+
 def test_results_come_with_their_config() -> None:
     for file in (ROOT / "docs" / "results").rglob("result.json"):
         if file.parent.name == "lr_find":  # Its config is in it alone.
             continue
-        config = yaml.safe_load((file.parent / "config.yaml").read_text())
-        assert json.loads(file.read_text())["config"] == config
+        config = yaml.safe_load((file.parent / "config.yaml").read_text(encoding="utf-8"))
+        assert json.loads(file.read_text(encoding="utf-8"))["config"] == config
         assert (file.parent / "metrics.csv").is_file()
 
 
@@ -90,11 +116,13 @@ def test_no_image_is_committed_as_data() -> None:
 
 
 def test_quoted_code_is_named_or_refused(tmp_path: Path) -> None:
-    (tmp_path / "x.py").write_text("class A:\n    def f(self) -> int:\n        return 1\n\n    x = 2\n")
+    (tmp_path / "x.py").write_text(
+        "class A:\n    def f(self) -> int:\n        return 1\n\n    x = 2\n", encoding="utf-8"
+    )
     page = tmp_path / "page.md"
-    page.write_text("<!-- generated: source from x.py::A.f -->\nold\n<!-- end -->\n")
+    page.write_text("<!-- generated: source from x.py::A.f -->\nold\n<!-- end -->\n", encoding="utf-8")
     assert "```python\ndef f(self) -> int:\n    return 1\n```\n" in regenerated(page)
-    page.write_text("<!-- generated: source from x.py::A.g -->\n<!-- end -->\n")
+    page.write_text("<!-- generated: source from x.py::A.g -->\n<!-- end -->\n", encoding="utf-8")
     with pytest.raises(PageError, match="page.md: source from x.py::A.g"):
         regenerated(page)
 
@@ -102,11 +130,11 @@ def test_quoted_code_is_named_or_refused(tmp_path: Path) -> None:
 def test_a_value_is_the_number_before_its_comment(tmp_path: Path) -> None:
     for folder, train_s in (("a", 81.6), ("b", 12.2)):
         (tmp_path / folder).mkdir()
-        (tmp_path / folder / "result.json").write_text(json.dumps({"train_s": train_s}))
+        (tmp_path / folder / "result.json").write_text(json.dumps({"train_s": train_s}), encoding="utf-8")
     of_a, of_b = "<!-- = train_s:. from a -->", "<!-- = train_s:. -->"
     text = f"<!-- values from b -->\n1 to [+7.5e-07{of_a} s](x), 3-4{of_b}|-1,234{of_a}, 5{of_b}.\n"
     page = tmp_path / "page.md"
-    page.write_text(text)
+    page.write_text(text, encoding="utf-8")
     assert regenerated(page) == (f"<!-- values from b -->\n1 to [82{of_a} s](x), 3-12{of_b}|82{of_a}, 12{of_b}.\n")
 
 
@@ -122,7 +150,7 @@ def test_a_value_is_the_number_before_its_comment(tmp_path: Path) -> None:
 )
 def test_a_value_that_cannot_be_made_names_page_and_value(text: str, problem: str, tmp_path: Path) -> None:
     page = tmp_path / "page.md"
-    page.write_text(text)
+    page.write_text(text, encoding="utf-8")
     with pytest.raises(PageError, match=f"page.md: {problem}"):
         regenerated(page)
 
@@ -134,7 +162,7 @@ def test_the_first_figure_shows_the_committed_results() -> None:
 
 def test_every_loop_validates_alike() -> None:
     """The committed figures: equal to the last digit within a setting."""
-    with (ROOT / "docs" / "results" / "parity" / "rows.csv").open(newline="") as file:
+    with (ROOT / "docs" / "results" / "parity" / "rows.csv").open(newline="", encoding="utf-8") as file:
         rows = list(csv.DictReader(file))
     settings = {row["setting"] for row in rows}
     assert "demo" in settings
@@ -172,8 +200,8 @@ COST = ROOT / "docs" / "results" / "cost"
 
 
 def test_the_cost_page_says_what_the_rows_say() -> None:
-    found = json.loads((COST / "summary.json").read_text())
-    conditions = json.loads((COST / "conditions.json").read_text())
+    found = json.loads((COST / "summary.json").read_text(encoding="utf-8"))
+    conditions = json.loads((COST / "conditions.json").read_text(encoding="utf-8"))
     rows = RowsFile(COST / "rows.csv").read()
     # Through JSON, as it was written.
     assert found == json.loads(json.dumps(summary(rows, conditions)))
@@ -201,7 +229,7 @@ def test_the_compared_runs_are_those_that_are_committed(tmp_path: Path) -> None:
     drawn_now, there = ({f.name for f in folder.iterdir()} - {"index.html"} for folder in (tmp_path, committed))
     assert drawn_now == there
     for file in map(tmp_path.joinpath, drawn_now):
-        same = drawn if file.suffix == ".png" else Path.read_text
+        same = drawn if file.suffix == ".png" else Path.read_bytes
         assert same(file) == same(committed / file.name), f"run `make docs`: {file.name}"
 
 
@@ -222,9 +250,11 @@ def test_events_are_small() -> None:
 
 
 def test_every_leak_s_test_exists() -> None:
-    named = set(re.findall(r"`(test_\w+)`", "".join(page.read_text() for page in PAGES)))
+    named = set(re.findall(r"`(test_\w+)`", "".join(page.read_text(encoding="utf-8") for page in PAGES)))
     there = set(
-        re.findall(r"^def (test_\w+)", "".join(f.read_text() for f in ROOT.glob("tests/**/*.py")), re.MULTILINE)
+        re.findall(
+            r"^def (test_\w+)", "".join(f.read_text(encoding="utf-8") for f in ROOT.glob("tests/**/*.py")), re.MULTILINE
+        )
     )
     assert len(named) > 20
     assert named <= there

@@ -107,7 +107,9 @@ def config(small_folder: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
         "num_workers": 0,
     }  # fmt: skip
     trainer = {"max_epochs": 1, "log_every_n_steps": 1}
-    file.write_text(yaml.safe_dump({"data": data, "trainer": trainer, "model": {"arch": "shufflenet_v2_x0_5"}}))
+    file.write_text(
+        yaml.safe_dump({"data": data, "trainer": trainer, "model": {"arch": "shufflenet_v2_x0_5"}}), encoding="utf-8"
+    )
     return file
 
 
@@ -117,7 +119,7 @@ def test_a_config_takes_values_of_the_environment_and_a_resume_compares_them(
 ) -> None:
     done = woof(*verb, "--config", config, "--name", "run")
     assert done.code == 0, done.err
-    saved = yaml.safe_load(Path("runs/run/config.yaml").read_text())
+    saved = yaml.safe_load(Path("runs/run/config.yaml").read_text(encoding="utf-8"))
     assert (saved["data"]["folder"], saved["data"]["batch_size"]) == (str(small_folder), 4)
     assert woof(*verb, "--config", config, "--name", "run", "--resume").code == 0
     monkeypatch.setenv("WOOF_TEST_BATCH", "8")
@@ -147,7 +149,7 @@ def test_a_run_takes_options_of_the_environment(
     done = woof(*verb, "--data.batch_size", 8)
     assert done.code == 0, done.err
     assert f"note: options are set by the environment: {prefix}CONFIG, {prefix}DATA__BATCH_SIZE" in done.err
-    saved = yaml.safe_load(Path("runs/from there/config.yaml").read_text())
+    saved = yaml.safe_load(Path("runs/from there/config.yaml").read_text(encoding="utf-8"))
     assert (saved["model"]["lr"], saved["data"]["batch_size"], saved["data"]["image_size"]) == (0.5, 8, 32)
     monkeypatch.setenv(f"{prefix}MODEL__LR", "-1")
     refused = woof(*verb)
@@ -165,7 +167,7 @@ def test_a_file_of_config_wins_over_a_variable(woof: Woof, config: Path, monkeyp
     monkeypatch.setenv("WOOF_LOOP__DATA__IMAGE_SIZE", "48")
     done = woof("loop", "bare", "--config", config, "--name", "run")
     assert done.code == 0, done.err
-    assert yaml.safe_load(Path("runs/run/config.yaml").read_text())["data"]["image_size"] == 32
+    assert yaml.safe_load(Path("runs/run/config.yaml").read_text(encoding="utf-8"))["data"]["image_size"] == 32
 
 
 def test_a_class_is_named_by_the_environment(woof: Woof, config: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -175,7 +177,7 @@ def test_a_class_is_named_by_the_environment(woof: Woof, config: Path, monkeypat
     assert "model_class is nowhere.Mine" in refused.err
     monkeypatch.delenv("WOOF_FIT__MODEL_CLASS")
     monkeypatch.setenv("WOOF_TEST_CLASS", "elsewhere")
-    Path("own.yaml").write_text("model_class: ${WOOF_TEST_CLASS}.Mine\n")
+    Path("own.yaml").write_text("model_class: ${WOOF_TEST_CLASS}.Mine\n", encoding="utf-8")
     assert "model_class is elsewhere.Mine" in woof("fit", "--config", "own.yaml", "--config", config).err
 
 
@@ -184,7 +186,7 @@ def test_lr_find_and_validate_take_both(
 ) -> None:
     monkeypatch.setenv("WOOF_LR_FIND__NUM_TRAINING", "21")
     found = woof("lr-find", "--config", config, "--name", "run", "--overwrite")
-    record = json.loads(Path("runs/run/lr_find/result.json").read_text())
+    record = json.loads(Path("runs/run/lr_find/result.json").read_text(encoding="utf-8"))
     assert record["sweep"]["num_training"] == 21, found.err
     assert record["config"]["data"]["folder"] == str(small_folder)
     assert woof("fit", "--config", config, "--name", "run").code == 0

@@ -44,9 +44,11 @@ def shared(drawn_root: Path) -> tuple[str, ...]:
 
 @pytest.mark.parametrize("experiment", EXPERIMENTS)
 def test_experiments_are_those_of_the_configs(experiment: str) -> None:
-    settings = yaml.safe_load((CONFIGS / f"{experiment}.yaml").read_text())["model"]
+    settings = yaml.safe_load((CONFIGS / f"{experiment}.yaml").read_text(encoding="utf-8"))["model"]
     assert settings | EXPERIMENTS[experiment] == settings
-    assert {file.stem for file in CONFIGS.glob("*.yaml") if "overlay" not in file.read_text().lower()} == {*EXPERIMENTS}
+    assert {
+        file.stem for file in CONFIGS.glob("*.yaml") if "overlay" not in file.read_text(encoding="utf-8").lower()
+    } == {*EXPERIMENTS}
 
 
 @pytest.mark.parametrize("setting", [("cache", "disk"), ("cache", "off"), ("on_device", "True")], ids="-".join)
@@ -58,7 +60,7 @@ def test_every_loop_gets_the_same_images(
     verdicts = list(compare_ways([Case(FIRST, 0, "32-true", None, options)], ways, tmp_path, verbs()))
     assert [(v.way, v.difference) for v in verdicts] == [(way, None) for way in ways]
     for result in tmp_path.glob("*/result.json"):
-        assert json.loads(result.read_text())["loading"]["decoded_before"] == (setting[1] != "off")
+        assert json.loads(result.read_text(encoding="utf-8"))["loading"]["decoded_before"] == (setting[1] != "off")
 
 
 @pytest.mark.parametrize("ways", GROUPS)
@@ -168,11 +170,11 @@ def test_differences_are_found_and_named(shared: tuple[str, ...], tmp_path: Path
         "weights of last.ckpt: state_dict.net.fc.weight: up to 1 units in the last place"
     )
     two.last.write_bytes(one.last.read_bytes())
-    header, first, *rest = two.metrics.read_text().splitlines(keepends=True)
+    header, first, *rest = two.metrics.read_text(encoding="utf-8").splitlines(keepends=True)
     epoch, step, _, *others = first.split(",")
-    two.metrics.write_text("".join([header, ",".join([epoch, step, "9.5", *others]), *rest]))
+    two.metrics.write_text("".join([header, ",".join([epoch, step, "9.5", *others]), *rest]), encoding="utf-8")
     assert str(first_difference(one, two)).startswith("metrics: row.train/loss is 9.5, expected ")
-    two.metrics.write_text("".join([header, *rest]))
+    two.metrics.write_text("".join([header, *rest]), encoding="utf-8")
     assert first_difference(one, two) == "metrics: 9 rows, expected 10"
     two.best.unlink()
     assert first_difference(one, two) == "checkpoints: no best.ckpt"

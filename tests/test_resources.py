@@ -41,7 +41,7 @@ print(kept, before_mb - resident_mb() < 10)
 def kept(**variables: str) -> list[str]:
     """Returns what PROGRAM prints in a fresh process with these environment variables."""
     done = subprocess.run(
-        [sys.executable, "-c", PROGRAM], capture_output=True, text=True, check=True, env=os.environ | variables
+        [sys.executable, "-c", PROGRAM], capture_output=True, encoding="utf-8", check=True, env=os.environ | variables
     )
     return done.stdout.split()
 
@@ -74,11 +74,11 @@ def test_another_allocator_is_left_alone(monkeypatch: pytest.MonkeyPatch) -> Non
 
 def write_groups(tmp_path: Path, listed: str, files: dict[str, str]) -> None:
     """Writes the list of a process's control groups, and their files."""
-    (tmp_path / "own").write_text(f"{listed}\n")
+    (tmp_path / "own").write_text(f"{listed}\n", encoding="utf-8")
     for name, text in files.items():
         file = tmp_path / "mounted" / name
         file.parent.mkdir(parents=True, exist_ok=True)
-        file.write_text(f"{text}\n")
+        file.write_text(f"{text}\n", encoding="utf-8")
 
 
 @pytest.mark.parametrize(

@@ -38,7 +38,7 @@ def installed(wheel: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     subprocess.run([python, "-m", "pip", "install", "--quiet", "--no-deps", wheel], check=True)
     purelib = subprocess.run(
         [python, "-c", "import sysconfig; print(sysconfig.get_path('purelib'))"],
-        capture_output=True, text=True, check=True,
+        capture_output=True, encoding="utf-8", check=True,
     )  # fmt: skip
     linked = link_dependencies(Path(purelib.stdout.strip()))
     assert {"torch", "lightning"} <= linked
@@ -49,7 +49,7 @@ def installed(wheel: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
 def called(woof: Path, place: Path, *args: object) -> subprocess.CompletedProcess[str]:
     environment = {name: value for name, value in os.environ.items() if name != "PYTHONPATH"}
     command = [str(woof), *map(str, args)]
-    return subprocess.run(command, cwd=place, env=environment, capture_output=True, text=True, check=False)
+    return subprocess.run(command, cwd=place, env=environment, capture_output=True, encoding="utf-8", check=False)
 
 
 def test_the_wheel_holds_the_package_and_its_configs_alone(wheel: Path) -> None:
@@ -114,7 +114,7 @@ def test_without_extras_the_other_verbs_work(installed: Path, tmp_path: Path) ->
 
 
 def test_a_file_of_that_path_comes_before_a_shipped_config(installed: Path, tmp_path: Path) -> None:
-    (tmp_path / "demo").write_text("model:\n  lr: -1\n")
+    (tmp_path / "demo").write_text("model:\n  lr: -1\n", encoding="utf-8")
     refused = called(installed, tmp_path, "fit", "--config", "adamw_onecycle", "--config", "demo")
     assert refused.returncode == 2
     assert "model.lr is -1" in refused.stderr

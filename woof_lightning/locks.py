@@ -30,7 +30,7 @@ def locked(file: Path, *, wait: bool) -> Iterator[None]:
         return
     taken = False
     while not taken:
-        with file.open("a") as opened:
+        with file.open("a", encoding="utf-8") as opened:
             fcntl.lockf(opened, fcntl.LOCK_EX | (0 if wait else fcntl.LOCK_NB))
             # The last holder may have removed the file after it was opened here and before it was locked.
             taken = file.exists() and os.path.samestat(os.fstat(opened.fileno()), file.stat())
@@ -52,7 +52,7 @@ def is_locked(file: Path) -> bool:
         except OSError:
             return True
     # Opened for reading, which does not create the file again if the last holder has just removed it.
-    with suppress(FileNotFoundError), file.open() as opened:
+    with suppress(FileNotFoundError), file.open(encoding="utf-8") as opened:
         try:
             fcntl.lockf(opened, fcntl.LOCK_SH | fcntl.LOCK_NB)
         except OSError:

@@ -62,7 +62,7 @@ def _malloc_is_glibcs() -> bool:
 def available_bytes() -> int:
     """Returns the memory that this process can take, within its container's limit; 0 if the system does not say."""
     try:
-        fields = dict(line.split(":") for line in Path("/proc/meminfo").read_text().splitlines())
+        fields = dict(line.split(":") for line in Path("/proc/meminfo").read_text(encoding="utf-8").splitlines())
         free_bytes = int(fields["MemAvailable"].split()[0]) * 1024
     except (OSError, KeyError):
         return 0
@@ -118,6 +118,6 @@ def own_groups(controller: str, cgroups: Path, own: Path) -> Iterator[Path]:
 def _text(file: Path) -> str:
     """Returns a file's text; nothing if it cannot be read."""
     try:
-        return file.read_text().strip()
+        return file.read_text(encoding="utf-8").strip()
     except OSError:
         return ""

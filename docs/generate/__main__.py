@@ -5,4 +5,4 @@ from docs.generate.pages import pages, regenerated
 
 draw_figures()
 for page in pages():
-    page.write_text(regenerated(page))
+    page.write_text(regenerated(page), encoding="utf-8", newline="\n")

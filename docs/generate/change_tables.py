@@ -199,7 +199,8 @@ def in_woof_fit(change: Change) -> Iterator[str]:
     if file.exists():
         link = f"[docs/examples/{file.name}](examples/{file.name})"
         yield f"<details><summary>In woof fit: a subclass</summary>\n\n{link}\n"
-        yield f"```python\n{file.read_text().strip()}\n```\n\n</details>\n"
+        program = file.read_text(encoding="utf-8").strip()
+        yield f"```python\n{program}\n```\n\n</details>\n"
 
 
 def beside(change: Change, names: list[str]) -> str:
@@ -213,7 +214,7 @@ def beside(change: Change, names: list[str]) -> str:
 
 def conditions(folder: Path) -> str:
     """The conditions of the rows: each command with its machine and versions."""
-    calls = json.loads((folder / CONDITIONS).read_text())
+    calls = json.loads((folder / CONDITIONS).read_text(encoding="utf-8"))
     return "".join(
         f"- `{call['command']}`: {call['date']}, {call['machine']['processor']}, 1 thread. {trained_run(call)}"
         f"{', '.join(f'{name} {version}' for name, version in call['versions'].items())}.\n"

@@ -18,7 +18,7 @@ NOT_MEASURED = "not measured"
 
 def read_summary(folder: Path) -> dict[str, Any]:
     """What `woof cost` derived from its rows."""
-    found: dict[str, Any] = json.loads((folder / "summary.json").read_text())
+    found: dict[str, Any] = json.loads((folder / "summary.json").read_text(encoding="utf-8"))
     return found
 
 

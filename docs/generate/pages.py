@@ -81,4 +81,4 @@ def regenerated(page: Path) -> str:
         comment = match[0].removeprefix(match["number"])
         return made(name, folders[-1], lambda folder: value_text(folder, name)) + comment
 
-    return VALUE.sub(value, BLOCK.sub(block, page.read_text()))
+    return VALUE.sub(value, BLOCK.sub(block, page.read_text(encoding="utf-8")))

@@ -21,7 +21,7 @@ def runs_table(folder: Path) -> str:
     """A row per run below the folder: its seed, best and final metrics."""
     rows = []
     for file in sorted(folder.glob("*/result.json")):
-        result = json.loads(file.read_text())
+        result = json.loads(file.read_text(encoding="utf-8"))
         best, final = result["best"], result["final"]
         cells = [f"{values[f'val/{name}']:.3f}" for values in (best, final) for name in ("acc1", "acc5")]
         rows.append([str(result["seed"]), str(result["epochs"]), *cells, str(best["epoch"] + 1)])
@@ -139,7 +139,7 @@ def heads_table(folder: Path) -> str:
 
 def read_rows(file: Path) -> list[dict[str, str]]:
     """The rows of a CSV file."""
-    with file.open(newline="") as text:
+    with file.open(newline="", encoding="utf-8") as text:
         return list(csv.DictReader(text))
 
 

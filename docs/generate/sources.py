@@ -20,7 +20,7 @@ def source_block(place: Path) -> str:
         KeyError: When the file has no such name.
     """
     file, _, dotted = str(place).partition("::")
-    text = Path(file).read_text()
+    text = Path(file).read_text(encoding="utf-8")
     if not dotted:
         return f"```{LANGUAGES[Path(file).suffix]}\n{text}```\n"
     body: Sequence[ast.stmt] = ast.parse(text).body

@@ -157,7 +157,7 @@ def start_table(folder: Path) -> str:
 
 def machine_text(folder: Path) -> str:
     """The conditions of the rows of a folder: machine and libraries, then each call."""
-    calls = json.loads((folder / "conditions.json").read_text())
+    calls = json.loads((folder / "conditions.json").read_text(encoding="utf-8"))
     about, lines = [], []
     for call in calls:
         versions = dict(call["versions"])

@@ -185,7 +185,7 @@ def train_s_text(folder: Path, run: str) -> str:
 
 
 def _result(run: Path) -> dict[str, Any]:
-    found: dict[str, Any] = json.loads((run / "result.json").read_text())
+    found: dict[str, Any] = json.loads((run / "result.json").read_text(encoding="utf-8"))
     return found
 
 

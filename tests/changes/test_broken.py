@@ -67,7 +67,7 @@ def train(folder):
 def breaks_between(base: str, text: str, folder: Path, monkeypatch: pytest.MonkeyPatch) -> list[Break]:
     for name, program in ((BASE, base), ("change", text)):
         (folder / name).mkdir()
-        (folder / name / "by_hand_way.py").write_text(program)
+        (folder / name / "by_hand_way.py").write_text(program, encoding="utf-8")
     monkeypatch.setattr(find, "GALLERY", folder)
     return list(breaks_of(Cell("change", BY_HAND)))
 
@@ -142,7 +142,7 @@ def right(tmp_path_factory: pytest.TempPathFactory) -> Right:
 def test_what_happens_is_sorted(
     text: str, broken: str, outcome: str, detail: str, right: Right, tmp_path: Path
 ) -> None:
-    program = gallery()[BASE].cells[BY_HAND].file.read_text()
+    program = gallery()[BASE].cells[BY_HAND].file.read_text(encoding="utf-8")
     assert program.count(text) == 1
     found = sorted_out(program.replace(text, broken), right, tmp_path / "b")
     assert (found.outcome, detail in found.detail) == (outcome, True), found.detail
@@ -150,7 +150,7 @@ def test_what_happens_is_sorted(
 
 @pytest.mark.process
 def test_a_warning_of_the_right_program_is_not_new(right: Right, tmp_path: Path) -> None:
-    program = gallery()[BASE].cells[BY_HAND].file.read_text()
+    program = gallery()[BASE].cells[BY_HAND].file.read_text(encoding="utf-8")
     warns = program.replace("    writer.close()\n", "    writer.close()\n    __import__('warnings').warn('look')\n")
     warned = replace(
         right, whole=replace(right.whole, warnings=["look"]), resumed=replace(right.resumed, warnings=["look"])
@@ -161,7 +161,7 @@ def test_a_warning_of_the_right_program_is_not_new(right: Right, tmp_path: Path)
 
 @pytest.mark.process
 def test_a_missing_report_does_not_hide_what_else_is_wrong(right: Right, tmp_path: Path) -> None:
-    program = gallery()[BASE].cells[BY_HAND].file.read_text()
+    program = gallery()[BASE].cells[BY_HAND].file.read_text(encoding="utf-8")
     unreported = program.replace('writer.add_scalar("train/loss", loss, step)', "pass")
     found = sorted_out(unreported.replace("momentum=0.9", "momentum=0.8"), right, tmp_path / "a")
     assert found.outcome == SILENT
@@ -175,14 +175,14 @@ def test_the_rows_are_those_of_the_programs() -> None:
     assert [key_of(row.change, row.way, row) for row in rows] == [
         key_of(cell.change, cell.way, one) for cell in cells for one in breaks_of(cell)
     ], "run woof change --count --break --merge --overwrite --out docs/results/changes"
-    with (ROWS / COUNTS).open(newline="") as file:
+    with (ROWS / COUNTS).open(newline="", encoding="utf-8") as file:
         counts = {(row["change"], row["way"]): row for row in csv.DictReader(file)}
     assert list(counts) == [(cell.change, cell.way) for cell in cells]
 
 
 @pytest.mark.peer(*PEERS)
 def test_the_counts_are_those_of_the_programs() -> None:
-    with (ROWS / COUNTS).open(newline="") as file:
+    with (ROWS / COUNTS).open(newline="", encoding="utf-8") as file:
         for row in csv.DictReader(file):
             found = count(gallery()[row["change"]].cells[row["way"]])
             numbers = [int(row[name]) for name in ("added", "removed", "places", "functions")]
@@ -197,11 +197,11 @@ def test_breaking_again_gives_the_same_rows_and_goes_on_where_it_was_cut(tmp_pat
     assert run(words, tmp_path).code == 0
     rows = read_broken(tmp_path / "changes" / BROKEN)
     assert rows == [row for row in read_broken(ROWS / BROKEN) if row.change == "schedule_per_batch"]
-    lines = (tmp_path / "changes" / BROKEN).read_text().splitlines(keepends=True)
-    (tmp_path / "changes" / BROKEN).write_text("".join(lines[:-2]))
+    lines = (tmp_path / "changes" / BROKEN).read_text(encoding="utf-8").splitlines(keepends=True)
+    (tmp_path / "changes" / BROKEN).write_text("".join(lines[:-2]), encoding="utf-8")
     again = run([*words[:4], "--break", "--resume"], tmp_path)
     assert again.code == 0, again.err
-    assert (tmp_path / "changes" / BROKEN).read_text() == "".join(lines)
+    assert (tmp_path / "changes" / BROKEN).read_text(encoding="utf-8") == "".join(lines)
 
 
 @pytest.mark.parametrize(
@@ -216,7 +216,7 @@ def test_breaking_again_gives_the_same_rows_and_goes_on_where_it_was_cut(tmp_pat
 def test_a_wrong_call_is_refused(
     args: list[str], problem: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    (tmp_path / COUNTS).write_text("there already\n")
+    (tmp_path / COUNTS).write_text("there already\n", encoding="utf-8")
     assert main(["change", *args, "--out", str(tmp_path)]) == 2
     assert problem in capsys.readouterr().err
-    assert (tmp_path / COUNTS).read_text() == "there already\n"
+    assert (tmp_path / COUNTS).read_text(encoding="utf-8") == "there already\n"

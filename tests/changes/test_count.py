@@ -50,7 +50,7 @@ def train(folder):
 def counted(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Count:
     for folder, text in (("base", BASE), ("change", CHANGED)):
         (tmp_path / folder).mkdir()
-        (tmp_path / folder / "by_hand_way.py").write_text(text)
+        (tmp_path / folder / "by_hand_way.py").write_text(text, encoding="utf-8")
     monkeypatch.setattr(find, "GALLERY", tmp_path)
     return count(Cell("change", "by_hand"))
 
@@ -66,9 +66,11 @@ def test_lines_places_functions_and_names_are_counted(counted: Count) -> None:
 def test_a_function_is_touched_if_it_only_loses_a_line(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     for folder, text in (("base", BASE), ("change", BASE.replace("        optimizer.step()\n", "        ...\n"))):
         (tmp_path / folder).mkdir()
-        (tmp_path / folder / "by_hand_way.py").write_text(f"def helped():\n    a = 1\n    return a\n\n\n{text}")
+        (tmp_path / folder / "by_hand_way.py").write_text(
+            f"def helped():\n    a = 1\n    return a\n\n\n{text}", encoding="utf-8"
+        )
     changed = tmp_path / "change" / "by_hand_way.py"
-    changed.write_text(changed.read_text().replace("    a = 1\n", ""))
+    changed.write_text(changed.read_text(encoding="utf-8").replace("    a = 1\n", ""), encoding="utf-8")
     monkeypatch.setattr(find, "GALLERY", tmp_path)
     found = count(Cell("change", "by_hand"))
     assert (found.added, found.removed, found.functions) == (1, 2, 2)

@@ -154,8 +154,10 @@ def test_an_error_shows(text: str, planted: str, shows: str, tmp_path: Path, mon
     copied = tmp_path / "gallery"
     shutil.copytree(find.GALLERY / BASE, copied / BASE)
     right = copied / BASE / f"{BY_HAND}{find.SUFFIX}"
-    assert right.read_text().count(text) == 1
-    (copied / BASE / f"fabric{find.SUFFIX}").write_text(right.read_text().replace(text, planted))
+    assert right.read_text(encoding="utf-8").count(text) == 1
+    (copied / BASE / f"fabric{find.SUFFIX}").write_text(
+        right.read_text(encoding="utf-8").replace(text, planted), encoding="utf-8"
+    )
     monkeypatch.setattr(find, "GALLERY", copied)
     ways = [BY_HAND, "fabric"]
     whole, wrong = compare(gallery()[BASE], tmp_path / "trainings", ways)

@@ -57,7 +57,7 @@ def test_a_program_that_fails_is_told_with_its_error(tmp_path: Path) -> None:
 
 
 def failing_pairs() -> list[tuple[Cell, Cell]]:
-    with ROWS.open(newline="") as file:
+    with ROWS.open(newline="", encoding="utf-8") as file:
         rows = [row for row in csv.DictReader(file) if row["outcome"] == FAILS and row["way"] == "by_hand"]
     return [(gallery()[row["first"]].cells["by_hand"], gallery()[row["second"]].cells["by_hand"]) for row in rows]
 
@@ -75,7 +75,7 @@ def test_the_rows_are_all_pairs_of_each_way() -> None:
         for way in PACKAGES
         for pair in combinations([change.name for change in changes() if change.road(way)], 2)
     }
-    with ROWS.open(newline="") as file:
+    with ROWS.open(newline="", encoding="utf-8") as file:
         rows = list(csv.DictReader(file))
     assert {(row["way"], row["first"], row["second"]) for row in rows} == expected
     assert len(rows) == len(expected)
@@ -102,7 +102,7 @@ def test_each_reported_pair_has_a_program_by_hand_and_a_thread() -> None:
 
 
 def test_the_rows_are_all_reported_pairs_of_each_way() -> None:
-    with (ROWS.parent / JUDGED).open(newline="") as file:
+    with (ROWS.parent / JUDGED).open(newline="", encoding="utf-8") as file:
         rows = [(row["first"], row["second"], row["way"]) for row in csv.DictReader(file)]
     assert rows == [
         (pair.first.name, pair.second.name, way)
@@ -134,7 +134,7 @@ def test_two_changes_end_as_known(
     found = judge(pair, way, reference, tmp_path / "pair")
     assert found is not None
     assert (found.put_together, found.outcome) == (put_together, outcome)
-    with (ROWS.parent / JUDGED).open(newline="") as file:
+    with (ROWS.parent / JUDGED).open(newline="", encoding="utf-8") as file:
         rows = {(row["first"], row["second"], row["way"]): row for row in csv.DictReader(file)}
     row = rows[first, second, way]
     assert (row["put_together"], row["outcome"], row["detail"]) == (put_together, outcome, found.detail)

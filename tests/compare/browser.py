@@ -9,7 +9,7 @@ import subprocess
 from pathlib import Path
 from typing import Any
 
-HELPERS = Path(__file__).with_name("look.js").read_text()
+HELPERS = Path(__file__).with_name("look.js").read_text(encoding="utf-8")
 # The page lies in a frame, since a window of Chromium has a least width. It sends what was found to its parent.
 FRAME = """<!doctype html><body style="margin: 0"><iframe src="looked.html" width="{width_px}" height="2600"></iframe>
 <script>
@@ -49,10 +49,10 @@ def look_at(
       .catch(error => ({{failed: String(error.stack)}}))
       .then(found => parent.postMessage(JSON.stringify({{...found, errors}}), "*"));"""
     scripts = [f"<script>{script}</script>" for script in (HELPERS, run)]
-    before, after = page.read_text().replace("<head>", f"<head>{scripts[0]}", 1).rsplit("</body>", 1)
-    page.with_name("looked.html").write_text(f"{before}{scripts[1]}</body>{after}")
+    before, after = page.read_text(encoding="utf-8").replace("<head>", f"<head>{scripts[0]}", 1).rsplit("</body>", 1)
+    page.with_name("looked.html").write_text(f"{before}{scripts[1]}</body>{after}", encoding="utf-8")
     frame = page.with_name("frame.html")
-    frame.write_text(FRAME.format(width_px=width_px))
+    frame.write_text(FRAME.format(width_px=width_px), encoding="utf-8")
     return found_at(chromium, frame.resolve().as_uri(), scratch, dark=dark, touch=touch)
 
 
@@ -88,7 +88,7 @@ def found_at(
             *("--dump-dom", address),
         ],
         capture_output=True,
-        text=True,
+        encoding="utf-8",
         timeout=most_s,
         check=True,
     )

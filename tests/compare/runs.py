@@ -23,7 +23,7 @@ def write_run(path: Path, top1: list[float], *, finished: bool = True, reports: 
     run = RunFolder(path)
     run.create()
     config = {"model": {"lr": 0.02, **settings}, "trainer": {"max_epochs": max(3, len(top1))}}
-    run.config.write_text(yaml.safe_dump(config))
+    run.config.write_text(yaml.safe_dump(config), encoding="utf-8")
     metrics = MetricsFile(run.metrics)
     for epoch, value in enumerate(top1):
         for report in range(1, reports + 1):

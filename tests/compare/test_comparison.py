@@ -22,7 +22,7 @@ def test_runs_are_compared(woof: Woof) -> None:
     write_run(Path("runs/b"), [0.6, 0.4, 0.2], optimizer="adamw")
     done = woof("compare", "runs", "--out", "out")
     assert done.code == 0, done.err
-    rows = list(csv.DictReader(Path("out/results.csv").read_text().splitlines()))
+    rows = list(csv.DictReader(Path("out/results.csv").read_text(encoding="utf-8").splitlines()))
     assert [row["run"] for row in rows] == ["a", "b"]
     # The best epoch is the first of several equal ones.
     assert [(row["best top-1"], row["its epoch"], row["its top-5"]) for row in rows] == [
@@ -33,12 +33,12 @@ def test_runs_are_compared(woof: Woof) -> None:
     assert {(row["state"], row["seconds with validation"], row["images/s in training"]) for row in rows} == {
         ("finished", "30", "123")
     }
-    settings = list(csv.DictReader(Path("out/settings.csv").read_text().splitlines()))
+    settings = list(csv.DictReader(Path("out/settings.csv").read_text(encoding="utf-8").splitlines()))
     assert [list(row.items()) for row in settings] == [
         [("run", "a"), ("model.optimizer", "sgd")],
         [("run", "b"), ("model.optimizer", "adamw")],
     ]
-    assert "| a | finished | 0.500 | 2 |" in Path("out/results.md").read_text()
+    assert "| a | finished | 0.500 | 2 |" in Path("out/results.md").read_text(encoding="utf-8")
     assert "0.600" in done.out
     drawn = sorted(file.name for file in Path("out").glob("*.png"))
     assert drawn == ["loss.png", "lr.png", "momentum.png", "top1.png", "top1_over_time.png", "top5.png"]
@@ -86,7 +86,7 @@ def test_any_name_can_be_drawn(tmp_path: Path, name: str) -> None:
     shown = name.replace("\n", r"\n").replace("\udcff", r"\udcff")
     assert found.tables[0].rows[0][0] == shown
     in_markdown = re.sub(r"([\\<*|])", r"\\\1", shown)
-    assert f"| {in_markdown} | finished |" in (tmp_path / "out" / "results.md").read_text()
+    assert f"| {in_markdown} | finished |" in (tmp_path / "out" / "results.md").read_text(encoding="utf-8")
 
 
 def test_a_value_that_is_not_finite_is_not_the_best(tmp_path: Path) -> None:
@@ -110,7 +110,7 @@ def test_files_that_woof_compare_did_not_write_are_not_replaced(woof: Woof) -> N
     for name in ("lr.png", "results.csv"):
         mine = Path("mine", name)
         mine.parent.mkdir(exist_ok=True)
-        mine.write_text("run,score\n")
+        mine.write_text("run,score\n", encoding="utf-8")
         done = woof("compare", "a", "--out", "mine")
         assert done.code == 2
         assert f"--out is mine: {name} in it was not written by woof compare; choose another folder" in done.err
@@ -120,9 +120,9 @@ def test_files_that_woof_compare_did_not_write_are_not_replaced(woof: Woof) -> N
 
 def test_any_setting_can_be_shown(tmp_path: Path) -> None:
     folders = [write_run(tmp_path / name, [0.1]) for name in ("a", "b")]
-    with (folders[0] / "config.yaml").open("a") as file:
+    with (folders[0] / "config.yaml").open("a", encoding="utf-8") as file:
         file.write('day: 2024-05-01\nkinds: !!set {a, b}\n"two\\nlines": "c\\nd"\nodd: [{2024-05-01: 4}]\n')
-    with (folders[1] / "config.yaml").open("a") as file:
+    with (folders[1] / "config.yaml").open("a", encoding="utf-8") as file:
         file.write('day: 2024-05-02\nkinds: !!set {a}\n"two\\nlines": c\nodd: 1\n')
     table = compare(folders, tmp_path / "out").tables[1]
     assert table.header == ("run", "day", "kinds", "odd", r"two\nlines")
@@ -159,12 +159,12 @@ def test_two_hundred_tensorboard_runs_take_less_than_twenty_seconds(tmp_path: Pa
 @pytest.mark.long
 def test_two_hundred_runs_take_less_than_twenty_seconds(tmp_path: Path) -> None:
     first = write_run(tmp_path / "runs" / "run0", [0.8 - 0.6 / (1 + epoch) for epoch in range(40)], reports=4)
-    header, *rows = (first / "metrics.csv").read_text().splitlines()
+    header, *rows = (first / "metrics.csv").read_text(encoding="utf-8").splitlines()
     draw = random.Random(0)
     for number in range(1, 200):
         place = shutil.copytree(first, tmp_path / "runs" / f"run{number}")
         noisy = [re.sub(r"\d+\.\d+", lambda cell: repr(float(cell[0]) * draw.uniform(0.8, 1.0)), row) for row in rows]
-        (place / "metrics.csv").write_text("\n".join([header, *noisy, ""]))
+        (place / "metrics.csv").write_text("\n".join([header, *noisy, ""]), encoding="utf-8")
     start_s = time.process_time()  # CPU time, which other work on the machine does not change.
     found = compare([tmp_path / "runs"], tmp_path / "out")
     assert time.process_time() - start_s < 20

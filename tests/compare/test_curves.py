@@ -68,7 +68,9 @@ def test_every_run_is_named_in_the_legend(tmp_path: Path, monkeypatch: pytest.Mo
 def test_a_sweep_alone_is_shown(tmp_path: Path) -> None:
     folder = tmp_path / "swept"
     (folder / "lr_find").mkdir(parents=True)
-    (folder / "lr_find" / "curve.csv").write_text("lr,loss,raw_loss\n1e-3,2.3,2.4\n1e-2,2.0,2.1\n1.0,9.0,9.9\n")
+    (folder / "lr_find" / "curve.csv").write_text(
+        "lr,loss,raw_loss\n1e-3,2.3,2.4\n1e-2,2.0,2.1\n1.0,9.0,9.9\n", encoding="utf-8"
+    )
     found = compare([folder], tmp_path / "out")
     assert found.tables[0].rows[0][1] == "sweep only"
     assert (tmp_path / "out" / "lr_find.png").exists()

@@ -83,7 +83,9 @@ def test_runs_are_equal_by_their_results(tmp_path: Path) -> None:
 def test_runs_without_results_are_not_equal(tmp_path: Path) -> None:
     for name in "ab":
         (tmp_path / name / "lr_find").mkdir(parents=True)
-        (tmp_path / name / "lr_find" / "curve.csv").write_text("lr,loss,raw_loss\n1e-3,2.3,2.4\n1e-2,2.0,2.1\n")
+        (tmp_path / name / "lr_find" / "curve.csv").write_text(
+            "lr,loss,raw_loss\n1e-3,2.3,2.4\n1e-2,2.0,2.1\n", encoding="utf-8"
+        )
     runs = read_all(tmp_path / "a", tmp_path / "b")
     (sweep,) = shown_figures(runs)
     assert [curve.runs for curve in sweep.curves] == [(0, 1)]

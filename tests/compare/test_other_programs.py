@@ -154,7 +154,7 @@ def test_unknown_tags_are_listed(woof: Woof) -> None:
 
 
 def test_another_program_s_metrics_csv_is_not_a_run(tmp_path: Path) -> None:
-    (tmp_path / "metrics.csv").write_text("epoch,step,val_loss\n0,1,2.0\n")
+    (tmp_path / "metrics.csv").write_text("epoch,step,val_loss\n0,1,2.0\n", encoding="utf-8")
     with pytest.raises(UserError, match="contains no run"):
         find_runs([tmp_path])
 

@@ -27,7 +27,9 @@ def page(tmp_path_factory: pytest.TempPathFactory) -> Path:
     write_events(runs / "d", {"train_loss": [(1, 2.0), (2, 1.0)]})
     write_run(runs / "e", [0.9], reports=1, finished=False, lr="auto")
     (runs / "a" / "lr_find").mkdir()
-    (runs / "a" / "lr_find" / "curve.csv").write_text("lr,loss,raw_loss\n1e-3,2.3,2.4\n1e-2,2.0,2.1\n")
+    (runs / "a" / "lr_find" / "curve.csv").write_text(
+        "lr,loss,raw_loss\n1e-3,2.3,2.4\n1e-2,2.0,2.1\n", encoding="utf-8"
+    )
     compare([runs], folder / "out")
     return folder / "out" / "index.html"
 
@@ -203,7 +205,7 @@ def test_the_browser_refuses_every_request_of_the_page(chromium: str, page: Path
 
 
 def test_the_page_is_self_contained(page: Path) -> None:
-    text = page.read_text()
+    text = page.read_text(encoding="utf-8")
     named = re.findall(r'<(?:script|link|img|iframe)[^>]*(?:src|href)="([^"]{0,10})|@import', text)
     assert named == ["data:,"]
     assert len(text) < 2e6

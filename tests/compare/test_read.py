@@ -20,19 +20,19 @@ from woof_lightning.runs.metrics import MetricsFile, read_columns
 
 def test_an_unfinished_run_is_shown(woof: Woof) -> None:
     folder = write_run(Path("cut"), [0.3, 0.4], finished=False)
-    with (folder / "metrics.csv").open("a") as file:
+    with (folder / "metrics.csv").open("a", encoding="utf-8") as file:
         file.write("2,9,0.1")
     done = woof("compare", "cut", "--out", "out")
     assert done.code == 0, done.err
     assert "unfinished, 2 of 3 epochs" in done.out
     assert "note: cut: metrics.csv ends in the middle of a row; everything before that is shown" in done.out
-    assert "metrics.csv ends in the middle of a row" in Path("out/index.html").read_text()
+    assert "metrics.csv ends in the middle of a row" in Path("out/index.html").read_text(encoding="utf-8")
 
 
 def test_a_run_without_a_result_takes_its_times_from_its_events(woof: Woof, small_fit: list[str]) -> None:
     assert woof("fit", *small_fit).code == 0
     place = RunFolder(Path("runs/adamw_onecycle"))
-    recorded_s = json.loads(place.result.read_text())["elapsed_s"]
+    recorded_s = json.loads(place.result.read_text(encoding="utf-8"))["elapsed_s"]
     place.result.unlink()
     read = read_run(place.path, "cut").series[TOP1].elapsed_s
     assert len(read) == 2
@@ -51,7 +51,7 @@ def test_epochs_without_a_validation_are_counted(tmp_path: Path) -> None:
     for epoch in range(1, 4, 2):
         metrics.log({"val/acc1": 0.1 * epoch, "val/acc5": 0.9, "epoch": epoch}, STEPS_PER_EPOCH * (epoch + 1))
     metrics.flush()
-    run.config.write_text("trainer: {max_epochs: 40}")
+    run.config.write_text("trainer: {max_epochs: 40}", encoding="utf-8")
     (row,) = tables_of(read_all(run.path))[0].rows
     assert row[1:4] == ["unfinished, 4 of 40 epochs", "0.300", "4"]
 
@@ -60,7 +60,9 @@ def test_a_run_that_has_just_started_does_not_hide_others(woof: Woof) -> None:
     write_run(Path("runs/done"), [0.3])
     begun = RunFolder(Path("runs/new"))
     begun.create()
-    begun.config.write_text("model: {arch: resnet18}\ndata: {variant: 160px}\ntrainer: {max_epochs: 40}\n")
+    begun.config.write_text(
+        "model: {arch: resnet18}\ndata: {variant: 160px}\ntrainer: {max_epochs: 40}\n", encoding="utf-8"
+    )
     SummaryWriter(str(begun.path)).close()
     write_events(Path("runs/other"), {"reward": [(1, 2.0)]})
     done = woof("compare", "runs")
@@ -129,7 +131,7 @@ def test_a_folder_instead_of_a_file_is_reported(tmp_path: Path, name: str) -> No
 
 def test_rows_that_go_back_replace_earlier_rows(tmp_path: Path) -> None:
     folder = write_run(tmp_path / "run", [0.3, 0.4, 0.5], finished=False)
-    with (folder / "metrics.csv").open("a") as file:
+    with (folder / "metrics.csv").open("a", encoding="utf-8") as file:
         file.write("1,6,0.5\n1,6,0.7\n")
     run = read_run(folder, "run")
     assert (run.series["train/loss"].step, run.series[TOP1].value) == ([2, 4, 6], [0.3])

@@ -243,7 +243,7 @@ def test_a_report_is_in_the_timed_steps_of_real_work() -> None:
 def write_measurement(folder: Path, rows: list[Row]) -> None:
     folder.mkdir()
     RowsFile(folder / "rows.csv").append(rows)
-    (folder / "conditions.json").write_text(json.dumps({"machines": {}}))
+    (folder / "conditions.json").write_text(json.dumps({"machines": {}}), encoding="utf-8")
 
 
 def test_rows_are_summarised_and_drawn(woof: Woof) -> None:
@@ -251,7 +251,7 @@ def test_rows_are_summarised_and_drawn(woof: Woof) -> None:
     done = woof("cost", "--summarise", "--out", "out")
     assert done.code == 0, done.err
     assert "met: woof_fit costs at most a fifth of lightning: 0.125" in done.out
-    found = json.loads(Path("out/summary.json").read_text())
+    found = json.loads(Path("out/summary.json").read_text(encoding="utf-8"))
     drawn = Path("out/fixed.png").read_bytes()
     assert drawn.startswith(b"\x89PNG")
     assert fingerprint(found).encode() in drawn
@@ -279,21 +279,21 @@ def test_nothing_is_published_from_a_busy_machine(woof: Woof) -> None:
 
 def test_rows_that_are_there_are_left_alone(woof: Woof) -> None:
     write_measurement(Path("out"), made_rows())
-    before = Path("out/rows.csv").read_text()
+    before = Path("out/rows.csv").read_text(encoding="utf-8")
     refused = woof("cost", "--quick", "--allow_busy", "--out", "out")
     assert refused.code == 2
     assert "--resume" in refused.err
     assert "--overwrite" in refused.err
-    assert Path("out/rows.csv").read_text() == before
+    assert Path("out/rows.csv").read_text(encoding="utf-8") == before
 
 
 def test_a_quick_measurement_does_not_go_on_as_a_full_one(woof: Woof) -> None:
     write_measurement(Path("out"), made_rows())
-    before = Path("out/rows.csv").read_text()
+    before = Path("out/rows.csv").read_text(encoding="utf-8")
     refused = woof("cost", "--groups", "fixed", "--resume", "--allow_busy", "--out", "out")
     assert refused.code == 2
     assert "holds repeat 1 of the group fixed without hand_rolled (off)" in refused.err
-    assert Path("out/rows.csv").read_text() == before
+    assert Path("out/rows.csv").read_text(encoding="utf-8") == before
 
 
 @pytest.mark.parametrize(
@@ -328,9 +328,9 @@ def test_bad_options_leave_nothing(
 def test_rows_outlast_a_refusal(woof: Woof, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(measurement, "check_free", refuse)
     Path("out").mkdir()
-    Path("out/rows.csv").write_text("rows of hours\n")
+    Path("out/rows.csv").write_text("rows of hours\n", encoding="utf-8")
     assert woof("cost", "--quick", "--overwrite", "--out", "out").code == 2
-    assert Path("out/rows.csv").read_text() == "rows of hours\n"
+    assert Path("out/rows.csv").read_text(encoding="utf-8") == "rows of hours\n"
 
 
 def refuse() -> None:
@@ -348,9 +348,9 @@ def test_an_environment_s_size_leaves_out_its_tools(tmp_path: Path) -> None:
     for name in ("pip", "fastprogress"):
         info = tmp_path / f"{name}-1.0.dist-info"
         info.mkdir()
-        (info / "METADATA").write_text(f"Name: {name}\nVersion: 1.0\n")
-        (tmp_path / f"{name}.py").write_text("x" * 1000)
-        (info / "RECORD").write_text(f"{name}.py,,\n")
+        (info / "METADATA").write_text(f"Name: {name}\nVersion: 1.0\n", encoding="utf-8")
+        (tmp_path / f"{name}.py").write_text("x" * 1000, encoding="utf-8")
+        (info / "RECORD").write_text(f"{name}.py,,\n", encoding="utf-8")
     packages, installed_mb = environments.size_of(tmp_path)
     assert packages == 1
     assert installed_mb == pytest.approx(0.001)
@@ -364,7 +364,7 @@ def test_an_environment_with_other_versions_is_made_anew(tmp_path: Path, monkeyp
     pins = tmp_path / "constraints.txt"
     (tmp_path / "place").mkdir()
     for version in ("1.0", "1.0", "2.0"):
-        pins.write_text(f"fastprogress=={version}\n")
+        pins.write_text(f"fastprogress=={version}\n", encoding="utf-8")
         environments.installed(tmp_path / "place", ("fastprogress",), pins, None, print)
     assert len(made) == 2
 

@@ -60,8 +60,8 @@ def count(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Callable[
     """Counts a training of USER's step, with or without FRAMEWORK between; this file is the script."""
     place = tmp_path / "site-packages"
     place.mkdir()
-    (place / "counted_framework.py").write_text(FRAMEWORK)
-    (tmp_path / "counted_user.py").write_text(USER)
+    (place / "counted_framework.py").write_text(FRAMEWORK, encoding="utf-8")
+    (tmp_path / "counted_user.py").write_text(USER, encoding="utf-8")
     for folder in (place, tmp_path):
         monkeypatch.syspath_prepend(folder)
     framework, user = (importlib.import_module(f"counted_{name}") for name in ("framework", "user"))

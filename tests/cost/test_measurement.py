@@ -93,11 +93,13 @@ def test_what_is_there_is_not_measured_again(rows_file: RowsFile, asked: list[st
     asked.clear()
     measure(PLAN, rows_file, options())
     assert asked == []
-    rows_file.path.write_text("".join(rows_file.path.read_text().splitlines(keepends=True)[:-3]))
-    before = rows_file.path.read_text()
+    rows_file.path.write_text(
+        "".join(rows_file.path.read_text(encoding="utf-8").splitlines(keepends=True)[:-3]), encoding="utf-8"
+    )
+    before = rows_file.path.read_text(encoding="utf-8")
     measure(PLAN, rows_file, options())
     assert asked == ["fixed 1"]
-    assert rows_file.path.read_text().startswith(before)
+    assert rows_file.path.read_text(encoding="utf-8").startswith(before)
 
 
 def test_starts_are_measured_in_their_environments_after_one_that_does_not_count(
@@ -196,7 +198,7 @@ def test_conditions_name_the_call_and_add_up(rows_file: RowsFile, monkeypatch: p
         "woof cost --quick --repeats=4 --threads=2 --accelerator=cpu"
     )
     prepare(given, rows_file)
-    (first,) = json.loads((given.out / "conditions.json").read_text())["machines"].values()
+    (first,) = json.loads((given.out / "conditions.json").read_text(encoding="utf-8"))["machines"].values()
     assert (first["threads"], first["accelerator"], first["dry_run"]) == (2, "cpu", False)
     assert {"torch", "lightning", "accelerate"} <= first["versions"].keys()
     assert first["machine"]["processor"]
@@ -204,7 +206,7 @@ def test_conditions_name_the_call_and_add_up(rows_file: RowsFile, monkeypatch: p
     rows_file.append(rows_of("bare", "off", 0, {"step_us": 1.0}))
     again = options(out=given.out, groups=["fixed", "real"], threads=2, resume=True)
     prepare(again, rows_file)
-    calls = json.loads((given.out / "conditions.json").read_text())["machines"][machine_id()]["calls"]
+    calls = json.loads((given.out / "conditions.json").read_text(encoding="utf-8"))["machines"][machine_id()]["calls"]
     assert [call["command"] for call in calls] == [
         "woof cost --quick --repeats=4 --threads=2 --accelerator=cpu",
         "woof cost --groups fixed real --threads=2 --accelerator=cpu --resume",
@@ -220,7 +222,7 @@ def test_conditions_name_the_call_and_add_up(rows_file: RowsFile, monkeypatch: p
         prepare(given, rows_file)
     prepare(options(out=given.out, overwrite=True), rows_file)
     assert not rows_file.path.exists()
-    (only,) = json.loads((given.out / "conditions.json").read_text())["machines"].values()
+    (only,) = json.loads((given.out / "conditions.json").read_text(encoding="utf-8"))["machines"].values()
     assert len(only["calls"]) == 1
 
 
@@ -234,7 +236,7 @@ def test_another_machine_adds_its_repeats(
     for module in ("measurement", "rows"):
         monkeypatch.setattr(f"woof_lightning.cost.{module}.machine_id", lambda: "another")
     # Another commit of this project may add repeats; another torch may not.
-    here = json.loads((given.out / "conditions.json").read_text())["machines"][machine_id()]["versions"]
+    here = json.loads((given.out / "conditions.json").read_text(encoding="utf-8"))["machines"][machine_id()]["versions"]
     monkeypatch.setattr(measurement, "versions", lambda _: here | {"woof_lightning": "9"})
     check_same_blocks(Measurement({"fixed": [case("ignite", "on")]}, [], 1), rows_file)
     prepare(given, rows_file)
@@ -245,7 +247,7 @@ def test_another_machine_adds_its_repeats(
     assert {row.machine for row in first} == {machine_id()}
     assert {row.machine for row in added} == {"another"}
     assert [replace(row, machine="", value=0) for row in added] == [replace(row, machine="", value=0) for row in first]
-    machines = json.loads((given.out / "conditions.json").read_text())["machines"]
+    machines = json.loads((given.out / "conditions.json").read_text(encoding="utf-8"))["machines"]
     assert list(machines) == [machine_id(), "another"]
     assert machines["another"]["versions"]["woof_lightning"] == "9"
 
@@ -276,7 +278,7 @@ def test_reasons_against_publishing_are_all_told(tmp_path: Path) -> None:
         publish(found, tmp_path, allow_busy=False)
     assert not list(tmp_path.iterdir())
     assert publish(found, tmp_path, allow_busy=True) == []
-    assert json.loads((tmp_path / "summary.json").read_text()) == found
+    assert json.loads((tmp_path / "summary.json").read_text(encoding="utf-8")) == found
 
 
 def test_rows_come_back_as_they_were_written(rows_file: RowsFile) -> None:
@@ -286,7 +288,7 @@ def test_rows_come_back_as_they_were_written(rows_file: RowsFile) -> None:
     rows_file.append(first)
     rows_file.append(second)
     assert rows_file.read() == [*first, *second]
-    lines = rows_file.path.read_text().splitlines()
+    lines = rows_file.path.read_text(encoding="utf-8").splitlines()
     assert lines[0].split(",") == list(HEADER)
     assert lines[1] == f"bare,step_us,off,{machine_id()},0,123.456,us"
     assert [row.unit for row in rows_file.read()] == ["us", "MB", "calls"]

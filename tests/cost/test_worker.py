@@ -183,9 +183,9 @@ def test_the_parts_of_a_training_are_those_of_its_way(way: str, tmp_path: Path) 
 def test_an_import_is_timed_and_its_modules_counted(
     tmp_path: Path, now_s: list[float], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    (tmp_path / "slow_one.py").write_text("import slow_two\n")
-    (tmp_path / "slow_two.py").write_text("import builtins\nbuiltins.pass_time()\n")
-    (tmp_path / "slow_three.py").write_text("import slow_two\n")
+    (tmp_path / "slow_one.py").write_text("import slow_two\n", encoding="utf-8")
+    (tmp_path / "slow_two.py").write_text("import builtins\nbuiltins.pass_time()\n", encoding="utf-8")
+    (tmp_path / "slow_three.py").write_text("import slow_two\n", encoding="utf-8")
     monkeypatch.syspath_prepend(tmp_path)
     monkeypatch.setattr("builtins.pass_time", lambda: now_s.__setitem__(0, now_s[0] + 4), raising=False)
     try:
@@ -212,10 +212,10 @@ def test_a_job_comes_and_goes_as_json(
     monkeypatch.setattr(worker, "measured", measured)
     monkeypatch.setattr(worker, "pin", bound.append)
     job = Job(way="fake", cores=(3,), entry=("a", "b"), turns=turns)
-    (tmp_path / "job.json").write_text(json.dumps(asdict(job)))
+    (tmp_path / "job.json").write_text(json.dumps(asdict(job)), encoding="utf-8")
     before = dict(os.environ)
     worker.main(tmp_path / "job.json", tmp_path / "result.json")
-    result = json.loads((tmp_path / "result.json").read_text())
+    result = json.loads((tmp_path / "result.json").read_text(encoding="utf-8"))
     assert result == {"step_us": 1.5, "environment_id": environment_id(before), "changes PLANTED": 1}
     ((got, folder),) = given
     assert {name: tuple(v) if isinstance(v, list) else v for name, v in asdict(got).items()} == asdict(job)

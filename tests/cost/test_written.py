@@ -170,7 +170,7 @@ def ran_in(woof: Woof, way: str, small_fit: list[str]) -> set[tuple[str, int]]:
 
 def functions_of(file: str) -> dict[int, str]:
     """The functions of a file, by their first line, which is that of the first decorator."""
-    tree = ast.parse((PACKAGE / file).read_text())
+    tree = ast.parse((PACKAGE / file).read_text(encoding="utf-8"))
     lines = {lines_of(node)[0] for node in ast.walk(tree) if isinstance(node, ast.FunctionDef)}
     return {its_lines[0]: name for name, its_lines in definitions(tree) if its_lines[0] in lines}
 
@@ -189,7 +189,7 @@ def test_what_a_way_runs_is_what_is_counted(way: str, woof: Woof, small_fit: lis
     passed_over = (*NOT_COUNTED, *LEFT_UNUSED.get(way, ()))
     missing, unused = [], []
     for file in sorted({file for file, _ in ran} | set(files_of(own))):
-        counted = behaviour_by_line((PACKAGE / file).read_text(), parts_of(own, file))
+        counted = behaviour_by_line((PACKAGE / file).read_text(encoding="utf-8"), parts_of(own, file))
         for line, name in functions_of(file).items():
             if (file, line) in ran and line not in counted and not f"{file}::{name}".startswith(passed_over):
                 missing.append(f"{file}::{name}")
@@ -209,7 +209,9 @@ def test_the_counts_of_the_real_files(way: str) -> None:
     assert all(values[f"lines_{name}"] == 0 for name, parts in cells(way).items() if parts == ())
     assert (values["framework_names"] > 0) == (way != REFERENCE)
     # No line is counted twice, and at most all of the files.
-    there = sum(len(logical_line_starts((PACKAGE / file).read_text())) for file in files_of(WRITTEN[way]))
+    there = sum(
+        len(logical_line_starts((PACKAGE / file).read_text(encoding="utf-8"))) for file in files_of(WRITTEN[way])
+    )
     assert 0 < values["logical_lines"] < there
 
 

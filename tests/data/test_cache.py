@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import json
 import os
 import shutil
@@ -140,6 +141,25 @@ def test_a_changed_image_is_decoded_again_and_the_old_file_goes(index: ImageInde
     assert not old.exists()
 
 
+def test_an_old_file_that_windows_does_not_remove_is_in_nobody_s_way(
+    index: ImageIndex, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    keep(index)
+    old, unlink = cache_file(index), Path.unlink
+    os.utime(index.root / index.val[0].path, ns=(1, 1))
+    now = index_folder(index.root)
+
+    def refused(file: Path, missing_ok: bool = False) -> None:
+        if file == old:
+            raise PermissionError(errno.EACCES, "another run has it open", str(file))
+        unlink(file, missing_ok=missing_ok)
+
+    monkeypatch.setattr(Path, "unlink", refused)
+    keep(now, DISK)
+    assert opened(now, DISK) is not None
+    assert old.exists()
+
+
 def test_the_files_of_other_data_sets_stay(index: ImageIndex, drawn_index: ImageIndex) -> None:
     keep(index)
     keep(drawn_index)
@@ -201,7 +221,7 @@ def test_disk_takes_all_the_room_but_no_more(index: ImageIndex, monkeypatch: pyt
 def test_a_cache_folder_that_cannot_be_made(
     index: ImageIndex, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    (tmp_path / "blocked").write_text("a file")
+    (tmp_path / "blocked").write_text("a file", encoding="utf-8")
     monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "blocked"))
     keep(index)
     assert "decoded anew in each epoch" in capsys.readouterr().err
@@ -260,7 +280,9 @@ def test_a_run_ends_at_damaged_pixels_and_the_next_one_decodes_again(
     assert f"the decoded images in {file} cannot be used" in ended.err
     assert "Traceback" not in ended.err
     assert woof(*call, "damaged", "--overwrite").code == 0
-    whole, again = (json.loads(Path(f"runs/{name}/result.json").read_text()) for name in ("whole", "damaged"))
+    whole, again = (
+        json.loads(Path(f"runs/{name}/result.json").read_text(encoding="utf-8")) for name in ("whole", "damaged")
+    )
     assert again["final"] == whole["final"]
     assert again["loading"] == {"processes": workers, "decoded_before": True}
 

@@ -30,9 +30,9 @@ def test_index_is_sorted_and_labels_follow_the_folders(small_folder: Path) -> No
 def test_hidden_files_and_litter_are_skipped(small_folder: Path) -> None:
     before = index_folder(small_folder)
     (small_folder / "train" / ".ipynb_checkpoints").mkdir()
-    (small_folder / "train" / before.classes[0] / "._resource.jpg").write_text("x")
-    (small_folder / "train" / before.classes[0] / "Thumbs.db").write_text("x")
-    (small_folder / "val" / "desktop.ini").write_text("x")
+    (small_folder / "train" / before.classes[0] / "._resource.jpg").write_text("x", encoding="utf-8")
+    (small_folder / "train" / before.classes[0] / "Thumbs.db").write_text("x", encoding="utf-8")
+    (small_folder / "val" / "desktop.ini").write_text("x", encoding="utf-8")
     index = index_folder(small_folder)
     assert (index.train, index.val) == (before.train, before.val)
     assert before.passed_over == ()
@@ -48,8 +48,8 @@ def test_files_that_are_not_used_are_counted_and_named(small_folder: Path, capsy
     before = index_folder(small_folder)
     folder = small_folder / "train" / before.classes[0]
     for name in ("a.heic", "b.HEIC", "notes.txt", "README"):
-        (folder / name).write_text("x")
-    (small_folder / "val" / "stray.jpg").write_text("x")
+        (folder / name).write_text("x", encoding="utf-8")
+    (small_folder / "val" / "stray.jpg").write_text("x", encoding="utf-8")
     index = index_folder(small_folder)
     assert (index.train, index.val, index.fingerprint) == (before.train, before.val, before.fingerprint)
     kinds = {".heic": 2, ".jpg beside the class folders": 1, ".txt": 1, "without a suffix": 1}
@@ -180,14 +180,14 @@ def test_only_the_headers_of_many_files_are_read(
     monkeypatch.setattr(decoding, "read_image", lambda path: pytest.fail(f"{path} was decoded"))
     assert check_images(index_folder(small_folder), tmp_path).longest_side_px == 128
     victim = next((small_folder / "val").rglob("*.JPEG"))
-    victim.write_text("no image")
+    victim.write_text("no image", encoding="utf-8")
     with pytest.raises(UnreadableImageError, match=str(victim)):
         check_images(index_folder(small_folder), tmp_path)
 
 
 def test_a_cache_that_cannot_be_written_is_no_error(small_folder: Path, tmp_path: Path) -> None:
     blocked = tmp_path / "file"
-    blocked.write_text("")
+    blocked.write_text("", encoding="utf-8")
     assert check_images(index_folder(small_folder), blocked / "cache").longest_side_px == 128
 
 

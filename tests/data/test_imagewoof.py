@@ -35,7 +35,7 @@ def small_woof(small_folder: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     """A small data set. The official numbers of images are patched to match it."""
     index = index_folder(small_folder)
     monkeypatch.setattr(imagewoof, "BREEDS", {name: Breed(f"breed of {name}", 8, 4) for name in index.classes})
-    with (small_folder / imagewoof.NOISY_LABELS_FILE).open("w", newline="") as file:
+    with (small_folder / imagewoof.NOISY_LABELS_FILE).open("w", newline="", encoding="utf-8") as file:
         writer = csv.writer(file)
         writer.writerow(["path", "noisy_labels_0", "noisy_labels_50", "is_valid"])
         for sample in index.train:
@@ -48,7 +48,9 @@ def small_woof(small_folder: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 @needs("fastai")
 def test_addresses_sizes_and_checksums_are_those_of_fastai() -> None:
     """Who publishes the archives; the checksums are of their first MiB."""
-    official = ast.literal_eval(resources.files("fastai").joinpath("data/download_checks.py").read_text())
+    official = ast.literal_eval(
+        resources.files("fastai").joinpath("data/download_checks.py").read_text(encoding="utf-8")
+    )
     for archive in archives.ARCHIVES.values():
         assert official[archive.url] == (archive.size_bytes, archive.first_mib_md5)
 
@@ -152,7 +154,13 @@ def hostile_members() -> dict[str, tarfile.TarInfo]:
     members["link"].type, members["link"].linkname = tarfile.SYMTYPE, "/etc/passwd"
     members["hardlink"].type, members["hardlink"].linkname = tarfile.LNKTYPE, "/etc/passwd"
     members["device"].type, members["fifo"].type = tarfile.CHRTYPE, tarfile.FIFOTYPE
-    return members | {"above": tarfile.TarInfo(f"{TOP}/../../evil"), "absolute": tarfile.TarInfo("/tmp/evil")}
+    paths = {"above": f"{TOP}/../../evil", "absolute": "/tmp/evil"}
+    paths |= {
+        "above on Windows": f"{TOP}/..\\..\\evil",
+        "absolute on Windows": f"{TOP}/C:\\evil",
+        "drive": f"{TOP}/C:/evil",
+    }
+    return members | {name: tarfile.TarInfo(path) for name, path in paths.items()}
 
 
 @pytest.mark.parametrize("kind", sorted(hostile_members()))

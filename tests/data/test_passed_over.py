@@ -40,11 +40,11 @@ def clutter(root: Path) -> None:
     (root / "cat" / "cut.jpg").write_bytes((root / "cat" / "IMG 0 ä.jpg").read_bytes()[:300])
     (root / "cat" / "link.jpg").symlink_to("nowhere.jpg")
     (root / "cat" / "up").symlink_to("..")
-    (root / "cat" / "a.HEIC").write_text("x")
-    (root / "cat" / ".hidden.jpg").write_text("x")
+    (root / "cat" / "a.HEIC").write_text("x", encoding="utf-8")
+    (root / "cat" / ".hidden.jpg").write_text("x", encoding="utf-8")
     (root / ".git").mkdir()
-    (root / ".DS_Store").write_text("x")
-    (root / "stray.jpg").write_text("x")
+    (root / ".DS_Store").write_text("x", encoding="utf-8")
+    (root / "stray.jpg").write_text("x", encoding="utf-8")
     (root / "nothing").mkdir()
 
 
@@ -118,7 +118,7 @@ def test_they_are_left_out_if_the_settings_say_so(own: Path) -> None:
     in_another_process = open_checked_data(config)
     assert in_another_process.fingerprint == index.fingerprint
     for file in (own / "cat").rglob("IMG*"):
-        file.write_text("x")
+        file.write_text("x", encoding="utf-8")
     with pytest.raises(UserError, match="my photos has no train image of cat that can be read"):
         prepare_checked_data(config)
 
@@ -126,7 +126,7 @@ def test_they_are_left_out_if_the_settings_say_so(own: Path) -> None:
 def test_a_class_of_other_kinds_alone_is_refused_and_an_empty_one_passed_over(own: Path) -> None:
     (own / "birds").mkdir()
     assert index_folder(own, split=Split(0.3)).classes == ("Müllers Hund", "cat")
-    (own / "birds" / "a.heic").write_text("x")
+    (own / "birds" / "a.heic").write_text("x", encoding="utf-8")
     with pytest.raises(UserError, match="birds holds no image .*of other kinds it holds .heic: fill it or remove it"):
         index_folder(own, split=Split(0.3))
 
@@ -142,7 +142,7 @@ def test_a_class_that_is_empty_in_both_splits_is_passed_over(small_folder: Path)
 
 def test_what_lies_beside_train_and_val_is_listed_for_a_folder_of_one_s_own(small_folder: Path) -> None:
     (small_folder / "test" / "cat").mkdir(parents=True)
-    (small_folder / "labels.csv").write_text("x")
+    (small_folder / "labels.csv").write_text("x", encoding="utf-8")
     assert index_folder(small_folder).passed_over == ()
     found = {one.path: one.kind for one in index_folder(small_folder, split=Split()).passed_over}
     assert found == {"test/": "folder beside train/ and val/", "labels.csv": ".csv beside the class folders"}
@@ -205,11 +205,11 @@ def test_a_run_tells_and_records_what_it_does_not_use(verb: list[str], own: Path
     assert "1 .heic (cat/a.HEIC)" in done.err
     assert "3 unreadable (cat/cut.jpg" in done.err
     assert " validation images are training images too, byte for byte" in done.err
-    data = json.loads(Path("runs/run/result.json").read_text())["data"]
+    data = json.loads(Path("runs/run/result.json").read_text(encoding="utf-8"))["data"]
     assert (data["val_share"], data["split_seed"], data["in_both"]) == (0.3, 0, 1)
     assert data["train"] + data["val"] == 17
     assert data["not_used"]["unreadable"] == 3
-    config = Path("runs/run/config.yaml").read_text()
+    config = Path("runs/run/config.yaml").read_text(encoding="utf-8")
     assert "val_share: 0.3" in config
     resumed = woof(*options, "--data.skip_unreadable", "true", "--resume", "--data.split_seed", 1)
     assert resumed.code == 2
@@ -221,7 +221,7 @@ def test_data_check_lists_every_file(own: Path, woof: Woof) -> None:
     assert (clean.code, clean.out.splitlines()[0]) == (0, "every file is an image, used once"), clean.err
     clutter(own)
     for number in range(9):
-        (own / "cat" / f"{number}.heic").write_text("x")
+        (own / "cat" / f"{number}.heic").write_text("x", encoding="utf-8")
     listed = woof("data", "--folder", own, "--val_share", 0.3, "--check")
     assert listed.code == 2
     files = [line.partition("  ")[0] for line in listed.out.splitlines()[1:]]

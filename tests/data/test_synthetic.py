@@ -35,7 +35,7 @@ def test_an_existing_drawing_is_kept(drawn_root: Path) -> None:
 def test_a_folder_of_an_older_drawing_is_drawn_again(tmp_path: Path) -> None:
     old = tmp_path / "synthetic"
     (old / "train").mkdir(parents=True)
-    (old / synthetic.VERSION_FILE).write_text("0")
+    (old / synthetic.VERSION_FILE).write_text("0", encoding="utf-8")
     synthetic.draw(old)
     assert len(list(old.rglob("*.JPEG"))) == 640
 
@@ -43,10 +43,10 @@ def test_a_folder_of_an_older_drawing_is_drawn_again(tmp_path: Path) -> None:
 def test_a_folder_with_other_files_is_left_alone(tmp_path: Path) -> None:
     own = tmp_path / "synthetic" / "mine.txt"
     own.parent.mkdir()
-    own.write_text("work of years")
+    own.write_text("work of years", encoding="utf-8")
     with pytest.raises(UserError, match="exists and was not drawn by woof"):
         synthetic.draw(own.parent)
-    assert own.read_text() == "work of years"
+    assert own.read_text(encoding="utf-8") == "work of years"
     assert [place.name for place in tmp_path.iterdir()] == ["synthetic"]
 
 

@@ -171,6 +171,11 @@ def test_options_of_a_loader() -> None:
     assert signal.getsignal(signal.SIGCHLD) is before, "It is not wrapped twice."
 
 
+def test_a_batch_has_no_time_limit_where_pytorch_must_look_for_dead_workers(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.delattr(signal, "SIGCHLD")
+    assert worker_options(1)["timeout"] == 0
+
+
 def wait_as_a_worker(ready: Any) -> None:
     leave_stopping_to_the_trainer(0)
     ready.set()

@@ -43,11 +43,11 @@ ADDED = {(cell.change, cell.way): place for place, cell in enumerate(CELLS)}
 
 @pytest.fixture
 def rows(tmp_path: Path) -> Path:
-    with (tmp_path / COUNTS).open("w", newline="") as file:
+    with (tmp_path / COUNTS).open("w", newline="", encoding="utf-8") as file:
         writer = csv.writer(file)
         writer.writerow(COUNT_COLUMNS)
         writer.writerows((*cell, added, 1, 2, 3, 1, "one two", "") for cell, added in ADDED.items())
-    with (tmp_path / BROKEN).open("w", newline="") as file:
+    with (tmp_path / BROKEN).open("w", newline="", encoding="utf-8") as file:
         writer = csv.writer(file)
         writer.writerow(BROKEN_COLUMNS)
         for cell in ADDED:
@@ -90,7 +90,7 @@ def test_a_way_has_its_documented_roads_and_no_imports(rows: Path) -> None:
 
 def test_pairs_are_counted_by_their_end(tmp_path: Path) -> None:
     rows = [("fabric", "a", "b", CONFLICT, ""), ("fabric", "a", "c", RUNS, ""), ("fabric", "b", "c", FAILS, "x")]
-    with (tmp_path / PAIRS).open("w", newline="") as file:
+    with (tmp_path / PAIRS).open("w", newline="", encoding="utf-8") as file:
         csv.writer(file).writerows([PAIR_COLUMNS, *rows, ("ignite", "a", "b", CONFLICT, "")])
     assert cells(pairs_table(tmp_path))[2:] == [["Fabric", "3", "1", "1", "1"], ["Ignite", "1", "1", "0", "0"]]
     assert [pairs_text(tmp_path, "fabric", end) for end in ("", "conflict", "runs")] == ["3", "1", "1"]

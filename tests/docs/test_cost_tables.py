@@ -61,7 +61,7 @@ def measured() -> list[Row]:
 @pytest.fixture
 def folder(tmp_path: Path) -> Path:
     found = summary(measured(), {"machines": {"here": MACHINE}})
-    (tmp_path / "summary.json").write_text(json.dumps(found))
+    (tmp_path / "summary.json").write_text(json.dumps(found), encoding="utf-8")
     return tmp_path
 
 
@@ -142,7 +142,7 @@ def test_machines_have_a_column_each(tmp_path: Path) -> None:
         for row in rows(way, "on", in_order(us, us), machine=machine)
     ]
     made += [row for machine in ("one", "two") for row in rows("bare", "off", in_order(400, 400), machine=machine)]
-    (tmp_path / "summary.json").write_text(json.dumps(summary(made, {})))
+    (tmp_path / "summary.json").write_text(json.dumps(summary(made, {})), encoding="utf-8")
     header, _, *found = table(tmp_path, "cost-machines")
     assert header[2:] == ["one", "two"]
     assert ["Fabric", "on", "+20 (20 to 20)", "+70 (70 to 70)"] in found

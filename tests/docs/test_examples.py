@@ -94,7 +94,7 @@ def example(name: str) -> Any:
 
 def test_mixup_resumes_to_the_bit(fit: Any) -> None:
     whole = resumes_to_the_bit(fit, "--model_class", "mixup.Mixup", "--model.alpha", 0.4)
-    assert yaml.safe_load(whole.config.read_text())["model"]["alpha"] == 0.4
+    assert yaml.safe_load(whole.config.read_text(encoding="utf-8"))["model"]["alpha"] == 0.4
     unmixed = fit("--name", "unmixed")
     assert unmixed.code == 0
     assert first_difference(whole, RunFolder(Path("runs/unmixed"))) is not None
@@ -135,7 +135,7 @@ def test_small_images_come_first_and_again_after_a_resume(fit: Any, monkeypatch:
     whole = resumes_to_the_bit(fit, *SMALL_FIRST)
     first_epoch, second_epoch = [("train", 24)] * 4 + [("val", 32)] * 3, [("train", 32)] * 4 + [("val", 32)] * 3
     assert seen[:14] == first_epoch + second_epoch
-    assert json.loads(whole.result.read_text())["config"]["data"]["image_size"] == 32
+    assert json.loads(whole.result.read_text(encoding="utf-8"))["config"]["data"]["image_size"] == 32
 
 
 @pytest.mark.parametrize("change", sorted(WOOF_FIT_OPTIONS.keys() - {"two_processes"}))  # See lit/test_devices.py.

@@ -19,7 +19,7 @@ def write_result(run: Path, best: float, final: float) -> None:
     config = {"trainer": {"precision": "32-true"}}
     metrics = {name: {"epoch": epoch, "val/acc1": top1, "val/acc5": 0.96} for name, (epoch, top1) in ends.items()}
     result = {**metrics, "epochs": 40, "config": config, "data": {"val": 3929}}
-    (run / "result.json").write_text(json.dumps(result))
+    (run / "result.json").write_text(json.dumps(result), encoding="utf-8")
 
 
 def test_gains_are_over_the_experiment_before(tmp_path: Path) -> None:
@@ -50,7 +50,9 @@ def test_a_sweep_without_an_answer_says_none_and_the_suggestion_is_bold(tmp_path
     for name, suggested_by in (("adamw_onecycle", "steepest"), ("sgd_step", None)):
         folder = tmp_path / name / "lr_find"
         folder.mkdir(parents=True)
-        (folder / "result.json").write_text(json.dumps({"points": 50, **rates, "suggested_by": suggested_by}))
+        (folder / "result.json").write_text(
+            json.dumps({"points": 50, **rates, "suggested_by": suggested_by}), encoding="utf-8"
+        )
     assert cells(sweeps_table(tmp_path)) == [
         ["adamw_onecycle", "50", "**0.0012**", "none", "1e-05"],
         ["sgd_step", "50", "0.0012", "none", "1e-05"],
@@ -62,7 +64,9 @@ def test_the_epochs_of_both_loops_stand_side_by_side_with_every_digit(tmp_path: 
     for name, last in (("adamw_onecycle", 0.3), ("adamw_onecycle-hand_rolled", 0.30000000000000004)):
         (tmp_path / name).mkdir()
         rows = f"0,5,2.0,,\n0,10,,1.9,0.2\n1,20,,1.8,{last!r}\n"
-        (tmp_path / name / "metrics.csv").write_text(head + rows + ("2,30,,1.7,0.5\n" if last == 0.3 else ""))
+        (tmp_path / name / "metrics.csv").write_text(
+            head + rows + ("2,30,,1.7,0.5\n" if last == 0.3 else ""), encoding="utf-8"
+        )
     assert cells(first_epochs_table(tmp_path)) == [
         ["1", "0.2", "0.2", "1.9", "1.9"],
         ["2", "0.3", "0.30000000000000004", "1.8", "1.8"],

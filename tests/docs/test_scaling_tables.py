@@ -29,7 +29,7 @@ def folder(tmp_path: Path) -> Path:
         # Not in the order of the repeats, as a cut measurement might leave it.
         rows = [(2, 64, 4, repeat, EXCHANGE, 0.1 * slower), *rows, (2, 64, 4, repeat, STEP, 0.45 * slower)]
         rows.append((2, 64, 4, repeat, STEP_ALONE, 0.4 * slower))
-    with (tmp_path / "rows.csv").open("w", newline="") as file:
+    with (tmp_path / "rows.csv").open("w", newline="", encoding="utf-8") as file:
         csv.writer(file).writerows([COLUMNS, *rows])
     return tmp_path
 

@@ -36,7 +36,7 @@ def measured(tmp_path: Path) -> Path:
     times = {"first_s": 6.0, "kept_s": 4.2, "forward_s": 4.0}
     rows += [("validation", "32-true", 64, "woof_fit", 0, name, value) for name, value in times.items()]
     rows += [("start", "32-true", 64, way, 0, "start_s", value) for way, value in (("imports", 8), ("woof_fit", 6))]
-    with (tmp_path / "rows.csv").open("w", newline="") as file:
+    with (tmp_path / "rows.csv").open("w", newline="", encoding="utf-8") as file:
         csv.writer(file).writerows([COLUMNS, *rows])
     call = {
         "command": "c",
@@ -51,7 +51,7 @@ def measured(tmp_path: Path) -> Path:
         "date": "2026-01-03",
         "versions": {"woof_lightning": "2", "torch": "9"},
     }
-    (tmp_path / "conditions.json").write_text(json.dumps([call, call | later]))
+    (tmp_path / "conditions.json").write_text(json.dumps([call, call | later]), encoding="utf-8")
     return tmp_path
 
 
@@ -104,7 +104,7 @@ def test_a_million_images(tmp_path: Path) -> None:
         for start in range(4)
         for place, name in enumerate(("prepared_s", "asked_s", "added_mb"), 1)
     ]
-    with (tmp_path / "rows.csv").open("w", newline="") as file:
+    with (tmp_path / "rows.csv").open("w", newline="", encoding="utf-8") as file:
         csv.writer(file).writerows([("start", "name", "value"), *rows])
     _, first, later = table("many-images", tmp_path)
     assert first == ["the first", "1", "2", "3"]
@@ -138,7 +138,7 @@ def test_a_call_is_noted_once_beside_those_before(tmp_path: Path) -> None:
     file = tmp_path / "conditions.json"
     for command in ("a", "b", "a"):
         add_call(file, {"command": command})
-    assert json.loads(file.read_text()) == [{"command": "a"}, {"command": "b"}]
+    assert json.loads(file.read_text(encoding="utf-8")) == [{"command": "a"}, {"command": "b"}]
 
 
 def test_each_way_has_a_label_and_the_versions_are_told_apart() -> None:

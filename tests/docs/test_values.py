@@ -35,7 +35,7 @@ def cost(tmp_path: Path) -> Path:
         ("bare", "calls", "step"): 34.4,
     }
     rows = [Row(way, measure, condition, "here", 0, value, "") for (way, measure, condition), value in values.items()]
-    (tmp_path / "summary.json").write_text(json.dumps(summary(rows, {})))
+    (tmp_path / "summary.json").write_text(json.dumps(summary(rows, {})), encoding="utf-8")
     return tmp_path
 
 
@@ -83,12 +83,14 @@ def runs(tmp_path: Path) -> Path:
         run.mkdir()
         best = max(top1)
         metrics = {"best": {"val/acc1": best, "val/acc5": best + 0.1}, "final": {"val/acc1": top1[-1]}}
-        (run / "result.json").write_text(json.dumps({**metrics, "data": {"val": 400}, "train_s": 81.6}))
+        (run / "result.json").write_text(
+            json.dumps({**metrics, "data": {"val": 400}, "train_s": 81.6}), encoding="utf-8"
+        )
         lines = ["epoch,step,lr,val/loss,val/acc1"]
         for epoch in range(3):
             lines += [f"{epoch},{10 * epoch + 5},{0.1 if epoch else 0.04},,"]
             lines += [f"{epoch},{10 * epoch + 10},,{loss[epoch]},{top1[epoch]}"]
-        (run / "metrics.csv").write_text("\n".join(lines) + "\n")
+        (run / "metrics.csv").write_text("\n".join(lines) + "\n", encoding="utf-8")
     return tmp_path
 
 
@@ -123,8 +125,10 @@ def test_suggestions_are_of_one_finder_one_optimizer_and_one_head(tmp_path: Path
 3,sgd,10,valley,
 0,adamw,10,steepest,0.03
 """
-    (tmp_path / "suggestions.csv").write_text(rows)
-    (tmp_path / "training.csv").write_text("optimizer,finder,loss_last_epoch\nsgd,valley,1.514\nadamw,valley,1.2\n")
+    (tmp_path / "suggestions.csv").write_text(rows, encoding="utf-8")
+    (tmp_path / "training.csv").write_text(
+        "optimizer,finder,loss_last_epoch\nsgd,valley,1.514\nadamw,valley,1.2\n", encoding="utf-8"
+    )
     names = ("suggestion", "suggestion_low", "suggestion_high")
     assert text_of(tmp_path, *(f"{name}:sgd:steepest" for name in names)) == ["0.002", "0.001", "0.004"]
     assert text_of(tmp_path, "suggestion:adamw:steepest", "suggestion:sgd:steepest:1000") == ["0.03", "0.016"]
@@ -135,5 +139,5 @@ def test_suggestions_are_of_one_finder_one_optimizer_and_one_head(tmp_path: Path
 
 def test_speeds_are_compared_repeat_by_repeat(tmp_path: Path) -> None:
     rows = ["fp32 kept,10", "bf16,15", "fp32 kept,20", "bf16,60", "fp32 kept,10", "bf16,20"]
-    (tmp_path / "rows.csv").write_text("\n".join(["setting,images_per_s", *rows]) + "\n")
+    (tmp_path / "rows.csv").write_text("\n".join(["setting,images_per_s", *rows]) + "\n", encoding="utf-8")
     assert text_of(tmp_path, "speed_times:bf16:fp32-kept", "speed_times:fp32-kept:bf16") == ["2", "0.5"]

@@ -218,10 +218,10 @@ def test_the_terminal_states_sizes_versions_and_the_check(checkpoint: Path, woof
 
 
 def test_a_file_that_is_there_is_kept_unless_told(checkpoint: Path, woof: Woof) -> None:
-    Path("net.pt").write_text("mine")
+    Path("net.pt").write_text("mine", encoding="utf-8")
     words = ("export", "--ckpt", checkpoint, "--to", "state_dict", "--out", "net.pt")
     kept = woof(*words)
-    assert (kept.code, Path("net.pt").read_text()) == (2, "mine")
+    assert (kept.code, Path("net.pt").read_text(encoding="utf-8")) == (2, "mine")
     assert "--out: net.pt is there already; replace it with --overwrite" in kept.err
     assert woof(*words, "--overwrite").code == 0
     assert Path("net.pt").stat().st_size > 1e6
@@ -244,7 +244,7 @@ def test_a_file_that_is_there_is_kept_unless_told(checkpoint: Path, woof: Woof) 
     ],
 )
 def test_wrong_options_are_one_message(words: tuple[str, ...], message: str, checkpoint: Path, woof: Woof) -> None:
-    Path("taken").write_text("")
+    Path("taken").write_text("", encoding="utf-8")
     outcome = woof("export", "--ckpt", checkpoint, *words)
     assert outcome.code == 2
     assert message in outcome.err
@@ -294,7 +294,7 @@ def test_a_file_that_answers_otherwise_is_not_written(
 def test_the_scripts_know_nothing_of_this_package(file: Path) -> None:
     imported = {
         name.name if isinstance(node, ast.Import) else str(node.module)
-        for node in ast.walk(ast.parse(file.read_text()))
+        for node in ast.walk(ast.parse(file.read_text(encoding="utf-8")))
         if isinstance(node, (ast.Import, ast.ImportFrom))
         for name in node.names
     }

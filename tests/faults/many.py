@@ -118,10 +118,10 @@ def main() -> None:
     options = parser.parse_args()
     done = set()
     if options.out.exists():
-        with options.out.open(newline="") as file:
+        with options.out.open(newline="", encoding="utf-8") as file:
             done = {(row["way"], int(row["seed"])) for row in csv.DictReader(file)}
     left = [(way, seed) for way in options.ways for seed in range(CHAINS[way]) if (way, seed) not in done]
-    with ThreadPoolExecutor(options.at_once) as pool, options.out.open("a", newline="") as file:
+    with ThreadPoolExecutor(options.at_once) as pool, options.out.open("a", newline="", encoding="utf-8") as file:
         writer = csv.DictWriter(file, list(Row.__dataclass_fields__), lineterminator="\n")
         if file.tell() == 0:
             writer.writeheader()

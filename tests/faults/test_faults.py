@@ -116,12 +116,12 @@ def test_runs_killed_at_random_end_as_unbroken_ones(
     killed_run_ends_as_an_unbroken_one(options, place, seed, kills=2)
 
 
-@pytest.mark.parametrize(("signum", "code"), [(signal.SIGTERM, 143), (signal.SIGUSR1, 138), (signal.SIGINT, 130)])
+@pytest.mark.parametrize(("name", "code"), [("SIGTERM", 143), ("SIGUSR1", 138), ("SIGINT", 130)])
 def test_a_signal_saves_and_tells_how_to_go_on(
-    options: list[str], reference: RunFolder, place: Path, signum: int, code: int
+    options: list[str], reference: RunFolder, place: Path, name: str, code: int
 ) -> None:
     process = started(options, place, "--data.num_workers", 2)
-    process.send_to_all(signum)  # As a terminal or a scheduler may.
+    process.send_to_all(getattr(signal, name))  # As a terminal or a scheduler may.
     ended = process.wait()
     assert ended.code == code, ended.err
     assert "saved; resume with --resume" in ended.err
@@ -252,7 +252,7 @@ def test_a_vanished_folder_is_told(more: tuple[object, ...], told: str, options:
 
 
 def test_a_folder_that_cannot_be_made_is_told(options: list[str], place: Path) -> None:
-    (place / "file").write_text("")
+    (place / "file").write_text("", encoding="utf-8")
     ended = woof("fit", [*options, "--runs_dir", place / "file"], place).wait()
     assert ended.code == 2
     assert "file is a file: expected a folder" in ended.err
@@ -299,7 +299,9 @@ def loading_processes(process: Process) -> list[int]:
     name = Path(f"/proc/{pid}/cmdline").read_bytes()
     deadline_s = time.monotonic() + PATIENCE_S
     while time.monotonic() < deadline_s:
-        children = [int(child) for child in Path(f"/proc/{pid}/task/{pid}/children").read_text().split()]
+        children = [
+            int(child) for child in Path(f"/proc/{pid}/task/{pid}/children").read_text(encoding="utf-8").split()
+        ]
         loading = [child for child in children if Path(f"/proc/{child}/cmdline").read_bytes() == name]
         if loading:
             return loading

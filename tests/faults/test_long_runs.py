@@ -48,7 +48,7 @@ print(json.dumps(look.seen))
 @pytest.mark.process
 def test_fifty_thousand_steps_neither_grow_nor_slow_down(tmp_path: Path) -> None:
     done = subprocess.run(
-        [sys.executable, "-c", CODE, str(tmp_path / "run")], capture_output=True, text=True, check=False
+        [sys.executable, "-c", CODE, str(tmp_path / "run")], capture_output=True, encoding="utf-8", check=False
     )
     assert done.returncode == 0, done.stderr
     (early_mb, early_files, early_s), (late_mb, late_files, late_s) = json.loads(done.stdout.splitlines()[-1])

@@ -25,8 +25,8 @@ if sys.version_info >= (3, 11):
 else:
     tomllib = pytest.importorskip("tomli")
 
-PROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
-CONSTRAINTS = (ROOT / "constraints.txt").read_text()
+PROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))["project"]
+CONSTRAINTS = (ROOT / "constraints.txt").read_text(encoding="utf-8")
 
 
 def test_the_wheels_cover_every_dependency_of_the_project_and_of_the_other_loops() -> None:
@@ -101,7 +101,7 @@ def test_what_the_ways_import_is_brought_or_there() -> None:
     entries = [entry for way in WAYS.values() for entry in way.entry]
     entries += ["fastai.callback.progress", "torch_lr_finder", "torch.utils.tensorboard", "woof_lightning.cli.fit"]
     command = [sys.executable, "-W", "ignore", "-c", IMPORTS, ",".join(entries)]
-    imported = json.loads(subprocess.run(command, capture_output=True, text=True, check=True).stdout)
+    imported = json.loads(subprocess.run(command, capture_output=True, encoding="utf-8", check=True).stdout)
     owners = metadata.packages_distributions()
     known = {*BROUGHT, *THERE, *OF_THE_MACHINE, "woof-lightning"}
     stray = {}
@@ -132,7 +132,7 @@ def test_parts_are_about_equal_and_keep_to_the_limit(tmp_path: Path) -> None:
 
 def test_images_join_to_what_they_were_and_the_missing_parts_are_named(tmp_path: Path, small_folder: Path) -> None:
     packed, work = tmp_path / "packed", tmp_path / "work"
-    (small_folder / "notes.txt").write_text("no image")
+    (small_folder / "notes.txt").write_text("no image", encoding="utf-8")
     made = make_parts(small_folder, packed, 60_000)
     made = make_parts(small_folder, packed, 60_000)  # Again: the earlier parts are replaced.
     assert len(made) >= 3

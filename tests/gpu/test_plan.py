@@ -144,7 +144,7 @@ def test_the_faster_way_to_load_is_taken_if_it_is_worth_it(
         if speed is not None:
             folder = tmp_path / "runs" / f"loading-{way}"
             folder.mkdir(parents=True)
-            (folder / "result.json").write_text(json.dumps({"images_per_s": speed}))
+            (folder / "result.json").write_text(json.dumps({"images_per_s": speed}), encoding="utf-8")
     assert chosen_loading(place(tmp_path)) == chosen
     step = by_name(plan(place(tmp_path)))["sgd_step-bf16-seed1"]
     assert f"--data.on_device={chosen == ON_DEVICE}" in step.command

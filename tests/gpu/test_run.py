@@ -51,7 +51,7 @@ def test_steps_run_in_their_order_and_a_later_call_goes_on(tmp_path: Path) -> No
     run(steps, call(tmp_path))
     run(later, call(tmp_path, wanted=(COST,)))
     rows = run(later, call(tmp_path))
-    assert (tmp_path / "noted").read_text() == "abdc"
+    assert (tmp_path / "noted").read_text(encoding="utf-8") == "abdc"
     assert {row.status for row in rows.values()} == {DONE}
     assert [row.step for row in Rows(tmp_path / "out" / ROWS).read()] == ["a", "b", "d", "c"]
 
@@ -93,7 +93,7 @@ def test_what_is_cut_at_the_call_s_end_saves_itself_and_goes_on_in_the_next(tmp_
     rows = run(steps, call(tmp_path, steps_s=2.0))
     assert time.monotonic() - began_s < 2 + GRACE_S
     assert (rows["long"].status, rows["long"].exit_code, rows["long"].error) == (CUT, 143, "")
-    assert file.read_text() == "saved"
+    assert file.read_text(encoding="utf-8") == "saved"
     assert "short" not in rows  # Its time was over.
     assert "left: long, short" in left_over(steps, rows)
     rows = run(steps, call(tmp_path))
@@ -113,7 +113,7 @@ def test_processes_that_a_step_leaves_end_with_it(tmp_path: Path) -> None:
     run([step("parent", child)], call(tmp_path))
     pid = int(error_in(tmp_path / "work" / "logs" / "parent.log"))
     for _ in range(50):
-        if not Path(f"/proc/{pid}").exists() or "Z" in Path(f"/proc/{pid}/stat").read_text().split()[2]:
+        if not Path(f"/proc/{pid}").exists() or "Z" in Path(f"/proc/{pid}/stat").read_text(encoding="utf-8").split()[2]:
             break
         time.sleep(0.1)
     else:
@@ -155,7 +155,7 @@ def test_records_are_brought_back_but_no_checkpoint_and_no_image(tmp_path: Path)
     folder = tmp_path / "work" / "runs" / "fit"
     for name in (*NOT_RECORDS, *RECORDS):
         (folder / name).parent.mkdir(parents=True, exist_ok=True)
-        (folder / name).write_text(name)
+        (folder / name).write_text(name, encoding="utf-8")
     (folder / "linked.json").symlink_to(folder / "weights.pth")
     (tmp_path / "work" / "runs" / "other").mkdir()
     (tmp_path / "work" / "runs" / "other" / "result.json").touch()
@@ -199,7 +199,7 @@ def wheel(folder: Path) -> None:
         archive.writestr(f"{about}/METADATA", "Metadata-Version: 2.1\nName: brought\nVersion: 1.0\n")
         archive.writestr(f"{about}/WHEEL", "Wheel-Version: 1.0\nRoot-Is-Purelib: true\nTag: py3-none-any\n")
         archive.writestr(f"{about}/RECORD", "")
-    (folder / "version.txt").write_text("0.1.0+abc1234\n")
+    (folder / "version.txt").write_text("0.1.0+abc1234\n", encoding="utf-8")
 
 
 def test_the_script_installs_what_arrives_and_says_what_is_missing(tmp_path: Path, small_folder: Path) -> None:
@@ -213,13 +213,13 @@ def test_the_script_installs_what_arrives_and_says_what_is_missing(tmp_path: Pat
 
     # The machine's Python, which says where it looks for modules.
     python = tmp_path / "python"
-    python.write_text(f'#!/bin/sh\necho "path $PYTHONPATH"\nexec {sys.executable} "$@"\n')
+    python.write_text(f'#!/bin/sh\necho "path $PYTHONPATH"\nexec {sys.executable} "$@"\n', encoding="utf-8")
     python.chmod(0o755)
 
     def arrive() -> str:
         command = ["sh", str(ROOT / "docs/results/gpu/run.sh"), "--arrive"]
         environment = os.environ | places | {"PYTHON": str(python)}
-        return subprocess.run(command, env=environment, capture_output=True, text=True, check=True).stdout
+        return subprocess.run(command, env=environment, capture_output=True, encoding="utf-8", check=True).stdout
 
     first = arrive().splitlines()
     assert first[-1] == "images: missing are the parts 1"
@@ -227,7 +227,9 @@ def test_the_script_installs_what_arrives_and_says_what_is_missing(tmp_path: Pat
     assert (work / "site" / "brought.py").is_file()
     asked = "from importlib import metadata; print(metadata.version('woof-lightning'))"
     script = [sys.executable, "-S", "-c", asked]
-    found = subprocess.run(script, env={"PYTHONPATH": str(work / "site")}, capture_output=True, text=True, check=True)
+    found = subprocess.run(
+        script, env={"PYTHONPATH": str(work / "site")}, capture_output=True, encoding="utf-8", check=True
+    )
     assert found.stdout == "0.1.0+abc1234\n"
     shutil.rmtree(packed / "wheels")
     shutil.move(later, made[0].parent)

@@ -50,7 +50,7 @@ def free_port() -> int:
 def place_for(place: Path) -> Path:
     """Makes a folder in which the tiny net is found."""
     place.mkdir(parents=True, exist_ok=True)
-    (place / "tiny.py").write_text(TINY)
+    (place / "tiny.py").write_text(TINY, encoding="utf-8")
     return place
 
 
@@ -122,7 +122,7 @@ def weights(run: RunFolder) -> dict[str, torch.Tensor]:
 
 def rows(run: RunFolder) -> list[dict[str, float]]:
     """Returns a run's metrics."""
-    with run.metrics.open(newline="") as file:
+    with run.metrics.open(newline="", encoding="utf-8") as file:
         return [{name: float(value) for name, value in row.items() if value} for row in csv.DictReader(file)]
 
 

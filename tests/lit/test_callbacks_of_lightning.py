@@ -69,7 +69,7 @@ def bar(done: Outcome) -> None:
 
 
 def columns(_: Outcome) -> None:
-    header = RUN.metrics.read_text().splitlines()[0]
+    header = RUN.metrics.read_text(encoding="utf-8").splitlines()[0]
     assert "lr-AdamW" in header or "DeviceStatsMonitor" in header
 
 
@@ -78,15 +78,15 @@ def checkpoint(_: Outcome) -> None:
 
 
 def stopped(_: Outcome) -> None:
-    assert json.loads(RUN.result.read_text())["status"] == "stopped early"
-    assert json.loads(RUN.result.read_text())["epochs"] == 1
+    assert json.loads(RUN.result.read_text(encoding="utf-8"))["status"] == "stopped early"
+    assert json.loads(RUN.result.read_text(encoding="utf-8"))["epochs"] == 1
 
 
 def pruned(_: Outcome) -> None:
     weights = [value for name, value in read_checkpoint(RUN.last)["state_dict"].items() if name.endswith("weight")]
     zeros, numbers = sum(int((value == 0).sum()) for value in weights), sum(value.numel() for value in weights)
     assert 0.3 < zeros / numbers < 0.9
-    saved = yaml.safe_load(RUN.config.read_text())["trainer"]["callbacks"][0]["init_args"]
+    saved = yaml.safe_load(RUN.config.read_text(encoding="utf-8"))["trainer"]["callbacks"][0]["init_args"]
     assert saved["pruning_fn"] == "l1_unstructured"
 
 
@@ -98,12 +98,12 @@ def averaged(_: Outcome) -> None:
 
 
 def plain(_: Outcome) -> None:
-    assert json.loads(RUN.result.read_text())["status"] == "finished"
+    assert json.loads(RUN.result.read_text(encoding="utf-8"))["status"] == "finished"
 
 
 def ended(_: Outcome) -> None:
-    assert json.loads(RUN.result.read_text())["status"] == "stopped early"
-    assert json.loads(RUN.result.read_text())["epochs"] == 0
+    assert json.loads(RUN.result.read_text(encoding="utf-8"))["status"] == "stopped early"
+    assert json.loads(RUN.result.read_text(encoding="utf-8"))["epochs"] == 0
 
 
 CHECKS: dict[str, Callable[[Outcome], None]] = {
@@ -144,7 +144,7 @@ def test_averaged_weights_are_validated_saved_and_resumed(
 ) -> None:
     options = [*small_fit, "--trainer.limit_val_batches", "1.0", given("EMAWeightAveraging", arguments)]
     assert woof("fit", *options).code == 0
-    final = json.loads(RUN.result.read_text())["final"]
+    final = json.loads(RUN.result.read_text(encoding="utf-8"))["final"]
     validated = json.loads(woof("validate", "--ckpt", RUN.last, "--num_workers", 0, "--json").out)
     assert validated["val/loss"] == pytest.approx(final["val/loss"], rel=1e-6)
     assert validated["val/acc1"] == final["val/acc1"]
@@ -216,12 +216,12 @@ def test_early_stopping_goes_on_after_a_resume(woof: Woof, small_fit: list[str])
     arguments = {"monitor": "val/acc1", "mode": "max", "patience": 2, "min_delta": 2.0}
     options = [*small_fit, "--trainer.max_epochs", "5", given("EarlyStopping", arguments)]
     assert woof("fit", *options).code == 0
-    assert json.loads(RUN.result.read_text())["epochs"] == 3
+    assert json.loads(RUN.result.read_text(encoding="utf-8"))["epochs"] == 3
     with cut(lambda module, _: module.current_epoch == 1):
         assert woof("fit", *options, "--name", "cut").code == 143
     assert woof("fit", *options, "--name", "cut", "--resume").code == 0
     assert first_difference(RUN, RunFolder(Path("runs/cut"))) is None
-    assert json.loads(Path("runs/cut/result.json").read_text())["epochs"] == 3
+    assert json.loads(Path("runs/cut/result.json").read_text(encoding="utf-8"))["epochs"] == 3
 
 
 def test_a_spike_ends_the_run_with_a_message(woof: Woof, small_fit: list[str]) -> None:

@@ -46,7 +46,7 @@ if __name__ == "__main__":
 def place(tmp_path_factory: pytest.TempPathFactory, small_fit: list[str]) -> Path:
     """Where two devices have trained two epochs of four batches of 8, with all validation images."""
     folder = tmp_path_factory.mktemp("devices")
-    (folder / "noting.py").write_text(NOTING)
+    (folder / "noting.py").write_text(NOTING, encoding="utf-8")
     options = [*small_fit, "--trainer.devices", 2, "--trainer.limit_val_batches", "1.0", "--seed_everything", 3]
     done = run(["noting.py", "fit", *options, "--name", "run"], folder)
     assert done.code == 0, done.err
@@ -55,7 +55,7 @@ def place(tmp_path_factory: pytest.TempPathFactory, small_fit: list[str]) -> Pat
 
 
 def noted(place: Path, rank: int, kind: str) -> list[Any]:
-    lines = (place / f"rank-{rank}.txt").read_text().splitlines()
+    lines = (place / f"rank-{rank}.txt").read_text(encoding="utf-8").splitlines()
     return [value for what, value in map(json.loads, lines) if what == kind]
 
 
@@ -86,5 +86,5 @@ def test_together_they_validate_every_image_once_and_one_run_is_left(place: Path
     found = RunFolder(place / "runs/run")
     assert [path.name for path in (place / "runs").iterdir()] == ["run"]
     assert [row["step"] for row in read_metrics(found.metrics)] == [2, 4, 6, 8]
-    result = json.loads(found.result.read_text())
+    result = json.loads(found.result.read_text(encoding="utf-8"))
     assert (result["status"], result["epochs"]) == ("finished", 2)

@@ -185,13 +185,13 @@ def test_a_sanity_validation_logs_nothing_and_changes_nothing(woof: Woof, small_
         assert done.code == 0, done.err
     one, two = (RunFolder(Path("runs") / name) for name in ("with", "without"))
     assert first_difference(two, one) is None
-    assert one.metrics.read_text() == two.metrics.read_text()
+    assert one.metrics.read_text(encoding="utf-8") == two.metrics.read_text(encoding="utf-8")
     values = []
     for run in (one, two):
         events = EventAccumulator(str(run.path))
         events.Reload()
         values.append({tag: [(e.step, e.value) for e in events.Scalars(tag)] for tag in events.Tags()["scalars"]})
-        final, best = (json.loads(run.result.read_text())[key] for key in ("final", "best"))
+        final, best = (json.loads(run.result.read_text(encoding="utf-8"))[key] for key in ("final", "best"))
         values[-1] |= {"final": final, "best": best}
     assert values[0] == values[1]
 

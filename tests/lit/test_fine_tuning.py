@@ -67,10 +67,12 @@ def test_a_run_starts_from_another_run(woof: Woof, small_fit: list[str], few: li
         "weights": "runs/before", "file": file, "image_size": 32, "loaded": 336,
         "left_out": ["fc.weight", "fc.bias"], "made_anew": ["fc.weight", "fc.bias"],
     }  # fmt: skip
-    assert json.loads(Path("runs/tuned/result.json").read_text())["pretrained"] == expected
+    assert json.loads(Path("runs/tuned/result.json").read_text(encoding="utf-8"))["pretrained"] == expected
     assert recipe_of(tuned()).pretrained == expected
-    assert yaml.safe_load(Path("runs/tuned/config.yaml").read_text())["model"]["weights"] == "runs/before"
-    assert json.loads(Path("runs/before/result.json").read_text())["pretrained"] is None
+    assert (
+        yaml.safe_load(Path("runs/tuned/config.yaml").read_text(encoding="utf-8"))["model"]["weights"] == "runs/before"
+    )
+    assert json.loads(Path("runs/before/result.json").read_text(encoding="utf-8"))["pretrained"] is None
 
 
 def test_what_is_frozen_stays_to_the_bit_and_then_trains(woof: Woof, few: list[str], weights: str) -> None:
@@ -108,7 +110,9 @@ def test_a_run_that_is_cut_within_an_epoch_is_resumed_exactly(
     assert differing(straight["current_model_state"], tuned()["current_model_state"]) == set()
     assert differing(straight["state_dict"], tuned()["state_dict"]) == set()
     assert recipe_of(tuned()) == recipe_of(straight)
-    results = [json.loads(Path(f"runs/{name}/result.json").read_text()) for name in ("straight", "tuned")]
+    results = [
+        json.loads(Path(f"runs/{name}/result.json").read_text(encoding="utf-8")) for name in ("straight", "tuned")
+    ]
     assert results[0]["pretrained"] == results[1]["pretrained"]
 
 
@@ -118,7 +122,7 @@ def test_a_loop_is_resumed_without_the_weights_too(woof: Woof, few: list[str], w
     Path(weights).unlink()
     outcome = woof("loop", "bare", *few, *options, "--resume")
     assert outcome.code == 0, outcome.err
-    assert json.loads(Path("runs/tuned/result.json").read_text())["pretrained"]["loaded"] == 336
+    assert json.loads(Path("runs/tuned/result.json").read_text(encoding="utf-8"))["pretrained"]["loaded"] == 336
     refused = woof("loop", "bare", *few, *options, "--name", "other")
     assert refused.code == 2
     assert "that is no file" in refused.err
@@ -162,7 +166,7 @@ def test_the_weights_normalisation_is_used_kept_and_passed_on(
     last = RunFolder(Path("runs/tuned")).last
     validated = json.loads(woof("validate", "--ckpt", last, "--json").out)
     if verb != ["loop", "lightning"]:  # It leaves no result.json.
-        trained = json.loads(Path("runs/tuned/result.json").read_text())["final"]
+        trained = json.loads(Path("runs/tuned/result.json").read_text(encoding="utf-8"))["final"]
         assert {name: validated[name] for name in ("val/loss", "val/acc1")} == pytest.approx(
             {name: trained[name] for name in ("val/loss", "val/acc1")}
         )
@@ -189,10 +193,10 @@ def test_checkpoints_of_before_are_read(woof: Woof, small_fit: list[str]) -> Non
         for name in new:
             del checkpoint["recipe"]["model"][name]
         torch.save(checkpoint, file)
-    settings = yaml.safe_load(run.config.read_text())
+    settings = yaml.safe_load(run.config.read_text(encoding="utf-8"))
     for name in new:
         del settings["model"][name]
-    run.config.write_text(yaml.safe_dump(settings))
+    run.config.write_text(yaml.safe_dump(settings), encoding="utf-8")
     assert normalisation_of(recipe_of(read_checkpoint(run.last))) == IMAGENET
     assert woof("validate", "--ckpt", "runs/old").code == 0
     outcome = woof("fit", *small_fit, "--name", "old", "--model.schedule", "step", "--resume")
@@ -235,7 +239,7 @@ def test_any_trainer_fine_tunes_the_module(drawn_root: Path, weights: str) -> No
 def test_the_backbone_gets_its_share_of_the_rate(schedule: str, woof: Woof, few: list[str], weights: str) -> None:
     options = ("--model.weights", weights, "--model.schedule", schedule, "--model.lr", "0.004")
     assert woof("fit", *few, *options, "--model.backbone_lr_factor", "0.25").code == 0
-    rows = Path("runs/tuned/metrics.csv").read_text().splitlines()
+    rows = Path("runs/tuned/metrics.csv").read_text(encoding="utf-8").splitlines()
     columns = rows[0].split(",")
     reports = [dict(zip(columns, row.split(","), strict=True)) for row in rows[1:]]
     rates = [(float(row["lr/backbone"]), float(row["lr/head"])) for row in reports if row["lr/head"]]
@@ -285,7 +289,7 @@ def test_the_average_is_the_formula_s_and_is_validated_and_saved(woof: Woof, few
         average = 0.6 * average + 0.4 * weight
     assert torch.allclose(tuned()["state_dict"]["net.fc.weight"], average, atol=1e-7)
     assert torch.equal(tuned()["current_model_state"]["net.fc.weight"], weights_after[-1])
-    trained = json.loads(Path("runs/tuned/result.json").read_text())["final"]["val/loss"]
+    trained = json.loads(Path("runs/tuned/result.json").read_text(encoding="utf-8"))["final"]["val/loss"]
     assert json.loads(woof("validate", "--ckpt", "runs/tuned", "--json").out)["val/loss"] == pytest.approx(trained)
 
 

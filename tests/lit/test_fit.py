@@ -62,7 +62,7 @@ def test_a_run_holds_what_the_docs_say(woof: Woof, small_fit: list[str]) -> None
     assert [set(row) for row in rows] == [report, report | ends, report, report | ends]
     assert rows[1]["train/loss_epoch"] == pytest.approx((rows[0]["train/loss"] + rows[1]["train/loss"]) / 2)
 
-    result = json.loads(RUN.result.read_text())
+    result = json.loads(RUN.result.read_text(encoding="utf-8"))
     keys = {
         "best",
         "final",
@@ -86,7 +86,7 @@ def test_a_run_holds_what_the_docs_say(woof: Woof, small_fit: list[str]) -> None
     assert result["data"]["train"] == 480
     assert len(result["elapsed_s"]) == 2
     assert 0 < result["elapsed_s"][0] < result["elapsed_s"][1] == result["train_s"]
-    assert result["config"] == yaml.safe_load(RUN.config.read_text())
+    assert result["config"] == yaml.safe_load(RUN.config.read_text(encoding="utf-8"))
 
     assert "epoch 2/2" in outcome.out
     assert "best top-1" in outcome.out
@@ -180,7 +180,7 @@ def test_best_is_saved_on_strict_improvement_and_last_always(
     fitted(woof, *small_fit, "--trainer.max_epochs", "5", "--trainer.limit_train_batches", "1")
     assert read_checkpoint(RUN.best)["epoch"] == 3
     assert read_checkpoint(RUN.last)["epoch"] == 4
-    result = json.loads(RUN.result.read_text())
+    result = json.loads(RUN.result.read_text(encoding="utf-8"))
     assert (result["best"]["epoch"], result["final"]["epoch"]) == (3, 4)
 
 
@@ -207,7 +207,7 @@ def test_overwrite_replaces_the_run(woof: Woof, small_fit: list[str]) -> None:
 
 def test_a_saved_config_runs_again_to_the_same_weights(woof: Woof, small_fit: list[str]) -> None:
     fitted(woof, *small_fit)
-    saved = yaml.safe_load(RUN.config.read_text())
+    saved = yaml.safe_load(RUN.config.read_text(encoding="utf-8"))
     assert saved.keys() == {"seed_everything", "trainer", "model", "data"}
     assert "seed" not in {**saved["model"], **saved["data"]}
     fitted(woof, "--config", RUN.config, "--name", "again")
@@ -237,8 +237,8 @@ def test_a_killed_run_ends_as_an_unbroken_one(woof: Woof, small_fit: list[str], 
     outcome = fitted(woof, *options, "--name", "moved", "--resume")
     assert "resuming from runs/moved/checkpoints/last.ckpt" in outcome.out
     assert first_difference(unbroken, broken) is None
-    assert broken.metrics.read_text() == unbroken.metrics.read_text()
-    mine, theirs = (json.loads(run.result.read_text()) for run in (broken, unbroken))
+    assert broken.metrics.read_text(encoding="utf-8") == unbroken.metrics.read_text(encoding="utf-8")
+    mine, theirs = (json.loads(run.result.read_text(encoding="utf-8")) for run in (broken, unbroken))
     assert (mine["best"], mine["final"], mine["epochs"]) == (theirs["best"], theirs["final"], theirs["epochs"])
 
 
@@ -277,18 +277,18 @@ def test_resume_refuses_other_settings_and_other_data(woof: Woof, small_fit: lis
     fewer = Path("fewer")
     shutil.copytree(drawn_root / "synthetic", fewer)
     next(fewer.rglob("*.JPEG")).unlink()
-    before = RUN.metrics.read_text()
+    before = RUN.metrics.read_text(encoding="utf-8")
     outcome = woof("fit", *small_fit, "--resume", "--data.folder", fewer)
     assert outcome.code == 2
     assert "cannot be resumed with other images" in outcome.err
-    assert RUN.metrics.read_text() == before
+    assert RUN.metrics.read_text(encoding="utf-8") == before
 
 
 def test_resume_with_more_epochs_of_the_step_schedule(woof: Woof, small_fit: list[str]) -> None:
     options = [*small_fit, "--model.schedule", "step"]
     fitted(woof, *options)
     fitted(woof, *options, "--resume", "--trainer.max_epochs", "3")
-    assert json.loads(RUN.result.read_text())["epochs"] == 3
+    assert json.loads(RUN.result.read_text(encoding="utf-8"))["epochs"] == 3
 
 
 def test_resume_takes_the_best_where_the_last_is_damaged(woof: Woof, small_fit: list[str]) -> None:
@@ -367,7 +367,7 @@ def test_predict_needs_no_data(woof: Woof, small_fit: list[str], drawn_root: Pat
     assert sum(probabilities) <= 1
     assert "hound" in woof("predict", "--ckpt", RUN.best, alone).out
     assert woof("predict", "--ckpt", RUN.best, "none.jpg").code == 2
-    alone.write_text("no image")
+    alone.write_text("no image", encoding="utf-8")
     assert str(alone) in woof("predict", "--ckpt", RUN.best, alone).err
 
 
@@ -449,11 +449,12 @@ def test_accumulated_batches_are_reported_once_a_step(woof: Woof, small_fit: lis
 def test_another_logger_can_stand_in(woof: Woof, small_fit: list[str]) -> None:
     Path("logger.yaml").write_text(
         "trainer:\n  logger:\n    class_path: lightning.pytorch.loggers.CSVLogger\n"
-        "    init_args: {save_dir: elsewhere}\n"
+        "    init_args: {save_dir: elsewhere}\n",
+        encoding="utf-8",
     )
     fitted(woof, *small_fit, "--config", "logger.yaml")
     assert not list(RUN.path.glob("events*"))
-    assert "val/acc1" in next(Path("elsewhere").rglob("metrics.csv")).read_text()
+    assert "val/acc1" in next(Path("elsewhere").rglob("metrics.csv")).read_text(encoding="utf-8")
     assert RUN.metrics.is_file()
 
 

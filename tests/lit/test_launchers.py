@@ -136,14 +136,14 @@ def test_slurm_s_signal_saves_and_the_job_goes_on(words: list[object], tmp_path:
 def test_the_script_requeues_the_job_after_the_signal_alone(code: int, requeued: str, tmp_path: Path) -> None:
     for name, text in (("srun", f'echo "$@" > asked\nexit {code}'), ("scontrol", 'echo "$@" >> requeued')):
         program = tmp_path / name
-        program.write_text(f"#!/bin/sh\n{text}\n")
+        program.write_text(f"#!/bin/sh\n{text}\n", encoding="utf-8")
         program.chmod(program.stat().st_mode | stat.S_IXUSR)
     call = f"import subprocess, sys; sys.exit(subprocess.call(['bash', {str(SLURM_SCRIPT)!r}]))"
     path = f"{tmp_path}:{os.environ['PATH']}"
     assert Process(["-c", call], tmp_path, PATH=path, SLURM_JOB_ID="4711").wait().code == code
     told = tmp_path / "requeued"
-    assert (told.read_text() if told.exists() else "") == requeued
-    assert "--resume" in (tmp_path / "asked").read_text()
+    assert (told.read_text(encoding="utf-8") if told.exists() else "") == requeued
+    assert "--resume" in (tmp_path / "asked").read_text(encoding="utf-8")
 
 
 def test_a_port_that_is_taken_is_named(words: list[object], tmp_path: Path) -> None:

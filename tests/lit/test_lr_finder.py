@@ -288,10 +288,10 @@ def test_the_verb(woof: Woof, small_sweep: list[str]) -> None:
     assert [str(p) for p in sorted(Path().rglob("*")) if p.is_file()] == [
         str(SWEEP / name) for name in ("curve.csv", "lr.yaml", "plot.png", "result.json")
     ]
-    result = json.loads((SWEEP / "result.json").read_text())
+    result = json.loads((SWEEP / "result.json").read_text(encoding="utf-8"))
     last_line = outcome.out.splitlines()[-1]
     assert float(last_line) == result["suggestion"]
-    assert yaml.safe_load((SWEEP / "lr.yaml").read_text()) == {"model": {"lr": result["suggestion"]}}
+    assert yaml.safe_load((SWEEP / "lr.yaml").read_text(encoding="utf-8")) == {"model": {"lr": result["suggestion"]}}
     assert result["steepest"] == steepest(read_lr_curve(SWEEP / "curve.csv"))
     assert result["sweep"]["num_training"] == 40
     assert outcome.err == ""
@@ -307,10 +307,10 @@ def test_the_verb(woof: Woof, small_sweep: list[str]) -> None:
     fitted = woof("fit", *small_sweep[: -len(SMALL)], "--config", SWEEP / "lr.yaml", "--trainer.max_epochs", "1")
     assert fitted.code == 0, fitted.err
     saved = Path("runs/adamw_onecycle/config.yaml")
-    assert yaml.safe_load(saved.read_text())["model"]["lr"] == result["suggestion"]
+    assert yaml.safe_load(saved.read_text(encoding="utf-8"))["model"]["lr"] == result["suggestion"]
     from_run = woof("lr-find", "--config", saved, "--num_training", "14", "--overwrite")
     assert (SWEEP / "lr.yaml").exists() == (from_run.code == 0)
-    assert from_run.code == (0 if json.loads((SWEEP / "result.json").read_text())["suggestion"] else 2)
+    assert from_run.code == (0 if json.loads((SWEEP / "result.json").read_text(encoding="utf-8"))["suggestion"] else 2)
     assert len(read_lr_curve(SWEEP / "curve.csv")) <= 14
 
 
@@ -323,7 +323,7 @@ def test_every_config_can_be_swept(woof: Woof, small_fit: list[str], config: str
     curve = read_lr_curve(Path("runs") / config / "lr_find" / "curve.csv")
     assert len(curve) > 0
     folder = Path("runs") / config / "lr_find"
-    assert outcome.code == (0 if json.loads((folder / "result.json").read_text())["suggestion"] else 2)
+    assert outcome.code == (0 if json.loads((folder / "result.json").read_text(encoding="utf-8"))["suggestion"] else 2)
     assert (folder / "lr.yaml").exists() == (outcome.code == 0)
     assert "Traceback" not in outcome.err
 
@@ -365,4 +365,4 @@ def test_a_model_that_diverges_at_once(woof: Woof, small_sweep: list[str]) -> No
     assert outcome.code == 2
     assert "--min_lr" in outcome.err
     assert sorted(p.name for p in SWEEP.iterdir()) == ["curve.csv", "plot.png", "result.json"]
-    assert json.loads((SWEEP / "result.json").read_text())["suggestion"] is None
+    assert json.loads((SWEEP / "result.json").read_text(encoding="utf-8"))["suggestion"] is None

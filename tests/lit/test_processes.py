@@ -51,7 +51,9 @@ def test_together_they_train_as_one(
     assert len(ours) == 21
     for row, expected_row in zip(ours, theirs, strict=True):
         assert row == pytest.approx(expected_row, abs=2e-5)
-    final, expected_final = (json.loads(run.result.read_text())["final"] for run in (found, alone[name]))
+    final, expected_final = (
+        json.loads(run.result.read_text(encoding="utf-8"))["final"] for run in (found, alone[name])
+    )
     assert final.pop("batch_means") == pytest.approx(expected_final.pop("batch_means"), abs=2e-5)
     assert final == pytest.approx(expected_final, abs=2e-5)
 
@@ -116,7 +118,7 @@ class NotFinite(Callback):
 
 @pytest.mark.process
 def test_if_one_raises_the_others_end(options: list[object], tmp_path: Path) -> None:
-    (tmp_path / "raising.py").write_text(RAISING)
+    (tmp_path / "raising.py").write_text(RAISING, encoding="utf-8")
     words = ["--config", CONFIGS / "sgd_step.yaml", *options, "--trainer.callbacks+=raising.Raising"]
     first, second = Together(tmp_path, words, 2).wait()
     assert second.code == 1
@@ -128,7 +130,7 @@ def test_if_one_raises_the_others_end(options: list[object], tmp_path: Path) -> 
 
 @pytest.mark.process
 def test_a_loss_that_is_nan_in_one_ends_all_with_one_message(options: list[object], tmp_path: Path) -> None:
-    (tmp_path / "raising.py").write_text(RAISING)
+    (tmp_path / "raising.py").write_text(RAISING, encoding="utf-8")
     words = ["--config", CONFIGS / "sgd_step.yaml", *options, "--trainer.callbacks+=raising.NotFinite"]
     ended = Together(tmp_path, words, 2).wait()
     assert [one.code for one in ended] == [3, 3], ended

@@ -44,7 +44,7 @@ ALL_VALIDATION = ("--trainer.limit_val_batches", "1.0")
 def test_the_best_that_is_reported_is_in_best_ckpt(rhythm: tuple[str, ...], woof: Woof, small_fit: list[str]) -> None:
     done = woof("fit", *small_fit, *ALL_VALIDATION, "--trainer.max_epochs", "4", *rhythm)
     assert (done.code, done.err) == (0, "")
-    result = json.loads(RUN.result.read_text())
+    result = json.loads(RUN.result.read_text(encoding="utf-8"))
     rows = [row for row in read_metrics(RUN.metrics) if "val/acc1" in row]
     assert result["best"]["val/acc1"] == max(row["val/acc1"] for row in rows)
     assert result["final"]["val/acc1"] == rows[-1]["val/acc1"]
@@ -76,7 +76,7 @@ def test_a_run_goes_on_exactly_from_a_best_within_an_epoch(
     assert resumed.code == 0, resumed.err
     mine, theirs = (read_checkpoint(run.last) for run in (cut_run, RUN))
     assert all(torch.equal(mine["state_dict"][name], value) for name, value in theirs["state_dict"].items())
-    assert cut_run.metrics.read_text() == RUN.metrics.read_text()
+    assert cut_run.metrics.read_text(encoding="utf-8") == RUN.metrics.read_text(encoding="utf-8")
 
 
 def test_a_short_epoch_reports_at_its_end(woof: Woof, small_fit: list[str]) -> None:

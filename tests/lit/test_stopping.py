@@ -301,12 +301,12 @@ def test_max_time_ends_after_a_whole_epoch_and_the_run_goes_on(
     monkeypatch.setattr(WoofClassifier, "training_step", slow)
     outcome = woof("fit", *small_fit, "--trainer.max_time", "00:00:00:01")
     assert outcome.code == 0, outcome.err
-    result = json.loads(RUN.result.read_text())
+    result = json.loads(RUN.result.read_text(encoding="utf-8"))
     assert (result["status"], result["epochs"]) == ("stopped early", 1)
     assert read_metrics(RUN.metrics)[-1].keys() >= {"val/acc1"}
     monkeypatch.setattr(WoofClassifier, "training_step", real)
     assert woof("fit", *small_fit, "--resume").code == 0
-    assert json.loads(RUN.result.read_text())["status"] == "finished"
+    assert json.loads(RUN.result.read_text(encoding="utf-8"))["status"] == "finished"
     assert first_difference(RunFolder(Path("runs/unbroken")), RUN) is None
 
 
@@ -359,7 +359,7 @@ def test_the_time_before_a_cut_counts(woof: Woof, small_fit: list[str], monkeypa
     assert woof("fit", *small_fit).code == 143
     now_s[0] += 1000
     assert woof("fit", *small_fit, "--resume").code == 0
-    assert json.loads(RUN.result.read_text())["elapsed_s"] == [40, 80]
+    assert json.loads(RUN.result.read_text(encoding="utf-8"))["elapsed_s"] == [40, 80]
     assert [row["step"] for row in read_metrics(RUN.metrics)] == [2, 4, 6, 8]
 
 
@@ -379,6 +379,6 @@ def test_a_step_logged_late_keeps_its_row(tmp_path: Path) -> None:
 
 
 def test_a_checkpoint_that_cannot_be_written_is_told(tmp_path: Path) -> None:
-    (tmp_path / "file").write_text("no folder")
+    (tmp_path / "file").write_text("no folder", encoding="utf-8")
     with pytest.raises(UserError, match="could not be written"):
         DurableCheckpointIO().save_checkpoint({}, tmp_path / "file" / "last.ckpt")

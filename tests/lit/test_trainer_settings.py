@@ -25,7 +25,11 @@ def test_inputs_follow_the_weights_type(precision: str, woof: Woof, small_fit: l
     assert done.code == 0, done.err
     kept = read_checkpoint(RUN.last)
     assert kept["state_dict"]["net.fc.weight"].dtype == WEIGHTS[precision]
-    assert recipe_of(kept).precision == yaml.safe_load(RUN.config.read_text())["trainer"]["precision"] == precision
+    assert (
+        recipe_of(kept).precision
+        == yaml.safe_load(RUN.config.read_text(encoding="utf-8"))["trainer"]["precision"]
+        == precision
+    )
     assert woof("validate", "--ckpt", RUN.path, "--num_workers", 0).code == 0
     assert woof("predict", "--ckpt", RUN.path, next((drawn_root / "synthetic" / "val").rglob("*.JPEG"))).code == 0
     assert load_net(RUN.best)(torch.zeros(1, 3, 32, 32)).dtype == torch.float32
@@ -56,7 +60,7 @@ def test_the_ways_to_write_a_precision_are_one_setting(short: str | None, woof: 
     given = [] if short is None else ["--trainer.precision", short]
     assert woof("fit", *small_fit, "--trainer.precision", "32-true", "--name", "a").code == 0
     config = Path("overlay.yaml")
-    config.write_text("trainer:\n  precision: null\n")
+    config.write_text("trainer:\n  precision: null\n", encoding="utf-8")
     more = ["--config", config] if short is None else given
     assert woof("fit", *small_fit, *more, "--name", "b").code == 0
     runs, _ = read_runs([Path("runs/a"), Path("runs/b")])
@@ -85,7 +89,7 @@ def test_a_tilde_is_the_home_wherever_a_path_is_taken(
     home: Path, woof: Woof, small_fit: list[str], drawn_root: Path
 ) -> None:
     (home / "drawn").symlink_to(drawn_root)
-    (home / "overlay.yaml").write_text("data:\n  root: ~/drawn\nruns_dir: ~/runs\n")
+    (home / "overlay.yaml").write_text("data:\n  root: ~/drawn\nruns_dir: ~/runs\n", encoding="utf-8")
     small = ["--config=~/overlay.yaml", "--trainer.max_epochs", "1", "--name", "run"]
     assert woof("fit", *small_fit, *small).code == 0
     assert (home / "runs/run/result.json").is_file()

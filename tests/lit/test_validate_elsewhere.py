@@ -44,7 +44,7 @@ def metrics(done: Outcome) -> tuple[float, ...]:
 
 def test_the_images_of_the_run_are_validated_as_in_the_run_wherever_they_are(woof: Woof, trained: Path) -> None:
     own = woof("validate", *CKPT)
-    logged = json.loads(Path("runs/run/result.json").read_text())
+    logged = json.loads(Path("runs/run/result.json").read_text(encoding="utf-8"))
     assert images(own) == logged["data"]["val"] < 24
     assert metrics(own)[1] == pytest.approx(logged["best"]["val/acc1"], abs=1e-6)
     named = woof("validate", *CKPT, "--folder", trained)

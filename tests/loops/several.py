@@ -83,13 +83,15 @@ def launched(loop: str, words: Sequence[object], place: Path, devices: int = 2) 
 
 def children_of(process: Process) -> list[int]:
     """Returns the numbers of the processes that a process has started, in their order."""
-    return [int(pid) for pid in Path(f"/proc/{process.pid}/task/{process.pid}/children").read_text().split()]
+    return [
+        int(pid) for pid in Path(f"/proc/{process.pid}/task/{process.pid}/children").read_text(encoding="utf-8").split()
+    ]
 
 
 def has_gone(pid: int) -> bool:
     """Returns whether a process has ended; one that nobody has waited for has, too."""
     status = Path(f"/proc/{pid}/stat")
-    return not status.exists() or status.read_text().rpartition(")")[2].split()[0] == "Z"
+    return not status.exists() or status.read_text(encoding="utf-8").rpartition(")")[2].split()[0] == "Z"
 
 
 def becomes(condition: Callable[[], bool]) -> bool:

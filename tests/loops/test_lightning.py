@@ -32,7 +32,7 @@ def trained(woof: Woof, small_fit: list[str]) -> Woof:
 def test_it_leaves_config_events_and_checkpoints() -> None:
     names = {file.name for file in RUN.path.rglob("*") if file.is_file() and "tfevents" not in file.name}
     assert names == {"best.ckpt", "last.ckpt", "config.yaml", "hparams.yaml"}
-    assert yaml.safe_load(RUN.config.read_text())["model"]["arch"] == "shufflenet_v2_x0_5"
+    assert yaml.safe_load(RUN.config.read_text(encoding="utf-8"))["model"]["arch"] == "shufflenet_v2_x0_5"
     checkpoint = read_checkpoint(RUN.last)
     assert (checkpoint["epoch"], checkpoint["global_step"], checkpoint["loop"]) == (1, 8, "lightning")
     events = EventAccumulator(str(RUN.path))
@@ -47,14 +47,16 @@ def test_validate_and_compare_agree_on_its_top1(trained: Woof) -> None:
     assert validated.code == 0, validated.err
     top1 = json.loads(validated.out)["val/acc1"]
     assert trained("compare", RUN.path, "--out", "out").code == 0
-    (row,) = csv.DictReader(Path("out/results.csv").read_text().splitlines())
+    (row,) = csv.DictReader(Path("out/results.csv").read_text(encoding="utf-8").splitlines())
     assert (row["state"], row["final top-1"]) == ("finished", f"{top1:.3f}")
 
 
 def test_compare_says_how_far_an_unfinished_run_got(trained: Woof) -> None:
-    RUN.config.write_text(RUN.config.read_text().replace("max_epochs: 2", "max_epochs: 5"))
+    RUN.config.write_text(
+        RUN.config.read_text(encoding="utf-8").replace("max_epochs: 2", "max_epochs: 5"), encoding="utf-8"
+    )
     assert trained("compare", RUN.path, "--out", "out").code == 0
-    (row,) = csv.DictReader(Path("out/results.csv").read_text().splitlines())
+    (row,) = csv.DictReader(Path("out/results.csv").read_text(encoding="utf-8").splitlines())
     assert row["state"] == "unfinished, 2 of 5 epochs"
 
 

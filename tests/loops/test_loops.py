@@ -48,10 +48,10 @@ def test_a_run_holds_what_the_docs_say(woof: Woof, small_loop: list[str], loop: 
     rows = read_metrics(run.metrics)
     assert [(row["epoch"], row["step"]) for row in rows] == [(0, 2), (0, 4), (1, 6), (1, 8)]
 
-    result = json.loads(run.result.read_text())
+    result = json.loads(run.result.read_text(encoding="utf-8"))
     assert (result["loop"], result["status"], result["epochs"]) == (loop, "finished", 2)
     assert result["final"]["val/acc1"] == rows[3]["val/acc1"]
-    assert result["config"] == yaml.safe_load(run.config.read_text())
+    assert result["config"] == yaml.safe_load(run.config.read_text(encoding="utf-8"))
 
     events = EventAccumulator(str(run.path))
     events.Reload()
@@ -75,7 +75,10 @@ def test_the_run_equals_woof_fit(woof: Woof, small_loop: list[str]) -> None:
     """With the default sampler settings of `fit`, in the figures that a person sees."""
     assert woof("loop", "bare", *small_loop).code == 0
     assert woof("fit", *small_loop).code == 0
-    results = [json.loads(run.result.read_text()) for run in (run_of("bare"), RunFolder(Path("runs/adamw_onecycle")))]
+    results = [
+        json.loads(run.result.read_text(encoding="utf-8"))
+        for run in (run_of("bare"), RunFolder(Path("runs/adamw_onecycle")))
+    ]
     for key in ("best", "final"):
         assert results[0][key] == results[1][key]
 
@@ -101,11 +104,14 @@ def test_a_run_is_resumed_or_replaced_as_told(woof: Woof, small_loop: list[str])
 @pytest.mark.parametrize("loop", RECORDING)
 def test_resuming_a_finished_run_changes_nothing(woof: Woof, small_loop: list[str], loop: str) -> None:
     assert woof("loop", loop, *small_loop).code == 0
-    metrics, result = run_of(loop).metrics.read_text(), json.loads(run_of(loop).result.read_text())
+    metrics, result = (
+        run_of(loop).metrics.read_text(encoding="utf-8"),
+        json.loads(run_of(loop).result.read_text(encoding="utf-8")),
+    )
     again = woof("loop", loop, *small_loop, "--resume")
     assert again.code == 0, again.err
-    assert run_of(loop).metrics.read_text() == metrics
-    after = json.loads(run_of(loop).result.read_text())
+    assert run_of(loop).metrics.read_text(encoding="utf-8") == metrics
+    after = json.loads(run_of(loop).result.read_text(encoding="utf-8"))
     assert {key: after[key] for key in ("best", "final", "epochs")} == {
         key: result[key] for key in ("best", "final", "epochs")
     }
@@ -117,14 +123,14 @@ def test_the_post_s_loop_keeps_its_record_when_it_is_resumed_twice(woof: Woof, s
     options = [*small_loop, "--trainer.max_epochs", "5"]
     assert woof("loop", "hand_rolled", *options).code == 0
     run = run_of("hand_rolled")
-    best = json.loads(run.result.read_text())["best"]
+    best = json.loads(run.result.read_text(encoding="utf-8"))["best"]
     saved = sorted(int(file.name.split("_")[1].split(".")[0]) for file in run.path.rglob("epoch_*"))
     for file in run.path.rglob("epoch_*"):
         if int(file.name.split("_")[1].split(".")[0]) > saved[0]:
             file.unlink()
     outcome = woof("loop", "hand_rolled", *options, "--resume")
     assert outcome.code == 0, outcome.err
-    result = json.loads(run.result.read_text())
+    result = json.loads(run.result.read_text(encoding="utf-8"))
     assert (result["epochs"], len(result["elapsed_s"])) == (5, 5)
     assert result["best"]["val/acc1"] == best["val/acc1"]
 
@@ -176,7 +182,7 @@ def test_predict_and_validate_take_a_loop_s_run(woof: Woof, small_loop: list[str
     assert woof("predict", "--ckpt", run_of("bare").path, image).code == 0
     validated = woof("validate", "--ckpt", run_of("bare").last, "--json", "--num_workers", "0")
     assert validated.code == 0, validated.err
-    result = json.loads(run_of("bare").result.read_text())
+    result = json.loads(run_of("bare").result.read_text(encoding="utf-8"))
     assert json.loads(validated.out)["val/acc1"] == result["final"]["val/acc1"]
 
 

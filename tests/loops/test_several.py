@@ -95,7 +95,10 @@ def test_a_loop_equals_woof_fit_to_the_bit(
     assert_equal(ours, theirs)
     assert len(rows(ours)) == 10
     for key in ("best", "final"):
-        assert json.loads(ours.result.read_text())[key] == json.loads(theirs.result.read_text())[key]
+        assert (
+            json.loads(ours.result.read_text(encoding="utf-8"))[key]
+            == json.loads(theirs.result.read_text(encoding="utf-8"))[key]
+        )
 
 
 @pytest.mark.process
@@ -180,18 +183,19 @@ def test_a_killed_process_ends_all(killed: int, words: list[object], tmp_path: P
 @LINUX
 @pytest.mark.process
 @pytest.mark.parametrize(
-    ("signum", "message"),
+    ("name", "message"),
     [
-        (signal.SIGTERM, "woof: stopped by SIGTERM; resume the run from its last checkpoint with --resume"),
+        ("SIGTERM", "woof: stopped by SIGTERM; resume the run from its last checkpoint with --resume"),
         pytest.param(
-            signal.SIGUSR1,
+            "SIGUSR1",
             "woof: stopped by SIGUSR1; resume the run from its last checkpoint with --resume",
             marks=pytest.mark.slow,
         ),
-        (signal.SIGINT, "woof: interrupted; resume the run from its last checkpoint with --resume"),
+        ("SIGINT", "woof: interrupted; resume the run from its last checkpoint with --resume"),
     ],
 )
-def test_a_signal_goes_to_all(signum: int, message: str, words: list[object], tmp_path: Path) -> None:
+def test_a_signal_goes_to_all(name: str, message: str, words: list[object], tmp_path: Path) -> None:
+    signum = getattr(signal, name)
     with training("fabric", words, tmp_path) as (process, _):
         process.send(signum)
         ended = process.wait()

@@ -14,7 +14,7 @@ from woof_lightning.measure.worker import turn_of
 
 def main(job_file: Path, result_file: Path) -> None:
     """Takes its turns, notes each in the job's file `log`, and returns what it saw."""
-    job = json.loads(job_file.read_text())
+    job = json.loads(job_file.read_text(encoding="utf-8"))
     started_s = time.perf_counter() - job["started_s"]
     print("o" * job.get("prints", 0), flush=True)
     if "fails" in job:
@@ -26,7 +26,7 @@ def main(job_file: Path, result_file: Path) -> None:
     for number in range(job.get("slices", 0)):
         if turn is not None:
             turn()
-        with Path(job["log"]).open("a") as log:
+        with Path(job["log"]).open("a", encoding="utf-8") as log:
             log.write(f"{job['name']} {number}\n")
         cores = sorted(os.sched_getaffinity(0))
     if turn is not None:
@@ -34,7 +34,7 @@ def main(job_file: Path, result_file: Path) -> None:
     time.sleep(job.get("waits_s", 0))
     seen = {"started_s": started_s, "tty": float(os.isatty(1)), "one_core": float(cores == job.get("cores"))}
     seen["environment_id"] = float(environment_id(os.environ))
-    result_file.write_text(json.dumps(seen))
+    result_file.write_text(json.dumps(seen), encoding="utf-8")
 
 
 if __name__ == "__main__":

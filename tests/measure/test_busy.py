@@ -15,7 +15,7 @@ STAT = "cpu  1000 200 30 40000 5000 6 7 800 90 10\ncpu0 1 1 1 1 1 1 1 1 0 0\nint
 
 def read_from(text: str, folder: Path, monkeypatch: pytest.MonkeyPatch) -> CPUTimes:
     file = folder / "stat"
-    file.write_text(text)
+    file.write_text(text, encoding="utf-8")
     monkeypatch.setattr(busy, "Path", {"/proc/stat": file}.__getitem__)
     monkeypatch.setattr("os.sysconf", {"SC_CLK_TCK": 100}.__getitem__)
     monkeypatch.setattr("woof_lightning.measure.busy.time.perf_counter", lambda: 77.0)

@@ -38,9 +38,11 @@ def test_a_logical_line_is_a_statement_s(text: str, lines: int) -> None:
 @pytest.fixture
 def framework(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
     """The package `fw`, whose class inherits from another package."""
-    (tmp_path / "outside.py").write_text("class Outside:\n    def foreign(self):\n        self.strange = 1\n")
+    (tmp_path / "outside.py").write_text(
+        "class Outside:\n    def foreign(self):\n        self.strange = 1\n", encoding="utf-8"
+    )
     (tmp_path / "fw").mkdir()
-    (tmp_path / "fw/__init__.py").write_text("from fw.base import Base, helper\n")
+    (tmp_path / "fw/__init__.py").write_text("from fw.base import Base, helper\n", encoding="utf-8")
     (tmp_path / "fw/base.py").write_text(
         "from outside import Outside\n\n"
         "class Other:\n"
@@ -53,7 +55,8 @@ def framework(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[None]
         "        self._hidden = 1\n"
         "        thing.stored = 1\n\n"
         "def helper():\n"
-        "    pass\n"
+        "    pass\n",
+        encoding="utf-8",
     )
     monkeypatch.syspath_prepend(tmp_path)
     yield

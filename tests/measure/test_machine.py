@@ -30,12 +30,12 @@ def test_without_proc_the_system_s_name_remains(monkeypatch: pytest.MonkeyPatch)
 def test_another_start_is_another_machine(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     names = []
     monkeypatch.setattr(machine, "CPU_INFO", tmp_path / "cpuinfo")
-    (tmp_path / "cpuinfo").write_text(EPYC)
+    (tmp_path / "cpuinfo").write_text(EPYC, encoding="utf-8")
     for start in ("1f3ab7cc-88\n", "2f3ab7cc-88\n", None):
         boot = tmp_path / "boot_id"
         boot.unlink(missing_ok=True)
         if start:
-            boot.write_text(start)
+            boot.write_text(start, encoding="utf-8")
         monkeypatch.setattr(machine, "BOOT_ID", boot)
         machine_id.cache_clear()
         names.append(machine_id())

@@ -20,10 +20,11 @@ def framework(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
     place = tmp_path_factory.mktemp("framework")
     (place / "elsewhere.py").write_text(
         "class Foreign:\n    def step(self, speed=1) -> 'Foreign': ...\n    def run(self): ...\n"
-        "def foreign(speed=1): ...\n"
+        "def foreign(speed=1): ...\n",
+        encoding="utf-8",
     )
     (place / "fw").mkdir()
-    (place / "fw/__init__.py").write_text("from fw.core import Engine, Hook, Part, make, shared\n")
+    (place / "fw/__init__.py").write_text("from fw.core import Engine, Hook, Part, make, shared\n", encoding="utf-8")
     (place / "fw/core.py").write_text(
         "from __future__ import annotations\n"
         "from typing import Any, Optional, TypedDict, Union\n"
@@ -47,11 +48,13 @@ def framework(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
         "    def setup(self) -> Optional[Union[Whole, Config]]: ...\n"
         "    def _inner(self): ...\n\n"
         "def make(kind=1) -> Part: ...\n"
-        "def shared(): ...\n"
+        "def shared(): ...\n",
+        encoding="utf-8",
     )
     (place / "own.py").write_text(
         "from fw import Part\n\nclass Same(Part): ...\n\n"
-        "class Other(Part):\n    def __init__(self, size): super().__init__(size=size)\n"
+        "class Other(Part):\n    def __init__(self, size): super().__init__(size=size)\n",
+        encoding="utf-8",
     )
     with pytest.MonkeyPatch.context() as patch:
         patch.syspath_prepend(place)

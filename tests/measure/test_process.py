@@ -3,14 +3,16 @@
 from __future__ import annotations
 
 import os
+import sys
 import time
 from pathlib import Path
 from typing import Any
 
 import pytest
 
+from woof_lightning.errors import UserError
 from woof_lightning.measure import process
-from woof_lightning.measure.process import WorkerProcess, ended_on_failure
+from woof_lightning.measure.process import WorkerProcess, check_system, ended_on_failure
 from woof_lightning.measure.worker import peak_rss_mb, turn_of
 
 pytestmark = pytest.mark.process
@@ -43,7 +45,7 @@ def test_a_worker_works_when_it_has_the_turn_and_only_then(tmp_path: Path) -> No
     for each in (two, one, one, two):
         each.give_turn()
         each.wait_for_turn()
-        lines = log.read_text().splitlines()
+        lines = log.read_text(encoding="utf-8").splitlines()
         assert lines[-1].split()[0] == each.name
     assert lines == ["two 0", "one 0", "one 1", "two 1"]
     for each in (one, two):
@@ -138,6 +140,17 @@ def test_a_worker_whose_parent_is_gone_ends() -> None:
     assert os.read(done_read, 1) == b"."
     for end in (done_read, done, go):
         os.close(end)
+
+
+def test_a_system_that_cannot_measure_processes_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:
+    check_system()
+    monkeypatch.setitem(sys.modules, "resource", None)
+    with pytest.raises(UserError, match="by Python's resource, which"):
+        check_system()
+    monkeypatch.delattr("os.wait4")
+    monkeypatch.setitem(sys.modules, "pty", None)
+    with pytest.raises(UserError, match="by Python's os.wait4, pty, resource, which"):
+        check_system()
 
 
 def test_the_peak_of_memory_stays(monkeypatch: pytest.MonkeyPatch) -> None:

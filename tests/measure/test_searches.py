@@ -62,5 +62,7 @@ for step in range(6):
 print(searches.a_step)
 """
     environment = {} if variable is None else {"PYTORCH_NVML_BASED_CUDA_CHECK": variable}
-    done = subprocess.run([sys.executable, "-c", source], env=environment, capture_output=True, text=True, check=False)
+    done = subprocess.run(
+        [sys.executable, "-c", source], env=environment, capture_output=True, encoding="utf-8", check=False
+    )
     assert done.stdout.strip() == str(a_step), done.stderr

@@ -48,18 +48,20 @@ class CoverageMap:
     @classmethod
     def read(cls, file: Path) -> CoverageMap:
         """Reads a written map."""
-        content = json.loads(file.read_text())
+        content = json.loads(file.read_text(encoding="utf-8"))
         tests = {name: {int(line): found for line, found in lines.items()} for name, lines in content["tests"].items()}
         return cls(content["elapsed_s"], tests)
 
     def write(self, file: Path) -> None:
         """Writes the map."""
-        file.write_text(json.dumps({"elapsed_s": self.elapsed_s, "tests": self.tests}))
+        file.write_text(json.dumps({"elapsed_s": self.elapsed_s, "tests": self.tests}), encoding="utf-8")
 
 
 def _function_around(file: Path, line: int) -> range:
     """Returns the lines of the innermost function that contains a line, from its decorators on; none at the margin."""
-    functions = (node for node in ast.walk(ast.parse(file.read_text())) if isinstance(node, ast.FunctionDef))
+    functions = (
+        node for node in ast.walk(ast.parse(file.read_text(encoding="utf-8"))) if isinstance(node, ast.FunctionDef)
+    )
     spans = (range(min([f.lineno, *(d.lineno for d in f.decorator_list)]), (f.end_lineno or 0) + 1) for f in functions)
     return min((span for span in spans if line in span), key=len, default=range(0))
 
@@ -84,7 +86,7 @@ def measured(scratch: Path) -> CoverageMap:
     )
     if done.returncode not in (0, 1):  # 1: some tests failed; they are not asked.
         raise SystemExit(done.returncode)
-    return CoverageMap(json.loads(times.read_text()), _tests_by_line(data))
+    return CoverageMap(json.loads(times.read_text(encoding="utf-8")), _tests_by_line(data))
 
 
 def _tests_by_line(data: Path) -> dict[str, dict[int, list[str]]]:

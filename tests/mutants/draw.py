@@ -117,7 +117,7 @@ def files_of(room: str) -> list[Path]:
 
 def places_of(file: Path) -> list[Place]:
     """Returns every place of a file, without those in messages, docstrings, annotations and imports."""
-    text = file.read_text()
+    text = file.read_text(encoding="utf-8")
     wrapper = MetadataWrapper(cst.parse_module(text))
     finder = _Finder()
     wrapper.visit(finder)

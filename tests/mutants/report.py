@@ -19,7 +19,7 @@ FEWEST_KILLED_SHARE = 0.85
 
 def read_rows(file: Path) -> list[dict[str, str]]:
     """Returns the rows of a sample."""
-    with file.open(newline="") as rows:
+    with file.open(newline="", encoding="utf-8") as rows:
         return list(csv.DictReader(rows))
 
 
@@ -29,7 +29,7 @@ def report(folder: Path) -> str:
     Args:
         folder: Holds `seed-N.csv` of each sample, and the reasons for equivalent mutants.
     """
-    reasons: dict[str, str] = yaml.safe_load((folder / EQUIVALENT).read_text()) or {}
+    reasons: dict[str, str] = yaml.safe_load((folder / EQUIVALENT).read_text(encoding="utf-8")) or {}
     parts = []
     for file in sorted(folder.glob("seed-*.csv")):
         rows = read_rows(file)
@@ -64,5 +64,5 @@ def _outcome(row: dict[str, str], reasons: dict[str, str]) -> str:
 
 if __name__ == "__main__":
     place = Path(sys.argv[1])
-    (place / "survivors.md").write_text(report(place))
+    (place / "survivors.md").write_text(report(place), encoding="utf-8")
     print(report(place))

@@ -77,13 +77,13 @@ class Lane:
     def run(self, mutant: Mutant, tests: Sequence[str], expected_s: float) -> Row:
         """Plants a mutant, runs tests, and takes it out again."""
         file = self.tree / "woof_lightning" / mutant.file
-        right = file.read_text()
+        right = file.read_text(encoding="utf-8")
         began_s = time.monotonic()
         try:
-            file.write_text(mutant.code())
+            file.write_text(mutant.code(), encoding="utf-8")
             outcome, test = self._tested(tests, expected_s)
         finally:
-            file.write_text(right)
+            file.write_text(right, encoding="utf-8")
         elapsed_s = round(time.monotonic() - began_s, 1)
         return Row(**asdict(mutant), outcome=outcome, test=test, tests=len(tests), elapsed_s=elapsed_s)
 
@@ -106,7 +106,7 @@ class Lane:
 
     def _pytest(self, tests: Sequence[str], expected_s: float) -> Ended:
         listed = self.scratch / "tests.txt"
-        listed.write_text("\n".join(tests))
+        listed.write_text("\n".join(tests), encoding="utf-8")
         words = ["-m", "pytest", "-x", "-q", "--tb=no", "-p", "no:cacheprovider", "-p", "no:xdist", "--basetemp"]
         place = {
             "PYTHONPATH": str(self.tree),
@@ -181,7 +181,7 @@ def main() -> None:
                 lanes.put(lane)
 
         args.out.parent.mkdir(parents=True, exist_ok=True)
-        with args.out.open("w", newline="") as file, ThreadPoolExecutor(2) as pool:
+        with args.out.open("w", newline="", encoding="utf-8") as file, ThreadPoolExecutor(2) as pool:
             writer = csv.DictWriter(file, [field.name for field in fields(Row)], lineterminator="\n")
             writer.writeheader()
             writer.writerows(kept)

@@ -29,5 +29,6 @@ def pytest_sessionfinish(session: pytest.Session) -> None:
     """Writes the file, in the process that starts the others."""
     if not hasattr(session.config, "workerinput"):
         session.config.getoption("--times").write_text(
-            json.dumps({test: elapsed_s for test, elapsed_s in _elapsed_s.items() if test not in _left_out})
+            json.dumps({test: elapsed_s for test, elapsed_s in _elapsed_s.items() if test not in _left_out}),
+            encoding="utf-8",
         )

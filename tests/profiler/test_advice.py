@@ -73,7 +73,7 @@ class Idle(Callback):
 
 def line(text: str) -> str:
     """The place of a line of this file."""
-    lines = Path(__file__).read_text().splitlines()
+    lines = Path(__file__).read_text(encoding="utf-8").splitlines()
     (number,) = [number for number, found in enumerate(lines, start=1) if found.strip() == text]
     return f"tests/profiler/test_advice.py:{number}"
 

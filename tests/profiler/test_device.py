@@ -100,7 +100,7 @@ def test_the_profile_of_a_fit_says_how_long_the_device_is_busy(tmp_path: Path, m
     idle_us = found.device.idle_us(found.step_us["median"])
     assert all(one.predicted_us <= idle_us for one in found.advice)
     assert Profile.read(tmp_path / "profile.json") == found
-    assert "The device computes" in (tmp_path / "profile.md").read_text()
+    assert "The device computes" in (tmp_path / "profile.md").read_text(encoding="utf-8")
 
 
 @pytest.mark.usefixtures("stands_in")
@@ -168,7 +168,11 @@ def test_lines_that_wait_for_the_device_are_named(synchronising: dict[str, Any])
         assert synchronising["now"] == "warn"
         for _ in range(3):
             warnings.warn(WAITS, UserWarning, stacklevel=1)  # This line.
-    line = next(n for n, text in enumerate(Path(__file__).read_text().splitlines(), 1) if text.endswith("# This line."))
+    line = next(
+        n
+        for n, text in enumerate(Path(__file__).read_text(encoding="utf-8").splitlines(), 1)
+        if text.endswith("# This line.")
+    )
     (site,) = sites.all()
     assert site.calls == 3
     assert site.place.endswith(f"test_device.py:{line}")

@@ -224,7 +224,7 @@ def test_validate_alone_has_no_profile(tmp_path: Path) -> None:
 def test_a_trace_has_every_span(tmp_path: Path) -> None:
     profiler = OverheadProfiler(tmp_path, "mine", trace=True)
     fitted(tmp_path, profiler=profiler)
-    events = json.loads((tmp_path / "mine.trace.json").read_text())["traceEvents"]
+    events = json.loads((tmp_path / "mine.trace.json").read_text(encoding="utf-8"))["traceEvents"]
     assert sum(event["name"] == "optimizer step" for event in events) == 2 * STEPS
     assert all(event["dur"] >= 0 for event in events)
 
@@ -234,7 +234,7 @@ def test_a_trace_has_every_span(tmp_path: Path) -> None:
     [("{}", "is no profile"), ('{"version": 99}', "has version 99: expected 1"), ("[", "no prof")],
 )
 def test_what_is_no_profile_is_refused(content: str, message: str, tmp_path: Path) -> None:
-    (tmp_path / "p.json").write_text(content)
+    (tmp_path / "p.json").write_text(content, encoding="utf-8")
     with pytest.raises(UserError, match=message):
         Profile.read(tmp_path / "p.json")
 
@@ -271,7 +271,7 @@ assert {"self.log", "forward"} <= {share.name for share in profiler.profile_of_f
 def test_the_other_package_of_lightning_works_too(tmp_path: Path) -> None:
     ended = run(["-c", OTHER_PACKAGE], tmp_path)
     assert ended.code == 0, ended.err
-    assert json.loads((tmp_path / "profile.json").read_text())["steps"] == 3
+    assert json.loads((tmp_path / "profile.json").read_text(encoding="utf-8"))["steps"] == 3
 
 
 TWO_PROCESSES = """

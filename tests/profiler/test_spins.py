@@ -55,7 +55,7 @@ def test_slopes_are_those_of_the_medians() -> None:
 
 @pytest.mark.parametrize("file", sorted(ROWS.glob("*/spins.csv")), ids=lambda file: file.parent.name)
 def test_the_published_slopes_are_close_to_one(file: Path) -> None:
-    with file.open(newline="") as rows:
+    with file.open(newline="", encoding="utf-8") as rows:
         published = {(row["place"], row["part"]): float(row["slope"]) for row in csv.DictReader(rows)}
     assert {place for place, _ in published} == set(PLACES)
     for place, part in PLACES.items():

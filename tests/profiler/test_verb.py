@@ -61,7 +61,7 @@ if __name__ == "__main__":
 @pytest.fixture
 def profiled(woof: Woof) -> Woof:
     """Calls `woof profile` in a folder with a training."""
-    Path("training.py").write_text(SCRIPT)
+    Path("training.py").write_text(SCRIPT, encoding="utf-8")
     return lambda *args: woof("profile", *args)
 
 

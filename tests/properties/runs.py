@@ -82,8 +82,8 @@ def check_refusal(done: Done) -> None:
 def check_run(*, checkpoints: bool = True) -> dict[str, Any]:
     """The files of a finished run agree with each other; returns its result.json."""
     run = RunFolder(Path("runs/run"))
-    result: dict[str, Any] = json.loads(run.result.read_text())
-    assert result["config"] == yaml.safe_load(run.config.read_text())
+    result: dict[str, Any] = json.loads(run.result.read_text(encoding="utf-8"))
+    assert result["config"] == yaml.safe_load(run.config.read_text(encoding="utf-8"))
     rows = read_metrics(run.metrics)
     steps = [row["step"] for row in rows]
     assert steps == sorted(set(steps))

@@ -150,7 +150,7 @@ def test_outputs_without_a_class_are_no_answer(drawn_index: ImageIndex, tmp_path
 
 
 def test_a_problem_takes_the_place_of_an_answer(checkpoint: dict[str, Any], tmp_path: Path) -> None:
-    (tmp_path / "bad.jpg").write_text("x")
+    (tmp_path / "bad.jpg").write_text("x", encoding="utf-8")
     Image.new("L", (1, 90_000)).save(tmp_path / "thin.png")
     Image.new("L", (90_000, 1)).save(tmp_path / "flat.png")
     Image.new("L", (300, 900)).save(tmp_path / "long.png")
@@ -166,7 +166,7 @@ def test_a_problem_takes_the_place_of_an_answer(checkpoint: dict[str, Any], tmp_
 
 def test_probabilities_do_not_depend_on_the_batch_size(drawn_index: ImageIndex, tmp_path: Path) -> None:
     file = save_checkpoint(tmp_path / "trained.ckpt", drawn_index, arch=ARCH)
-    (tmp_path / "bad.jpg").write_text("x")
+    (tmp_path / "bad.jpg").write_text("x", encoding="utf-8")
     images = [drawn_index.root / sample.path for sample in drawn_index.val[::20]]
     images = [*images[:3], tmp_path / "bad.jpg", *images[3:]]
     alone = list(predict(file, images, 10, batch_size=1))
@@ -183,7 +183,7 @@ def test_probabilities_do_not_depend_on_the_batch_size(drawn_index: ImageIndex, 
 def test_folders_stand_for_their_images_in_order(tmp_path: Path) -> None:
     (tmp_path / "b/deep").mkdir(parents=True)
     for name in ("b/2.png", "b/1.jpg", "b/deep/0.PNG", "b/notes.txt"):
-        (tmp_path / name).write_text("")
+        (tmp_path / name).write_text("", encoding="utf-8")
     found = image_files([tmp_path / "x.jpg", tmp_path / "b", tmp_path / "a.txt"])
     assert [str(file.relative_to(tmp_path)) for file in found] == [
         "x.jpg", "b/1.jpg", "b/2.png", "b/deep/0.PNG", "a.txt",

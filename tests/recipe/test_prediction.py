@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import codecs
 import csv
 import io
 import json
@@ -33,7 +34,7 @@ def photos(drawn_root: Path, tmp_path: Path) -> list[Path]:
 
 def test_bad_files_cost_no_answer(trained: Woof, photos: list[Path], tmp_path: Path) -> None:
     bad, thin = tmp_path / "bad.jpg", tmp_path / "thin.png"
-    bad.write_text("no image")
+    bad.write_text("no image", encoding="utf-8")
     Image.new("L", (1, 90_000)).save(thin)
     asked = [bad, photos[0], tmp_path / "nowhere.jpg", photos[1], thin]
     outcome = trained("predict", "--ckpt", RUN, *asked, "--top", 1)
@@ -48,7 +49,7 @@ def test_bad_files_cost_no_answer(trained: Woof, photos: list[Path], tmp_path: P
 
 
 def test_a_folder_stands_for_its_images(trained: Woof, photos: list[Path]) -> None:
-    (photos[0].parent / "notes.txt").write_text("x")
+    (photos[0].parent / "notes.txt").write_text("x", encoding="utf-8")
     answers = json.loads(trained("predict", "--ckpt", RUN, photos[0].parent, "--json").out)
     alone = json.loads(trained("predict", "--ckpt", RUN, *sorted(photos), "--json").out)
     assert answers == alone
@@ -76,14 +77,14 @@ def test_a_list_names_images_one_a_line(
     trained: Woof, photos: list[Path], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     listed = tmp_path / "list.txt"
-    text = f"{photos[0]}\r\n\nnowhere.jpg\n{photos[2].parent}\n".encode()
+    text = codecs.BOM_UTF8 + f"{photos[0]}\r\n\nnowhere.jpg\n{photos[2].parent}\n".encode()
     listed.write_bytes(text)
     outcome = trained("predict", "--ckpt", RUN, photos[1], "--list", listed, "--json")
     assert outcome.code == 2
     assert "nowhere.jpg: there is no such file" in outcome.err
     answers = json.loads(outcome.out)
     assert [answer["image"] for answer in answers] == [str(photos[1]), str(photos[0]), "nowhere.jpg", str(photos[2])]
-    monkeypatch.setattr("sys.stdin", io.TextIOWrapper(io.BytesIO(text)))
+    monkeypatch.setattr("sys.stdin", io.TextIOWrapper(io.BytesIO(text), encoding="utf-8"))
     assert json.loads(trained("predict", "--ckpt", RUN, photos[1], "--list", "-", "--json").out) == answers
 
 
@@ -115,7 +116,7 @@ def test_answers_go_to_a_file_that_is_not_replaced_unless_told(
     outcome = trained(*words, "--out", "new/answers.csv")
     assert (outcome.code, outcome.out) == (2, "answers for 2 of 3 images: new/answers.csv\n")
     assert "nowhere.jpg: there is no such file" in outcome.err
-    with Path("new/answers.csv").open(newline="", errors="surrogateescape") as file:
+    with Path("new/answers.csv").open(newline="", errors="surrogateescape", encoding="utf-8") as file:
         rows = list(csv.DictReader(file))
     assert [(row["image"], row["rank"]) for row in rows] == [
         (str(strange), "1"), (str(strange), "2"), (str(asked[1]), ""), (str(photos[1]), "1"), (str(photos[1]), "2"),
@@ -128,7 +129,7 @@ def test_answers_go_to_a_file_that_is_not_replaced_unless_told(
     ]
 
     assert trained(*words, "--out", "new/answers.json").code == 2
-    assert json.loads(Path("new/answers.json").read_text()) == told
+    assert json.loads(Path("new/answers.json").read_text(encoding="utf-8")) == told
     before = Path("new/answers.csv").read_bytes()
     kept = trained("predict", "--ckpt", RUN, photos[1], "--out", "new/answers.csv")
     assert (kept.code, Path("new/answers.csv").read_bytes()) == (2, before)

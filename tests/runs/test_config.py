@@ -26,7 +26,7 @@ def nested(key: str, value: Any) -> dict[str, Any]:
 
 def resume(now: dict[str, Any], folder: Path, saved: dict[str, Any] = SAVED) -> None:
     folder.mkdir(parents=True, exist_ok=True)
-    (folder / "config.yaml").write_text(yaml.safe_dump(saved))
+    (folder / "config.yaml").write_text(yaml.safe_dump(saved), encoding="utf-8")
     check_resumable(folder / "config.yaml", now)
 
 
@@ -110,7 +110,7 @@ def test_more_epochs_go_on_with_the_step_schedule_alone(tmp_path: Path) -> None:
 @pytest.mark.parametrize("content", ["model: [", None])
 def test_settings_that_cannot_be_read_are_named(content: str | None, tmp_path: Path) -> None:
     if content:
-        (tmp_path / "config.yaml").write_text(content)
+        (tmp_path / "config.yaml").write_text(content, encoding="utf-8")
     with pytest.raises(UserError, match=r"(?s)config.yaml cannot be read .*--overwrite"):
         check_resumable(tmp_path / "config.yaml", SAVED)
 

@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import errno
 import os
 from collections.abc import Callable
+from contextlib import nullcontext
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
@@ -17,6 +20,7 @@ from woof_lightning.lit.classifier import WoofClassifier
 from woof_lightning.lit.validate import validate
 from woof_lightning.recipe.checkpoint import load_net, read_checkpoint
 from woof_lightning.recipe.prediction import predict
+from woof_lightning.runs import folder
 from woof_lightning.runs.folder import TEMPORARY_PREFIX, RunFolder, checkpoint_file, writing_durably
 from woof_lightning.runs.metrics import MetricsFile, read_metrics
 
@@ -55,6 +59,29 @@ def writes(calls: list[Call]) -> list[str]:
             assert calls[place + 1][0] == "folder", f"the folder of {target} was not flushed after"
             found.append(target)
     return found
+
+
+@pytest.mark.parametrize(
+    ("system", "refusals", "is_replaced"), [("win32", 2, True), ("win32", 3, False), ("linux", 1, False)]
+)
+def test_windows_is_given_a_moment_to_close_a_file(
+    tmp_path: Path, system: str, refusals: int, is_replaced: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    replace, left = os.replace, iter(range(refusals))
+
+    def refused(source: Any, target: Any) -> None:
+        if next(left, None) is not None:
+            raise PermissionError(errno.EACCES, "it is open elsewhere", str(target))
+        replace(source, target)
+
+    monkeypatch.setattr("os.replace", refused)
+    monkeypatch.setattr(folder, "sys", SimpleNamespace(platform=system))
+    monkeypatch.setattr(folder, "REPLACE_WAITS_S", (0, 0))
+    (tmp_path / "file").write_bytes(b"old")
+    with nullcontext() if is_replaced else pytest.raises(PermissionError), writing_durably(tmp_path / "file") as file:
+        file.write(b"new")
+    assert (tmp_path / "file").read_bytes() == (b"new" if is_replaced else b"old")
+    assert [file.name for file in tmp_path.iterdir()] == ["file"]
 
 
 def test_a_file_is_whole_on_the_disk_before_it_takes_its_place(tmp_path: Path, calls: list[Call]) -> None:
@@ -97,7 +124,7 @@ def test_no_checkpoint_is_newer_than_the_metrics_on_the_disk(
 ) -> None:
     """All rows up to a checkpoint's step are flushed before it takes its place."""
     assert woof("fit", *small_fit, "--trainer.limit_val_batches", "1.0").code == 0
-    text = RunFolder(Path("runs/adamw_onecycle")).metrics.read_text()
+    text = RunFolder(Path("runs/adamw_onecycle")).metrics.read_text(encoding="utf-8")
     lines = text.splitlines(keepends=True)
     # The header and two rows an epoch.
     after_epoch = [len("".join(lines[: 1 + 2 * epoch])) for epoch in (1, 2)]

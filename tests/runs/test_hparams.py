@@ -56,7 +56,7 @@ def test_a_run_is_a_row_with_its_final_metrics(verb: list[str], woof: Woof, smal
     assert "data.folder" not in settings
     assert status == api_pb2.STATUS_SUCCESS
     if verb[-1] != "lightning":  # It leaves no result.json.
-        final = json.loads(Path("runs/seed-3/result.json").read_text())["final"]
+        final = json.loads(Path("runs/seed-3/result.json").read_text(encoding="utf-8"))["final"]
         assert metrics["val/acc1"] == pytest.approx(final["val/acc1"])
         assert metrics["val/loss"] == pytest.approx(final["val/loss"])
     assert metrics["val/loss"] != found["seed-4"][1]["val/loss"]
@@ -74,7 +74,7 @@ def test_a_resumed_run_is_one_row_with_the_metrics_of_its_end(
     assert len(found) == len(first) == 1
     (settings, metrics, _), (_, before, _) = found["run"], first["run"]
     assert settings["trainer.max_epochs"] == 3
-    final = json.loads(Path("runs/run/result.json").read_text())["final"]
+    final = json.loads(Path("runs/run/result.json").read_text(encoding="utf-8"))["final"]
     assert metrics["val/loss"] == pytest.approx(final["val/loss"])
     assert metrics["val/loss"] != before["val/loss"]
     assert len([*Path("runs/run").glob("*.hparams")]) == 1
@@ -88,7 +88,7 @@ def test_a_resumed_run_is_one_row_with_the_metrics_of_its_end(
 def test_a_run_that_stopped_early_is_not_called_finished(woof: Woof, small_fit: list[str]) -> None:
     options = ["fit", *small_fit, "--name", "run", "--trainer.max_time", "00:00:00:00"]
     assert woof(*options).code == 0
-    assert json.loads(Path("runs/run/result.json").read_text())["status"] == "stopped early"
+    assert json.loads(Path("runs/run/result.json").read_text(encoding="utf-8"))["status"] == "stopped early"
     assert rows(Path("runs"))["run"][2] == api_pb2.STATUS_UNKNOWN
 
 

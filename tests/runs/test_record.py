@@ -103,7 +103,7 @@ def described(monkeypatch: pytest.MonkeyPatch, checkout: Path, git: Any) -> str:
     def run(command: list[str], **options: Any) -> Any:
         asked.append(command)
         assert options["check"]
-        assert options["text"]
+        assert options["encoding"] == "utf-8"
         return git()
 
     monkeypatch.setattr(record, "__file__", str(checkout / "woof_lightning/runs/record.py"))
@@ -149,12 +149,14 @@ def test_the_machine_is_this_one(monkeypatch: pytest.MonkeyPatch, tmp_path: Path
     monkeypatch.setattr(record, "Path", {"/proc/cpuinfo": cpuinfo}.__getitem__)
     monkeypatch.setattr("platform.processor", lambda: "by platform")
     assert machine(3)["processor"] == "by platform"
-    cpuinfo.write_text("processor : 0\n")
+    cpuinfo.write_text("processor : 0\n", encoding="utf-8")
     assert machine(3)["processor"] == "by platform"
     monkeypatch.setattr("platform.processor", lambda: "")
     assert machine(3)["processor"] == "unknown"
-    cpuinfo.write_text("model name\t: Some CPU\ncpu family\t: 6\nmodel\t\t: 85\n")
-    assert machine(3)["processor"] == "Some CPU (family 6, model 85)" == processor_in(cpuinfo.read_text())
+    cpuinfo.write_text("model name\t: Some CPU\ncpu family\t: 6\nmodel\t\t: 85\n", encoding="utf-8")
+    assert (
+        machine(3)["processor"] == "Some CPU (family 6, model 85)" == processor_in(cpuinfo.read_text(encoding="utf-8"))
+    )
 
 
 @pytest.mark.process
@@ -164,7 +166,7 @@ def test_the_version_of_a_checkout_has_its_commit(
 ) -> None:
     (tmp_path / ".git").mkdir()
     git = tmp_path / "git"
-    git.write_text(f"#!/bin/sh\necho 1a2b3c\nexit {exit_code}\n")
+    git.write_text(f"#!/bin/sh\necho 1a2b3c\nexit {exit_code}\n", encoding="utf-8")
     git.chmod(0o700)
     monkeypatch.setenv("PATH", f"{tmp_path}{os.pathsep}{os.environ['PATH']}")
     monkeypatch.setattr(record, "__file__", str(tmp_path / "woof_lightning" / "runs" / "record.py"))

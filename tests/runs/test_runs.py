@@ -40,9 +40,9 @@ def flip_a_byte(file: Path) -> None:
 
 def test_a_folder_is_free_until_it_holds_a_run(run: RunFolder) -> None:
     run.check_free()
-    (run.path / "notes.txt").write_text("mine")
+    (run.path / "notes.txt").write_text("mine", encoding="utf-8")
     run.check_free()
-    run.metrics.write_text("")
+    run.metrics.write_text("", encoding="utf-8")
     with pytest.raises(UserError) as caught:
         run.check_free()
     for way_out in (str(run.path), "--resume", "--name", "--overwrite"):
@@ -50,12 +50,12 @@ def test_a_folder_is_free_until_it_holds_a_run(run: RunFolder) -> None:
 
 
 def test_a_folder_with_only_an_unfinished_file_is_free(run: RunFolder) -> None:
-    (run.path / ".writing-1-config.yaml").write_text("half")
+    (run.path / ".writing-1-config.yaml").write_text("half", encoding="utf-8")
     run.check_free()
 
 
 def test_a_file_instead_of_the_folder_is_named(tmp_path: Path) -> None:
-    (tmp_path / "run").write_text("")
+    (tmp_path / "run").write_text("", encoding="utf-8")
     with pytest.raises(UserError, match="is a file"):
         RunFolder(tmp_path / "run").check_free()
     with pytest.raises(UserError, match="cannot be made"):
@@ -63,9 +63,9 @@ def test_a_file_instead_of_the_folder_is_named(tmp_path: Path) -> None:
 
 
 def test_clearing_removes_only_what_a_run_wrote(run: RunFolder) -> None:
-    (run.path / "notes.txt").write_text("mine")
+    (run.path / "notes.txt").write_text("mine", encoding="utf-8")
     for file in (run.config, run.metrics, run.result, run.best, run.path / "events.out.tfevents.1"):
-        file.write_text("")
+        file.write_text("", encoding="utf-8")
     run.clear()
     assert [p.name for p in run.path.rglob("*") if p.is_file()] == ["notes.txt"]
 
@@ -76,7 +76,7 @@ def test_a_failing_write_leaves_the_old_file(tmp_path: Path) -> None:
     with contextlib.suppress(RuntimeError), writing_durably(target) as file:
         file.write(b"half of the n")
         raise RuntimeError
-    assert target.read_text() == "old"
+    assert target.read_text(encoding="utf-8") == "old"
     assert [p.name for p in tmp_path.iterdir()] == ["file"]
 
 
@@ -112,7 +112,7 @@ def test_values_of_a_step_share_a_row(tmp_path: Path) -> None:
     file.log({"train/loss": 0.3, "epoch": 1}, 20)
     file.flush()
     file.flush()
-    assert (tmp_path / "metrics.csv").read_text().splitlines()[0] == (
+    assert (tmp_path / "metrics.csv").read_text(encoding="utf-8").splitlines()[0] == (
         "epoch,step,train/loss,train/acc1,train/acc5,lr,momentum,"
         "train/loss_epoch,train/acc1_epoch,train/acc5_epoch,val/loss,val/acc1,val/acc5"
     )
@@ -146,7 +146,10 @@ def test_rows_that_a_resumed_run_lost_are_reported(tmp_path: Path, readable: int
     for at in range(1, readable + 1):
         metrics.log({"lr": 1.0, "epoch": 0}, at)
     metrics.flush()
-    metrics.path.write_text((metrics.path.read_text() if readable else ",".join(COLUMNS) + "\n") + "0,?\n0,9\n")
+    metrics.path.write_text(
+        (metrics.path.read_text(encoding="utf-8") if readable else ",".join(COLUMNS) + "\n") + "0,?\n0,9\n",
+        encoding="utf-8",
+    )
     expected = None if lost is None else f"row {readable + 1} of metrics.csv cannot be read; {lost} are lost"
     assert metrics.cut_after(step) == expected
     assert [row["step"] for row in read_metrics(metrics.path)] == list(range(1, min(readable, step) + 1))
@@ -161,7 +164,7 @@ def test_a_new_metric_gets_a_column(tmp_path: Path) -> None:
     again.log({"lr/head": 3.0, "epoch": 0}, 3)
     again.flush()
     assert [row.get("lr/head") for row in read_metrics(tmp_path / "metrics.csv")] == [None, 2.0, 3.0]
-    assert (tmp_path / "metrics.csv").read_text().splitlines()[0] == ",".join((*COLUMNS, "lr/head"))
+    assert (tmp_path / "metrics.csv").read_text(encoding="utf-8").splitlines()[0] == ",".join((*COLUMNS, "lr/head"))
 
 
 @pytest.mark.parametrize("header", [b"\xff\xfe\0\0", b"\0" * 40, b"a,b,c", b""])
@@ -180,12 +183,12 @@ def test_a_damaged_header_is_written_again(tmp_path: Path, header: bytes) -> Non
 def test_a_file_that_was_removed_leaves_no_columns(tmp_path: Path) -> None:
     """--overwrite removes the old file after the object was created and before the first row is written."""
     path = tmp_path / "metrics.csv"
-    path.write_text(",".join((*COLUMNS, "lr/head")) + "\n")
+    path.write_text(",".join((*COLUMNS, "lr/head")) + "\n", encoding="utf-8")
     file = MetricsFile(path)
     path.unlink()
     file.log({"train/loss": 1.0, "epoch": 0}, 1)
     file.flush()
-    assert path.read_text().splitlines()[0] == ",".join(COLUMNS)
+    assert path.read_text(encoding="utf-8").splitlines()[0] == ",".join(COLUMNS)
 
 
 def test_cutting_drops_later_steps_and_an_incomplete_row(tmp_path: Path) -> None:
@@ -193,10 +196,10 @@ def test_cutting_drops_later_steps_and_an_incomplete_row(tmp_path: Path) -> None
     for step in (1, 2, 3):
         file.log({"lr": float(step), "epoch": 0}, step)
     file.flush()
-    whole = (tmp_path / "metrics.csv").read_text()
-    (tmp_path / "metrics.csv").write_text(whole + "0,4,0.12")
+    whole = (tmp_path / "metrics.csv").read_text(encoding="utf-8")
+    (tmp_path / "metrics.csv").write_text(whole + "0,4,0.12", encoding="utf-8")
     MetricsFile(tmp_path / "metrics.csv").cut_after(2)
-    assert (tmp_path / "metrics.csv").read_text() == "".join(whole.splitlines(keepends=True)[:3])
+    assert (tmp_path / "metrics.csv").read_text(encoding="utf-8") == "".join(whole.splitlines(keepends=True)[:3])
 
 
 def test_a_processor_is_named_with_its_family_if_linux_knows_it() -> None:
@@ -240,7 +243,7 @@ def saved(tmp_path: Path, **changes: object) -> tuple[Path, dict[str, object]]:
         "data": {"num_workers": 2, "root": "data"},
         "trainer": {"max_epochs": 4},
     }
-    (tmp_path / "config.yaml").write_text(yaml.safe_dump(settings))
+    (tmp_path / "config.yaml").write_text(yaml.safe_dump(settings), encoding="utf-8")
     for key, value in changes.items():
         group, _, name = key.partition("__")
         settings[group] = {**settings[group], name: value} if name else value  # type: ignore[dict-item]
@@ -270,12 +273,12 @@ def test_more_epochs_are_accepted_only_with_the_step_schedule(tmp_path: Path) ->
     with pytest.raises(UserError, match="trainer.max_epochs was 4, now 8"):
         check_resumable(*saved(tmp_path, trainer__max_epochs=8))
     file, settings = saved(tmp_path, model__schedule="step")
-    file.write_text(yaml.safe_dump(settings))
+    file.write_text(yaml.safe_dump(settings), encoding="utf-8")
     check_resumable(file, {**settings, "trainer": {"max_epochs": 8}})
 
 
 def test_a_broken_config_is_named(tmp_path: Path) -> None:
-    (tmp_path / "config.yaml").write_text("model: [")
+    (tmp_path / "config.yaml").write_text("model: [", encoding="utf-8")
     with pytest.raises(UserError, match=r"config.yaml cannot be read"):
         check_resumable(tmp_path / "config.yaml", {})
 

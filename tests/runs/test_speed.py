@@ -44,7 +44,7 @@ def test_validation_is_not_in_images_per_second_but_in_the_time(verb: str, woof:
     """Epochs of four steps of 8 images, and of three validation batches."""
     done = woof(*verb.split(), *small_fit, "--name", "run")
     assert done.code == 0, done.err
-    result = json.loads(Path("runs/run/result.json").read_text())
+    result = json.loads(Path("runs/run/result.json").read_text(encoding="utf-8"))
     assert result["images_per_s"] == 4 * 8 / 40
     assert result["elapsed_s"] == [340, 680]
     assert result["train_s"] == 680

@@ -91,7 +91,7 @@ def test_csv_logger_deletes_the_metrics_of_a_resumed_run(tmp_path: Path) -> None
         logger = CSVLogger(tmp_path, name="", version="")
         logger.log_metrics({"a": value}, 0)
         logger.save()
-    assert "1.0" not in (tmp_path / "metrics.csv").read_text()
+    assert "1.0" not in (tmp_path / "metrics.csv").read_text(encoding="utf-8")
 
 
 def test_tensorboard_logger_writes_an_empty_hparams_file(tmp_path: Path) -> None:
@@ -319,5 +319,5 @@ def test_a_value_logged_on_each_step_is_logged_on_every_fiftieth(tmp_path: Path)
 
     logger = CSVLogger(tmp_path, name="", version="")
     Trainer(max_epochs=1, enable_checkpointing=False, **{**QUIET, "logger": logger}).fit(Logging())
-    rows = (tmp_path / "metrics.csv").read_text().splitlines()[1:]
+    rows = (tmp_path / "metrics.csv").read_text(encoding="utf-8").splitlines()[1:]
     assert [row.split(",")[-1] for row in rows] == ["49", "99"]

@@ -75,7 +75,7 @@ class Found:
 
 def breaks_of(cell: Cell) -> Iterator[Break]:
     """Yields every way to break a change by forgetting one thing."""
-    base, text = cell.base_file.read_text(), cell.file.read_text()
+    base, text = cell.base_file.read_text(encoding="utf-8"), cell.file.read_text(encoding="utf-8")
     seen = {ast.dump(ast.parse(text))}
     for one in _all_breaks(base, text):
         try:
@@ -245,7 +245,7 @@ def sorted_out(program: str, right: Right, folder: Path) -> Found:
     shutil.rmtree(folder, ignore_errors=True)
     folder.mkdir(parents=True)
     file = folder / "broken_way.py"
-    file.write_text(program)
+    file.write_text(program, encoding="utf-8")
     whole = run_program(file, folder / "whole", processes=right.processes)
     if whole.error or not whole.ended:
         return Found(RAISED if whole.steps else REFUSED, first_line(whole.error))
@@ -274,7 +274,7 @@ def of_mistake(cell: Cell, mistake: Mistake, folder: Path) -> Found:
         mistake: The mistake.
         folder: An empty folder.
     """
-    text = mistake.program(cell.file.read_text())
+    text = mistake.program(cell.file.read_text(encoding="utf-8"))
     return sorted_out(text, Right.of(cell, folder / "right"), folder / "brok")
 
 

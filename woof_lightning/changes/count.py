@@ -71,7 +71,7 @@ class Line:
 
 def count(cell: Cell) -> Count:
     """Counts a change. Imports the libraries that the cell needs."""
-    base, changed = cell.base_file.read_text(), cell.file.read_text()
+    base, changed = cell.base_file.read_text(encoding="utf-8"), cell.file.read_text(encoding="utf-8")
     added, removed, places = changed_lines(cell)
     return Count(
         len(added),
@@ -85,7 +85,7 @@ def count(cell: Cell) -> Count:
 
 def changed_lines(cell: Cell) -> tuple[list[Line], list[Line], int]:
     """Returns the lines that a change adds, those that it removes, and the number of places."""
-    before, after = (list(lines_of(file.read_text())) for file in (cell.base_file, cell.file))
+    before, after = (list(lines_of(file.read_text(encoding="utf-8"))) for file in (cell.base_file, cell.file))
     added, removed = list[Line](), list[Line]()
     places = 0
     for kind, first, last, new_first, new_last in matched(before, after):

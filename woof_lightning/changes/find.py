@@ -222,7 +222,7 @@ def about(name: str) -> dict[str, Any]:
     Args:
         name: The name of its folder in the gallery.
     """
-    told: dict[str, Any] = yaml.safe_load((GALLERY / name / "about.yaml").read_text())
+    told: dict[str, Any] = yaml.safe_load((GALLERY / name / "about.yaml").read_text(encoding="utf-8"))
     return told
 
 

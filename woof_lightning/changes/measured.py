@@ -54,7 +54,7 @@ class BrokenRow:
 
 def write_counts(changes: Sequence[Change], file: Path) -> None:
     """Counts every cell and writes the rows. Names are separated by spaces."""
-    with file.open("w", newline="") as out:
+    with file.open("w", newline="", encoding="utf-8") as out:
         writer = csv.writer(out, lineterminator="\n")
         writer.writerow(COUNT_COLUMNS)
         for cell in cells_of(changes):
@@ -130,7 +130,7 @@ def outcomes(cell: Cell, breaks: Sequence[Break]) -> Iterator[tuple[Break, Found
 def write_pairs(changes: Sequence[Change], file: Path) -> None:
     """Merges the changes of each way in pairs, tries the programs, and writes the rows."""
     todo = [(way, *pair) for way in PACKAGES for pair in combinations(roads_of(changes, way), 2)]
-    with file.open("w", newline="") as out, TemporaryDirectory(prefix="woof-change-") as place:
+    with file.open("w", newline="", encoding="utf-8") as out, TemporaryDirectory(prefix="woof-change-") as place:
         writer = csv.writer(out, lineterminator="\n")
         writer.writerow(PAIR_COLUMNS)
         for number, (way, first, second) in enumerate(tqdm(todo, desc="pairs of changes", disable=None)):
@@ -140,7 +140,7 @@ def write_pairs(changes: Sequence[Change], file: Path) -> None:
 
 def write_judged(file: Path) -> None:
     """Trains with the reported pairs of changes, compares with the programs by hand, and writes the rows."""
-    with file.open("w", newline="") as out, TemporaryDirectory(prefix="woof-change-") as place:
+    with file.open("w", newline="", encoding="utf-8") as out, TemporaryDirectory(prefix="woof-change-") as place:
         writer = csv.writer(out, lineterminator="\n")
         writer.writerow(JUDGED_COLUMNS)
         for pair in tqdm(pairs(), desc="reported pairs", disable=None):
@@ -165,13 +165,13 @@ def cells_of(changes: Sequence[Change]) -> Iterator[Cell]:
 
 def append(file: Path, row: Sequence[object]) -> None:
     """Appends a row to a CSV file."""
-    with file.open("a", newline="") as out:
+    with file.open("a", newline="", encoding="utf-8") as out:
         csv.writer(out, lineterminator="\n").writerow(row)
 
 
 def read_broken(file: Path) -> list[BrokenRow]:
     """Returns the rows of broken programs."""
-    with file.open(newline="") as rows:
+    with file.open(newline="", encoding="utf-8") as rows:
         return [
             BrokenRow(r["change"], r["way"], r["kind"], int(r["line"]), r["what"], r["outcome"], r["detail"])
             for r in csv.DictReader(rows)

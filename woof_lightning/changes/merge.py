@@ -51,7 +51,7 @@ def merged_text(first: Cell, second: Cell) -> str | None:
         raise UserError("--merge needs git, which is not on the PATH: install it")
     files = [str(file) for file in (first.file, first.base_file, second.file)]
     # Its exit code is the number of conflicts.
-    done = subprocess.run(["git", "merge-file", "-p", *files], capture_output=True, text=True, check=False)
+    done = subprocess.run(["git", "merge-file", "-p", *files], capture_output=True, encoding="utf-8", check=False)
     if done.returncode < 0 or done.returncode > 127:
         raise RuntimeError(f"git merge-file: {done.stderr.strip()}")
     return done.stdout if done.returncode == 0 else None
@@ -77,7 +77,7 @@ def written(text: str, folder: Path) -> Path:
     """Writes a program into a new folder and returns its file."""
     folder.mkdir(parents=True)
     file = folder / "merged_way.py"
-    file.write_text(text)
+    file.write_text(text, encoding="utf-8")
     return file
 
 
@@ -125,7 +125,7 @@ def judge(pair: Pair, way: str, reference: Outcome, folder: Path) -> Judged | No
         return None
     text, put_together = merged_text(first, second), BY_GIT
     if text is None and way != BY_HAND and pair.file(way).exists():
-        text, put_together = pair.file(way).read_text(), BY_PEOPLE
+        text, put_together = pair.file(way).read_text(encoding="utf-8"), BY_PEOPLE
     if text is None:
         return Judged(CONFLICT)
     file = written(text, folder)

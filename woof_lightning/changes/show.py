@@ -17,7 +17,7 @@ BETWEEN_PLACES = "..."
 
 def diff_of(cell: Cell) -> list[str]:
     """Returns the lines that a change removes (-) and adds (+), with the line before and after each place."""
-    before, after = (file.read_text().splitlines() for file in (cell.base_file, cell.file))
+    before, after = (file.read_text(encoding="utf-8").splitlines() for file in (cell.base_file, cell.file))
     lines = list(difflib.unified_diff(before, after, n=1, lineterm=""))[2:]
     places = [BETWEEN_PLACES if line.startswith("@@") else line for line in lines]
     return places[1:]

@@ -110,7 +110,7 @@ def _outcome_of(process: ForkProcess, result: Path) -> Outcome:
 def _child(
     file: Path, folder: Path, resume: bool, kill_after: int | None, result: Path, environment: dict[str, str]
 ) -> None:
-    with (folder / "output.txt").open("a") as output:
+    with (folder / "output.txt").open("a", encoding="utf-8") as output:
         os.dup2(output.fileno(), 1)
         os.dup2(output.fileno(), 2)
     os.environ |= environment

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import locale
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
@@ -71,12 +72,19 @@ def checked_config(file: str, known: Sequence[str], verb: str) -> dict[str, Any]
     if not Path(file).is_file():
         return {"text": file}
     try:
-        settings = yaml.load(Path(file).read_bytes().decode(), _StrictLoader)
+        content = Path(file).read_bytes()
+        settings = yaml.load(content.decode(), _StrictLoader)
     except OSError as error:
         raise UserError(f"--config is {file}: it cannot be read ({error.strerror})") from error
     except (UnicodeDecodeError, yaml.YAMLError) as error:
         reason = " ".join(str(error).replace('in "<unicode string>", ', "").split())
         raise UserError(f"--config is {file}: it is no YAML file ({reason}); expected lines of key: value") from error
+    if is_misread(content):
+        raise UserError(
+            f"--config is {file}: it has letters beyond ASCII, and the settings' parser reads it as "
+            f"{locale.getpreferredencoding(False)}, the encoding of this system's language, expected UTF-8; set the "
+            "environment variable PYTHONUTF8=1 and run the command again"
+        )
     try:
         settings = interpolated(settings)
     except UserError as error:
@@ -89,6 +97,23 @@ def checked_config(file: str, known: Sequence[str], verb: str) -> dict[str, Any]
     if problem is not None:
         raise UserError(f"--config is {file}: {problem}")
     return settings
+
+
+def is_misread(content: bytes) -> bool:
+    """Returns whether jsonargparse would read other settings than those that are there, in UTF-8.
+
+    It opens files in the encoding of the system's language (`Path.read_text` in jsonargparse/_paths.py).
+
+    Args:
+        content: The content of a file of --config.
+    """
+    if content.isascii():
+        return False
+    try:
+        read = yaml.safe_load(content.decode(locale.getpreferredencoding(False)))
+    except (UnicodeDecodeError, yaml.YAMLError):
+        return True
+    return bool(read != yaml.safe_load(content.decode()))
 
 
 def with_origin(message: str, args: Sequence[str]) -> str:

@@ -13,6 +13,7 @@ from woof_lightning.cost.plan import GROUPS, GROUPS_ON_CUDA
 from woof_lightning.cost.rows import STEP, RowsFile
 from woof_lightning.cost.summary import FEWEST_REPEATS
 from woof_lightning.errors import raise_together
+from woof_lightning.measure.process import check_system
 
 
 def run(args: Sequence[str]) -> None:
@@ -22,11 +23,12 @@ def run(args: Sequence[str]) -> None:
         args: The options.
 
     Raises:
-        UserError: If an option cannot be used, or the machine is busy.
+        UserError: If an option cannot be used, the machine is busy, or its system cannot be measured on.
     """
     options = parse(args)
     rows_file = RowsFile(options.out / "rows.csv")
     if not options.summarise:
+        check_system()
         measurement = planned(options)
         if options.resume:
             check_same_blocks(measurement, rows_file)

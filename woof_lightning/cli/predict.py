@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import codecs
 import csv
 import io
 import json
@@ -106,7 +107,8 @@ def paths_in(file: Path) -> list[Path]:
         raise UserError(f"--list is {file}: it cannot be read ({error.strerror or reason_of(error)})") from error
     if b"\0" in content:
         raise UserError(f"--list is {file}: it is no text; expected one path a line")
-    lines = [os.fsdecode(line) for line in content.splitlines() if line.strip()]
+    # Windows' editors write a mark before UTF-8.
+    lines = [os.fsdecode(line) for line in content.removeprefix(codecs.BOM_UTF8).splitlines() if line.strip()]
     if not lines:
         raise UserError(f"--list is {file}: it names no image; expected one path a line")
     return [expanded(Path(line)) for line in lines]

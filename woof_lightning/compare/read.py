@@ -281,7 +281,7 @@ def _epochs_done(run: Run) -> int | None:
 def _parsed(run: Run, file: Path, parse: Callable[[str], Any]) -> dict[str, Any]:
     """Returns the mapping in a file of a run; an empty one, and a note, if the file cannot be read as a mapping."""
     try:
-        found = parse(file.read_text())
+        found = parse(file.read_text(encoding="utf-8"))
     except FileNotFoundError:
         return {}
     except PermissionError:

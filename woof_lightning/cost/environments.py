@@ -53,7 +53,8 @@ def make_environments(folder: Path, ways: Iterable[str], report: Callable[[str],
     """
     folder.mkdir(parents=True, exist_ok=True)
     pins = folder / "constraints.txt"
-    pins.write_text("".join(f"{name}=={version}\n" for name, version in sorted(installed_versions().items())))
+    versions = "".join(f"{name}=={version}\n" for name, version in sorted(installed_versions().items()))
+    pins.write_text(versions, encoding="utf-8")
     base = installed(folder / "base", BASE, pins, None, report)
     made: dict[tuple[str, ...], Environment] = {(): Environment(python_of(base), 0, 0.0)}
     for way in ways:
@@ -77,21 +78,21 @@ def installed(place: Path, needed: Iterable[str], pins: Path, base: Path | None,
     Raises:
         UserError: If pip cannot install the distributions.
     """
-    ready, holds = place / ".ready", f"{' '.join(needed)}\n{pins.read_text()}"
-    if ready.exists() and ready.read_text() == holds:
+    ready, holds = place / ".ready", f"{' '.join(needed)}\n" + pins.read_text(encoding="utf-8")
+    if ready.exists() and ready.read_text(encoding="utf-8") == holds:
         return place
     report(f"installing {', '.join(needed)} into {place}")
     venv.create(place, with_pip=True, clear=True)
     if base is not None:
-        (site_packages(place) / "base.pth").write_text(f"{site_packages(base)}\n")
+        (site_packages(place) / "base.pth").write_text(f"{site_packages(base)}\n", encoding="utf-8")
     command = [str(python_of(place)), "-m", "pip", "install", "--quiet", "--constraint", str(pins), *needed]
-    done = subprocess.run(command, capture_output=True, text=True)
+    done = subprocess.run(command, capture_output=True, encoding="utf-8")
     if done.returncode != 0:
         raise UserError(
             f"pip cannot install {', '.join(needed)} into {place}: expected a network or a package cache; leave the "
             f"group `start` out with --groups\n{done.stderr.strip()[-2000:]}"
         )
-    ready.write_text(holds)
+    ready.write_text(holds, encoding="utf-8")
     return place
 
 
@@ -116,4 +117,4 @@ def python_of(place: Path) -> Path:
 def site_packages(place: Path) -> Path:
     """Returns the folder of packages of an environment, which its own interpreter knows."""
     asked = [str(python_of(place)), "-c", "import sysconfig; print(sysconfig.get_path('purelib'))"]
-    return Path(subprocess.run(asked, capture_output=True, text=True, check=True).stdout.strip())
+    return Path(subprocess.run(asked, capture_output=True, encoding="utf-8", check=True).stdout.strip())

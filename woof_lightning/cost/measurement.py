@@ -106,7 +106,7 @@ def prepare(options: Namespace, rows_file: RowsFile) -> None:
                 f"{rows_file.path} exists: continue it, or add this machine's repeats to it, with --resume; replace it "
                 "with --overwrite; or choose another --out"
             )
-        machines = json.loads(conditions_file.read_text())["machines"]
+        machines = json.loads(conditions_file.read_text(encoding="utf-8"))["machines"]
         for there in machines.values():
             differing = [key for key in ("threads", "accelerator", "dry_run") if there.get(key, False) != here[key]]
             differing += [
@@ -250,7 +250,7 @@ def summarised(out: Path) -> dict[str, Any]:
     rows = RowsFile(out / "rows.csv").read()
     if not rows:
         raise UserError(f"{out} has no rows.csv: expected the folder of a measurement")
-    return summary(rows, json.loads((out / "conditions.json").read_text()))
+    return summary(rows, json.loads((out / "conditions.json").read_text(encoding="utf-8")))
 
 
 def publish(found: dict[str, Any], out: Path, *, allow_busy: bool) -> list[Path]:

@@ -93,7 +93,7 @@ class RowsFile:
         """Returns the rows; none if there is no file."""
         if not self.path.exists():
             return []
-        with self.path.open(newline="") as file:
+        with self.path.open(newline="", encoding="utf-8") as file:
             return [
                 Row(
                     r["way"], r["measure"], r["condition"], r["machine"], int(r["repeat"]), float(r["value"]), r["unit"]
@@ -104,7 +104,7 @@ class RowsFile:
     def append(self, rows: Sequence[Row]) -> None:
         """Appends rows."""
         new = not self.path.exists()
-        with self.path.open("a", newline="") as file:
+        with self.path.open("a", newline="", encoding="utf-8") as file:
             writer = csv.writer(file, lineterminator="\n")
             writer.writerows([HEADER] if new else [])
             writer.writerows([*astuple(row)[:5], f"{row.value:.6g}", row.unit] for row in rows)

@@ -32,7 +32,7 @@ CHECK_EPOCHS = 5
 
 def main(job_file: Path, result_file: Path) -> None:
     """Does the job of a file and writes its values to another file, both JSON."""
-    job = Job(**json.loads(job_file.read_text()))
+    job = Job(**json.loads(job_file.read_text(encoding="utf-8")))
     before = dict(os.environ)
     if job.turns is None:
         pin(job.cores)
@@ -42,7 +42,7 @@ def main(job_file: Path, result_file: Path) -> None:
     values["environment_id"] = float(environment_id(before))
     # What a way's own imports change belongs to the way.
     values |= {f"changes {name}": 1.0 for name in changed(before, os.environ)}
-    result_file.write_text(json.dumps(values))
+    result_file.write_text(json.dumps(values), encoding="utf-8")
 
 
 def measured(job: Job, folder: Path) -> dict[str, float]:

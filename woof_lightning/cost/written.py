@@ -176,7 +176,7 @@ def code_values(way: str) -> dict[str, float]:
     counts = {f"lines_{behaviour}": 0.0 for behaviour, parts in cells(way).items() if parts is not None}
     names: set[str] = set()
     for file in files_of(WRITTEN[way]):
-        text = (PACKAGE / file).read_text()
+        text = (PACKAGE / file).read_text(encoding="utf-8")
         lines = behaviour_by_line(text, parts_of(WRITTEN[way], file))
         for behaviour in filter(None, map(lines.get, logical_line_starts(text))):
             counts[f"lines_{behaviour}"] += 1

@@ -143,6 +143,14 @@ def extract(archive: Path, target: Path, top_folder: str) -> Path:
     return unpacked
 
 
+def leaves_folder(path: PurePosixPath) -> bool:
+    """Returns whether a path within an archive leads out of the folder that it is unpacked into, on any system.
+
+    Windows takes a backslash for a separator, and a colon for the end of a drive's name.
+    """
+    return path.is_absolute() or ".." in path.parts or any(character in str(path) for character in "\\:")
+
+
 def _extract(archive: Path, target: Path, top_folder: str) -> None:
     size_bytes = archive.stat().st_size
     most_bytes = MOST_UNPACKED_PER_ARCHIVE_BYTE * size_bytes
@@ -154,7 +162,7 @@ def _extract(archive: Path, target: Path, top_folder: str) -> None:
     ):
         for member in tar:
             path = PurePosixPath(member.name)
-            if path.is_absolute() or ".." in path.parts or not (member.isfile() or member.isdir()):
+            if not (member.isfile() or member.isdir()) or leaves_folder(path):
                 raise UserError(
                     f"{archive} holds the member {member.name!r}, which leaves the folder or is neither a file "
                     "nor a folder: it is not an archive of Imagewoof. Nothing of it was kept"

@@ -107,7 +107,8 @@ def clear_cache() -> tuple[int, int]:
 
 def _write(file: Path, index: ImageIndex) -> None:
     for stale in file.parent.glob(f"{_place_of(index)}-*{SUFFIX}"):
-        stale.unlink(missing_ok=True)
+        with suppress(PermissionError):  # On Windows, another run may have it open. The next one removes it.
+            stale.unlink(missing_ok=True)
     with temporary_folder_beside(file, "decoding") as temporary:
         written = temporary / file.name
         write_decoded(written, index.paths, len(index.train) + len(index.val))

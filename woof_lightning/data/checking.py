@@ -110,7 +110,7 @@ def examined(index: ImageIndex, cache_dir: Path | None = None, *, complete: bool
     all_of_it = complete or count <= DECODE_ALL_UP_TO_FILES
     record = (cache_dir or user_cache_dir()) / f"checked-{index.state_of_files}.json"
     try:
-        kept = CheckedImages(**json.loads(record.read_text()))
+        kept = CheckedImages(**json.loads(record.read_text(encoding="utf-8")))
         if kept.in_both is not None or not all_of_it:
             return kept
     except (OSError, ValueError, TypeError):
@@ -151,6 +151,6 @@ def _claimed_size(path: Path) -> tuple[int, int] | str:
 def _remember(record: Path, checked: CheckedImages) -> None:
     try:
         record.parent.mkdir(parents=True, exist_ok=True)
-        record.write_text(json.dumps(asdict(checked)))
+        record.write_text(json.dumps(asdict(checked)), encoding="utf-8")
     except OSError:
         pass  # If the cache folder is read-only, the images are checked again next time.

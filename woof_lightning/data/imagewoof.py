@@ -211,7 +211,7 @@ def with_noisy_labels(index: ImageIndex, percent: int) -> ImageIndex:
     table = index.root / NOISY_LABELS_FILE
     column = f"noisy_labels_{percent}"
     try:
-        with table.open(newline="") as file:
+        with table.open(newline="", encoding="utf-8") as file:
             labels = {row["path"]: index.classes.index(row[column]) for row in csv.DictReader(file)}
         return with_labels(index, labels)
     except FileNotFoundError as error:

@@ -58,14 +58,14 @@ def draw(folder: Path) -> None:
         for split, count in IMAGES_PER_BREED.items():
             for label, name in enumerate(BREEDS):
                 _draw_breed(drawn / split / name, split, label, count)
-        (drawn / VERSION_FILE).write_text(str(DRAWING_VERSION))
+        (drawn / VERSION_FILE).write_text(str(DRAWING_VERSION), encoding="utf-8")
         shutil.rmtree(folder, ignore_errors=True)
         drawn.replace(folder)
 
 
 def _is_drawn(folder: Path) -> bool:
     version = folder / VERSION_FILE
-    return version.is_file() and version.read_text() == str(DRAWING_VERSION)
+    return version.is_file() and version.read_text(encoding="utf-8") == str(DRAWING_VERSION)
 
 
 def _draw_breed(folder: Path, split: str, label: int, count: int) -> None:

@@ -37,7 +37,8 @@ def worker_options(count: int) -> dict[str, Any]:
         "num_workers": count,
         "persistent_workers": True,
         "prefetch_factor": BATCHES_AHEAD_PER_WORKER,
-        "timeout": WORKER_TIMEOUT_S,
+        # Without SIGCHLD, PyTorch looks for dead workers every 5 s, but only if it has no time limit for a batch.
+        "timeout": WORKER_TIMEOUT_S if hasattr(signal, "SIGCHLD") else 0,
         "worker_init_fn": leave_stopping_to_the_trainer,
     }
 

@@ -41,7 +41,7 @@ class CPUTimes:
 def cpu_times() -> CPUTimes | None:
     """Returns a reading of /proc/stat; None if the system does not have it."""
     try:
-        fields = Path("/proc/stat").read_text().split("\n", 1)[0].split()[1:]
+        fields = Path("/proc/stat").read_text(encoding="utf-8").split("\n", 1)[0].split()[1:]
     except OSError:
         return None
     tick_s = 1 / os.sysconf("SC_CLK_TCK")

@@ -17,10 +17,10 @@ def add_call(file: Path, call: Mapping[str, Any], *, replaces: Callable[[Any], b
         call: The conditions.
         replaces: Whether the rows of an earlier call are no longer there, so that its conditions go, too.
     """
-    earlier = json.loads(file.read_text()) if file.exists() else []
+    earlier = json.loads(file.read_text(encoding="utf-8")) if file.exists() else []
     kept = [one for one in earlier if not replaces(one)]
     added = [] if call in kept else [call]
-    file.write_text(json.dumps([*kept, *added], indent=2) + "\n")
+    file.write_text(json.dumps([*kept, *added], indent=2) + "\n", encoding="utf-8")
 
 
 def add_command(file: Path, command: str, about: Mapping[str, Any], instead_of: str | None = None) -> None:

@@ -40,6 +40,6 @@ def processor_id(cpu_info: str) -> str:
 
 def _read(file: Path) -> str:
     try:
-        return file.read_text().strip()
+        return file.read_text(encoding="utf-8").strip()
     except OSError:
         return ""

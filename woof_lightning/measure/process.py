@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import importlib
 import json
 import os
 import signal
@@ -19,18 +20,29 @@ from woof_lightning.errors import UserError
 from woof_lightning.measure.environment import clean_environment
 
 WAIT_AT_MOST_S = 600
+# Terminals for the workers, and what they used.
+NEEDED_MODULES, NEEDED_FUNCTION = ("pty", "resource"), "wait4"
+
+
+def check_system() -> None:
+    """Raises a UserError on systems that cannot start the workers and say what they used, such as Windows."""
+    lacking = [] if hasattr(os, NEEDED_FUNCTION) else [f"os.{NEEDED_FUNCTION}"]
+    for name in NEEDED_MODULES:
+        try:
+            importlib.import_module(name)
+        except ImportError:
+            lacking.append(name)
+    if lacking:
+        raise UserError(
+            f"woof cost starts and measures processes by Python's {', '.join(sorted(lacking))}, which this system "
+            "lacks: run it on Linux or macOS, or on Windows within WSL; woof cost --summarise runs here, too"
+        )
 
 
 def terminal_ends() -> tuple[int, int]:
-    """Returns the file descriptors of both ends of a terminal.
+    """Returns the file descriptors of both ends of a terminal."""
+    import pty  # Windows does not have it.
 
-    Raises:
-        UserError: If this system has no terminals of that kind, as Windows.
-    """
-    try:
-        import pty
-    except ImportError as error:
-        raise UserError("this system cannot give a process a terminal: woof cost runs on Linux and macOS") from error
     return pty.openpty()
 
 
@@ -69,7 +81,8 @@ class WorkerProcess:
         if in_turns:
             (self_done, done), (go, self_go) = os.pipe(), os.pipe()
             self._turns, passed = (self_done, self_go), (done, go)
-        job_file.write_text(json.dumps({**job, "turns": passed or None, "started_s": time.perf_counter()}))
+        told = {**job, "turns": passed or None, "started_s": time.perf_counter()}
+        job_file.write_text(json.dumps(told), encoding="utf-8")
         reading, writing = terminal_ends() if terminal else os.pipe()
         self._process = subprocess.Popen(
             [str(python or sys.executable), "-m", module, str(job_file), str(self._result)],
@@ -124,13 +137,13 @@ class WorkerProcess:
                 raise RuntimeError(
                     f"the measurement of {self.name} ended with exit code {self._process.returncode}:\n{output}"
                 )
-            values: dict[str, float] = json.loads(self._result.read_text())
+            values: dict[str, float] = json.loads(self._result.read_text(encoding="utf-8"))
         return values, usage.ru_utime + usage.ru_stime
 
     def used_s(self) -> float:
         """Returns the processor time in s that the running worker has used; 0 on systems without /proc."""
         try:
-            fields = Path(f"/proc/{self._process.pid}/stat").read_text().rpartition(")")[2].split()
+            fields = Path(f"/proc/{self._process.pid}/stat").read_text(encoding="utf-8").rpartition(")")[2].split()
         except OSError:
             return 0.0
         return (int(fields[11]) + int(fields[12])) / os.sysconf("SC_CLK_TCK")

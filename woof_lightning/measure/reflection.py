@@ -131,7 +131,7 @@ def paired(target: Any, value: Any) -> Iterator[tuple[Any, Any]]:
 def source_of(module: str) -> ast.Module:
     """Returns the syntax tree of a module, which is empty if there is no source text."""
     file = Path(getattr(sys.modules.get(module), "__file__", None) or "")
-    return ast.parse(file.read_text() if file.suffix == ".py" and file.is_file() else "")
+    return ast.parse(file.read_text(encoding="utf-8") if file.suffix == ".py" and file.is_file() else "")
 
 
 def hints(thing: Any) -> dict[str, Any]:

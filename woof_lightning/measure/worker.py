@@ -43,7 +43,7 @@ def peak_rss_mb() -> float:
     """Returns the peak memory (resident set) of this process, in MB."""
     try:
         # Not getrusage: its value starts at the peak of the process that forked this one.
-        lines = Path("/proc/self/status").read_text().splitlines()
+        lines = Path("/proc/self/status").read_text(encoding="utf-8").splitlines()
         return next(float(line.split()[1]) for line in lines if line.startswith("VmHWM")) * 1024 / 1e6
     except (OSError, StopIteration):
         import resource  # Windows does not have it.

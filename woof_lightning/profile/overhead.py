@@ -254,7 +254,7 @@ class OverheadProfiler(profiler_classes()[0]):  # type: ignore[misc]
     def _write(self, profile: Profile, folder: Path) -> None:
         folder.mkdir(parents=True, exist_ok=True)
         profile.write(folder / f"{self.filename}.json")
-        (folder / f"{self.filename}.md").write_text(markdown(profile))
+        (folder / f"{self.filename}.md").write_text(markdown(profile), encoding="utf-8")
         from woof_lightning.profile.draw import figure  # Matplotlib takes a while to import.
 
         figure(profile).savefig(folder / f"{self.filename}.png", dpi=110)

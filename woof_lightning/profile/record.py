@@ -110,7 +110,7 @@ class Profile:
     def write(self, file: Path) -> None:
         """Writes the JSON file."""
         file.parent.mkdir(parents=True, exist_ok=True)
-        file.write_text(json.dumps({"version": VERSION, **asdict(self)}, indent=2) + "\n")
+        file.write_text(json.dumps({"version": VERSION, **asdict(self)}, indent=2) + "\n", encoding="utf-8")
 
     @classmethod
     def read(cls, file: Path) -> Profile:
@@ -120,7 +120,7 @@ class Profile:
             UserError: If it cannot be read, or has another version.
         """
         try:
-            told = json.loads(file.read_text())
+            told = json.loads(file.read_text(encoding="utf-8"))
             version = told.pop("version")
             if version != VERSION:
                 raise UserError(f"{file} has version {version}: expected {VERSION}; profile the training again")
@@ -184,4 +184,4 @@ def write_trace(events: Sequence[tuple[str, int, int]], file: Path) -> None:
         {"name": name, "ph": "X", "ts": began_ns / 1000, "dur": (ended_ns - began_ns) / 1000, "pid": 0, "tid": 0}
         for name, began_ns, ended_ns in events
     ]
-    file.write_text(json.dumps({"traceEvents": told}))
+    file.write_text(json.dumps({"traceEvents": told}), encoding="utf-8")

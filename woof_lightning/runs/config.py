@@ -59,7 +59,7 @@ def check_resumable(saved_file: Path, now: dict[str, Any]) -> None:
         UserError: If such settings differ, or the saved ones cannot be read.
     """
     try:
-        saved = BEFORE_THEY_WERE | canonical(flatten(yaml.safe_load(saved_file.read_text())))
+        saved = BEFORE_THEY_WERE | canonical(flatten(yaml.safe_load(saved_file.read_text(encoding="utf-8"))))
     except (OSError, yaml.YAMLError) as error:
         raise UserError(
             f"the run's settings {saved_file} cannot be read ({error}): start the run again with --overwrite, or start "

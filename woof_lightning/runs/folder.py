@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import os
 import sys
+import time
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager, suppress
 from pathlib import Path
@@ -16,6 +17,8 @@ from woof_lightning.locks import is_locked, locked
 
 TEMPORARY_PREFIX = ".writing-"
 HAND_ROLLED_CHECKPOINTS = "checkpoints/epoch_*"
+# Windows replaces no file that another program has open. A virus scanner or a reader is done after a moment.
+REPLACE_WAITS_S = (0.05, 0.2, 1.0)
 
 
 class RunFolder:
@@ -277,7 +280,7 @@ def writing_durably(target: Path) -> Iterator[IO[bytes]]:
             yield file
             file.flush()
             os.fsync(file.fileno())
-        temporary.replace(target)
+        _replace(temporary, target)
         _sync_folder(target.parent)
     finally:
         temporary.unlink(missing_ok=True)
@@ -287,6 +290,15 @@ def write_text_durably(target: Path, text: str) -> None:
     """Replaces a text file in one step, so that a kill or a power cut leaves either the old file or the new one."""
     with writing_durably(target) as file:
         file.write(text.encode())
+
+
+def _replace(temporary: Path, target: Path) -> None:
+    for wait_s in REPLACE_WAITS_S if sys.platform == "win32" else ():
+        with suppress(PermissionError):
+            temporary.replace(target)
+            return
+        time.sleep(wait_s)
+    temporary.replace(target)
 
 
 def _sync_folder(folder: Path) -> None:

@@ -54,7 +54,7 @@ def read_lr_curve(file: Path) -> LRCurve:
         TypeError: If a row is too short.
         csv.Error: If the file is not CSV.
     """
-    with file.open(newline="") as text:
+    with file.open(newline="", encoding="utf-8") as text:
         rows = [[float(row[name]) for name in COLUMNS] for row in csv.DictReader(text)]
     lr, loss, raw_loss = zip(*rows, strict=True) if rows else ((), (), ())
     return LRCurve(lr, loss, raw_loss)

@@ -65,14 +65,14 @@ class MetricsFile:
             before = read_metrics(self.path)
             write_text_durably(self.path, _as_csv([*(before[:-1] if replaces else before), row], self._columns))
             return
-        with self.path.open("a", newline="") as file:
+        with self.path.open("a", newline="", encoding="utf-8") as file:
             csv.DictWriter(file, self._columns, lineterminator="\n").writerow(_as_text(row))
 
     def sync(self) -> None:
         """Writes the row that is still in memory and flushes the file to the disk."""
         self.flush()
         if self.path.exists():
-            with self.path.open("a") as file:
+            with self.path.open("a", encoding="utf-8") as file:
                 os.fsync(file.fileno())
 
     def cut_after(self, step: int) -> str | None:
@@ -104,7 +104,7 @@ def read_rows(path: Path) -> tuple[list[Row], str | None]:
     """Returns the rows of a metrics.csv up to the first incomplete or damaged one, and what is wrong with that one."""
     if not path.exists():
         return [], None
-    text = path.read_text(errors="replace")
+    text = path.read_text(errors="replace", encoding="utf-8")
     whole = text[: text.rfind("\n") + 1]
     rows: list[Row] = []
     try:
@@ -119,7 +119,7 @@ def read_columns(path: Path) -> list[str]:
     """Returns the column names in the first line of a CSV file, even a damaged one; none if there is no file."""
     if not path.is_file():
         return []
-    with path.open(errors="replace") as file:
+    with path.open(errors="replace", encoding="utf-8") as file:
         return file.readline().rstrip("\n").split(",")
 
 

@@ -169,7 +169,7 @@ def package_version() -> str:
     try:
         commit = subprocess.run(
             ["git", "-C", str(here), "describe", "--always", "--dirty"],
-            capture_output=True, text=True, timeout=10, check=True,
+            capture_output=True, encoding="utf-8", timeout=10, check=True,
         )  # fmt: skip
     except (OSError, subprocess.SubprocessError):
         return version
@@ -193,7 +193,7 @@ def machine(threads: int) -> dict[str, Any]:
 
 def _processor() -> str:
     try:
-        found = processor_in(Path("/proc/cpuinfo").read_text())
+        found = processor_in(Path("/proc/cpuinfo").read_text(encoding="utf-8"))
     except OSError:
         found = None
     return found or platform.processor() or "unknown"

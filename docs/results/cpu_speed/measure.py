@@ -56,7 +56,7 @@ def main() -> None:
         return
     out = Path(sys.argv[1])
     out.mkdir(parents=True, exist_ok=True)
-    with (out / "rows.csv").open("w", newline="") as file:
+    with (out / "rows.csv").open("w", newline="", encoding="utf-8") as file:
         writer = csv.writer(file, lineterminator="\n")
         writer.writerow(("repeat", "setting", "images_per_s"))
         for repeat in range(REPEATS):

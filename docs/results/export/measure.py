@@ -143,7 +143,7 @@ def pixels(images: list[Path]) -> list[tuple[Any, ...]]:
 
 def write(file: Path, rows: list[tuple[Any, ...]]) -> None:
     """Writes rows, the first of them the names of the columns."""
-    with file.open("w", newline="") as text:
+    with file.open("w", newline="", encoding="utf-8") as text:
         csv.writer(text, lineterminator="\n").writerows(rows)
 
 
@@ -162,7 +162,7 @@ def main() -> None:
     write(out / "pixels.csv", [PIXEL_COLUMNS, *pixels(images)])
     trained = recipe_of(read_checkpoint(checkpoint))
     result = Path(run) / "result.json"
-    top1 = json.loads(result.read_text())["best"]["val/acc1"] if result.exists() else None
+    top1 = json.loads(result.read_text(encoding="utf-8"))["best"]["val/acc1"] if result.exists() else None
     call = {
         "command": f"python docs/results/export/measure.py {name} RUN IMAGES",
         "date": time.strftime("%Y-%m-%d"),

@@ -126,7 +126,7 @@ def fit(folder: Path, size: Size, epochs: int, seed: int, data: Path, *options: 
             "--resume",
         ]
         subprocess.run(words, check=True, stdout=subprocess.DEVNULL)
-    found: dict[str, Any] = json.loads(result.read_text())
+    found: dict[str, Any] = json.loads(result.read_text(encoding="utf-8"))
     return found
 
 
@@ -176,7 +176,7 @@ def main() -> None:
     rows: list[dict[str, Any]] = []
     for seed in SEEDS[:1] if options.tiny else SEEDS:
         rows += rows_of_seed(options.data, options.out, size, seed)
-        with (place / "rows.csv").open("w", newline="") as file:
+        with (place / "rows.csv").open("w", newline="", encoding="utf-8") as file:
             writer = csv.DictWriter(file, list(rows[0]), lineterminator="\n")
             writer.writeheader()
             writer.writerows(rows)
@@ -188,7 +188,7 @@ def main() -> None:
         "machine_id": machine_id(),
         "versions": versions(),
     }
-    (place / "conditions.json").write_text(json.dumps(conditions, indent=2) + "\n")
+    (place / "conditions.json").write_text(json.dumps(conditions, indent=2) + "\n", encoding="utf-8")
 
 
 if __name__ == "__main__":

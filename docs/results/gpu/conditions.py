@@ -37,7 +37,7 @@ def main(work: Path, accelerator: str) -> str | None:
         "versions": versions((*BROUGHT, *THERE)),
         "failed_imports": failed,
     }
-    (work / "conditions.json").write_text(json.dumps(found, indent=2) + "\n")
+    (work / "conditions.json").write_text(json.dumps(found, indent=2) + "\n", encoding="utf-8")
     print(json.dumps(found, indent=2))
     if failed:
         return f"cannot be imported: {', '.join(failed)}"
@@ -65,7 +65,7 @@ def driver() -> str | None:
     """Returns the version of NVIDIA's driver; None if nvidia-smi does not say."""
     command = ["nvidia-smi", "--query-gpu=driver_version", "--format=csv,noheader"]
     try:
-        return subprocess.run(command, capture_output=True, text=True, check=True, timeout=30).stdout.strip()
+        return subprocess.run(command, capture_output=True, encoding="utf-8", check=True, timeout=30).stdout.strip()
     except (OSError, subprocess.SubprocessError):
         return None
 

@@ -55,7 +55,7 @@ def pack_wheels(out: Path) -> None:
     download(folder)
     if problems := lacking(requirements_in(folder.glob("*.whl"))):
         raise SystemExit("\n".join(problems))
-    (folder / "version.txt").write_text(package_version() + "\n")
+    (folder / "version.txt").write_text(package_version() + "\n", encoding="utf-8")
 
 
 def repository_bytes() -> int:

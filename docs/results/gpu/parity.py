@@ -184,14 +184,14 @@ def rows_in(file: Path) -> list[dict[str, str]]:
     """Returns the rows of a file; none if it is not there."""
     if not file.exists():
         return []
-    with file.open(newline="") as opened:
+    with file.open(newline="", encoding="utf-8") as opened:
         return list(csv.DictReader(opened))
 
 
 def add(file: Path, row: Row) -> None:
     """Appends a row."""
     new = not file.exists()
-    with file.open("a", newline="") as opened:
+    with file.open("a", newline="", encoding="utf-8") as opened:
         writer = csv.writer(opened, lineterminator="\n")
         writer.writerows([COLUMNS] if new else [])
         writer.writerow([getattr(row, name) for name in COLUMNS])

@@ -278,7 +278,7 @@ def chosen_loading(place: Place) -> str:
 
 def _images_per_s(result: Path) -> float:
     try:
-        return float(json.loads(result.read_text())["images_per_s"] or 0)
+        return float(json.loads(result.read_text(encoding="utf-8"))["images_per_s"] or 0)
     except (OSError, ValueError, KeyError):
         return 0.0
 

@@ -60,7 +60,7 @@ class Rows:
         """Returns all rows, in the order in which they were written."""
         if not self.file.exists():
             return []
-        with self.file.open(newline="") as opened:
+        with self.file.open(newline="", encoding="utf-8") as opened:
             return [
                 Row(**{**row, "seconds": float(row["seconds"]), "exit_code": int(row["exit_code"])})  # type: ignore[arg-type]
                 for row in csv.DictReader(opened)
@@ -77,7 +77,7 @@ class Rows:
         if not self.file.exists():
             writer.writerow([field.name for field in fields(Row)])
         writer.writerow(asdict(row).values())
-        with self.file.open("a", newline="") as opened:
+        with self.file.open("a", newline="", encoding="utf-8") as opened:
             opened.write(text.getvalue())
             opened.flush()
             os.fsync(opened.fileno())

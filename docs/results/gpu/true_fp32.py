@@ -37,7 +37,7 @@ def main(args: list[str]) -> int:
     code = woof(args[1:])
     file = Path(args[0])
     if file.parent.is_dir():  # Otherwise no run was begun.
-        file.write_text(json.dumps(flags(), indent=2) + "\n")
+        file.write_text(json.dumps(flags(), indent=2) + "\n", encoding="utf-8")
     return code
 
 

@@ -74,7 +74,7 @@ def download(folder: Path) -> None:
     Raises:
         SystemExit: If pip fails.
     """
-    versions = pinned((ROOT / "constraints.txt").read_text())
+    versions = pinned((ROOT / "constraints.txt").read_text(encoding="utf-8"))
     command = [sys.executable, "-m", "pip", "download", "--quiet", "--no-deps", "--only-binary=:all:"]
     command += ["--python-version", "3.12", "--implementation", "cp", "--dest", str(folder)]
     command += [word for platform in PLATFORMS for word in ("--platform", platform)]

@@ -34,7 +34,7 @@ def main(repeats: int) -> None:
     ]
     check_free()
     conditions = {"machine": machine(1), "machine_id": machine_id(), "versions": versions(FRAMEWORKS)}
-    (HERE / "conditions.json").write_text(json.dumps(conditions, indent=2) + "\n")
+    (HERE / "conditions.json").write_text(json.dumps(conditions, indent=2) + "\n", encoding="utf-8")
     for repeat in range(repeats):
         rows = measure_in_turns(pinned(cases, 1), "inherited_variable", repeat, functools.partial(print, flush=True))
         RowsFile(HERE / "rows.csv").append(rows)

@@ -223,13 +223,13 @@ def last_loss(folder: Path, optimizer: str, lr: float) -> float:
 def rows(file: Path) -> list[dict[str, str]]:
     if not file.exists():
         return []
-    with file.open(newline="") as text:
+    with file.open(newline="", encoding="utf-8") as text:
         return list(csv.DictReader(text))
 
 
 def append(file: Path, header: Iterable[str], new: Iterable[Iterable[Any]]) -> None:
     started = file.exists()
-    with file.open("a", newline="") as text:
+    with file.open("a", newline="", encoding="utf-8") as text:
         writer = csv.writer(text, lineterminator="\n")
         writer.writerows([] if started else [header])
         writer.writerows(new)

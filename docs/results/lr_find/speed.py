@@ -61,7 +61,7 @@ def main() -> None:
     folder, out = Path(sys.argv[1]), Path(sys.argv[2])
     quieten_libraries()
     seconds("fit", folder)
-    with (out / "speed.csv").open("w", newline="") as file:
+    with (out / "speed.csv").open("w", newline="", encoding="utf-8") as file:
         writer = csv.writer(file, lineterminator="\n")
         writer.writerow(("repeat", "way", "steps", "steps_s", "call_s"))
         for repeat in range(REPEATS):

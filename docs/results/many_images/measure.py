@@ -79,8 +79,8 @@ def main(root: Path) -> None:
         "images": CLASSES * sum(IMAGES.values()),
         "versions": versions(),
     }
-    (HERE / "conditions.json").write_text(json.dumps([conditions], indent=2) + "\n")
-    with TemporaryDirectory() as cache, (HERE / "rows.csv").open("w", newline="") as file:
+    (HERE / "conditions.json").write_text(json.dumps([conditions], indent=2) + "\n", encoding="utf-8")
+    with TemporaryDirectory() as cache, (HERE / "rows.csv").open("w", newline="", encoding="utf-8") as file:
         rows = csv.writer(file, lineterminator="\n")
         rows.writerow(("start", "name", "value"))
         for start in range(1 + REPEATS):

@@ -45,13 +45,13 @@ def main() -> None:
 
 def woof(*args: str) -> str:
     command = [sys.executable, "-m", "woof_lightning", *args]
-    return subprocess.run(command, check=True, stdout=subprocess.PIPE, text=True).stdout
+    return subprocess.run(command, check=True, stdout=subprocess.PIPE, encoding="utf-8").stdout
 
 
 def last_validation(run: RunFolder) -> tuple[Any, ...]:
     """Epochs, loss and top-1 of a run's last validation, every digit."""
     if run.result.exists():
-        result = json.loads(run.result.read_text())
+        result = json.loads(run.result.read_text(encoding="utf-8"))
         epochs, found = result["epochs"], result["final"]
     else:  # `lightning` leaves TensorBoard events, whose values are float32: its last weights are validated once more.
         epochs = torch.load(run.last, weights_only=True)["epoch"] + 1
@@ -61,7 +61,7 @@ def last_validation(run: RunFolder) -> tuple[Any, ...]:
 
 def append(file: Path, row: tuple[Any, ...]) -> None:
     started = file.exists()
-    with file.open("a", newline="") as text:
+    with file.open("a", newline="", encoding="utf-8") as text:
         csv.writer(text, lineterminator="\n").writerows([row] if started else [HEADER, row])
 
 

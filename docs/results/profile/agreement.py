@@ -57,11 +57,12 @@ def by_profile(way: str) -> float:
     """Returns what a way costs over a bare loop, by `woof profile`, in us a step."""
     with TemporaryDirectory() as folder:
         here = Path(folder)
-        (here / "way.py").write_text(SCRIPT.format(way=way, every=EVERY[WAYS[way]]))
+        (here / "way.py").write_text(SCRIPT.format(way=way, every=EVERY[WAYS[way]]), encoding="utf-8")
         words = [sys.executable, "-m", "woof_lightning", "profile", "way.py", "--steps", "200"]
         quiet = {"stdout": subprocess.DEVNULL, "stderr": subprocess.DEVNULL}
         subprocess.run(words, cwd=here, env=os.environ | {"OMP_NUM_THREADS": "1"}, check=True, **quiet)  # type: ignore[call-overload]
-        return float(json.loads((here / "profile" / "profile.json").read_text())["bare"]["saving_us"]["median"])
+        profile = json.loads((here / "profile" / "profile.json").read_text(encoding="utf-8"))
+        return float(profile["bare"]["saving_us"]["median"])
 
 
 def main() -> None:
@@ -74,7 +75,7 @@ def main() -> None:
             found.setdefault((way, "woof cost"), []).append(cost_us)
             found.setdefault((way, "woof profile"), []).append(by_profile(way))
     rows = [(way, instrument, median_of([values])) for (way, instrument), values in found.items()]
-    with (out / "agreement.csv").open("w", newline="") as file:
+    with (out / "agreement.csv").open("w", newline="", encoding="utf-8") as file:
         writer = csv.writer(file, lineterminator="\n")
         writer.writerow(COLUMNS)
         for way, instrument, one in sorted(rows, key=lambda row: row[:2]):

@@ -50,7 +50,8 @@ def environment(minor: str, folder: Path) -> Path:
 def tried(words: list[str | Path], folder: str) -> str:
     """Returns "works", or the last line of what went wrong."""
     environment = os.environ | {"PYTHONPATH": str(ROOT)}
-    done = subprocess.run([*words, folder], cwd=HERE, env=environment, capture_output=True, text=True, check=False)
+    command = [*words, folder]
+    done = subprocess.run(command, cwd=HERE, env=environment, capture_output=True, encoding="utf-8", check=False)
     if done.returncode == 0 and (Path(folder) / "profile.json").exists():
         return "works"
     return (done.stderr.strip() or done.stdout.strip()).splitlines()[-1]
@@ -63,14 +64,14 @@ def main() -> None:
     for minor in MINORS:
         python = environment(minor, environments)
         code = "import json, lightning, torch; print(json.dumps([lightning.__version__, torch.__version__]))"
-        told = subprocess.run([python, "-c", code], check=True, capture_output=True, text=True).stdout
+        told = subprocess.run([python, "-c", code], check=True, capture_output=True, encoding="utf-8").stdout
         lightning, versions["torch"] = json.loads(told.splitlines()[-1])
         versions[f"lightning {minor}"] = lightning
         verb: list[str | Path] = [python, "-m", "woof_lightning", "profile", "training:make", "--steps", "60", "--out"]
         with TemporaryDirectory() as first, TemporaryDirectory() as second:
             rows.append((lightning, tried([python, "-c", SCRIPT], first), tried(verb, second)))
     out.mkdir(exist_ok=True)
-    with (out / "minors.csv").open("w", newline="") as file:
+    with (out / "minors.csv").open("w", newline="", encoding="utf-8") as file:
         csv.writer(file, lineterminator="\n").writerows([COLUMNS, *rows])
     command = f"python docs/results/profile/minors.py {sys.argv[1]} ENVIRONMENTS"
     add_command(out / "conditions.json", command, {"machine": machine(1), "versions": versions})

@@ -316,7 +316,7 @@ def main() -> None:
     torch.set_num_threads(1)
     out = HERE / options.name
     out.mkdir(exist_ok=True)
-    with (out / "spins.csv").open("w", newline="") as file:
+    with (out / "spins.csv").open("w", newline="", encoding="utf-8") as file:
         writer = csv.writer(file, lineterminator="\n")
         writer.writerow(COLUMNS)
         for (place, part), slope in sorted(slopes(profiled(options.rounds)).items()):

@@ -103,7 +103,7 @@ def in_one_of_several(rank: int, port: int, threads: int, args: argparse.Namespa
 def append(rank: int, rows_file: Path, rows: Sequence[Row]) -> None:
     """Appends rows in the first process and shows them; does nothing in the others."""
     if rank == 0:
-        with rows_file.open("a", newline="") as file:
+        with rows_file.open("a", newline="", encoding="utf-8") as file:
             csv.writer(file, lineterminator="\n").writerows(rows)
         print(time.strftime("%H:%M:%S"), *(f"{name} {value}" for *_, name, value in rows), flush=True)
 
@@ -119,7 +119,7 @@ def main() -> None:
     args = parser.parse_args()
     out = HERE / args.name
     out.mkdir(exist_ok=True)
-    (out / "rows.csv").write_text(",".join(COLUMNS) + "\n")
+    (out / "rows.csv").write_text(",".join(COLUMNS) + "\n", encoding="utf-8", newline="\n")
     threads = max(1, usable_cores() // PROCESSES)
     os.environ["OMP_NUM_THREADS"] = str(threads)
     call = {

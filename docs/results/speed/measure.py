@@ -107,7 +107,7 @@ def values_of(job: Job, before: Path) -> dict[str, float]:
         env=clean_environment() | variables,
         stdout=subprocess.PIPE,
         stderr=subprocess.PIPE,
-        text=True,
+        encoding="utf-8",
     )
     if job.measured == START:  # It ends at its first step; its loading processes notice that seconds later.
         process.wait()
@@ -125,15 +125,15 @@ def measure(rows_file: Path, jobs: Iterator[tuple[int, Job]], before: Path) -> N
     """Does the jobs whose rows are not there yet, and appends their rows at once."""
     rows_file.parent.mkdir(parents=True, exist_ok=True)
     if not rows_file.exists():
-        rows_file.write_text(",".join(COLUMNS) + "\n")
-    with rows_file.open(newline="") as file:
+        rows_file.write_text(",".join(COLUMNS) + "\n", encoding="utf-8", newline="\n")
+    with rows_file.open(newline="", encoding="utf-8") as file:
         done = {tuple(row[column] for column in COLUMNS[:5]) for row in csv.DictReader(file)}
     for repeat, job in jobs:
         key = key_of(job, repeat)
         if key in done:
             continue
         values = values_of(job, before)
-        with rows_file.open("a", newline="") as file:
+        with rows_file.open("a", newline="", encoding="utf-8") as file:
             csv.writer(file, lineterminator="\n").writerows((*key, name, f"{v:.5g}") for name, v in values.items())
         print(time.strftime("%H:%M:%S"), *key, {name: f"{value:.3g}" for name, value in values.items()}, flush=True)
 
@@ -157,6 +157,8 @@ def main() -> None:
     parser.add_argument("--repeats", type=int, default=5)
     parser.add_argument("--steps", type=int, help="fewer timed steps, for a trial")
     args = parser.parse_args()
+    if not Path("/proc/self/smaps_rollup").exists():
+        parser.error("the memory of loading processes is read from /proc: run it on Linux")
     missing = [way for way, library in NEEDED.items() if way in args.ways and find_spec(library) is None]
     if missing:
         print(f"not measured, because it is not installed: {', '.join(missing)}", flush=True)

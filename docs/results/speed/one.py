@@ -10,7 +10,6 @@ import json
 import multiprocessing
 import os
 import re
-import resource
 import sys
 import tempfile
 import time
@@ -233,7 +232,7 @@ def validation_s(job: Job) -> dict[str, float]:
             limit_train_batches=1,
             limit_val_batches=job.batches,
         )
-        times: dict[str, float] = json.loads(result.read_text())
+        times: dict[str, float] = json.loads(result.read_text(encoding="utf-8"))
     return times
 
 
@@ -256,12 +255,14 @@ def first_step(job: Job) -> None:
 def memory_mb() -> float:
     """Returns the memory of this process and of its children, in which shared pages count once."""
     processes = ["self", *(str(child.pid) for child in multiprocessing.active_children())]
-    texts = [Path("/proc", process, "smaps_rollup").read_text() for process in processes]
+    texts = [Path("/proc", process, "smaps_rollup").read_text(encoding="utf-8") for process in processes]
     return sum(int(match[1]) for text in texts if (match := re.search(r"^Pss:\s+(\d+) kB", text, re.M))) * 1024 / 1e6
 
 
 def training(job: Job) -> dict[str, float]:
     """Trains, and returns the speed and the memory."""
+    import resource  # Windows does not have it, and imports this file for the names of the ways.
+
     watch = Stopwatch(job.all_steps)
     optimizers.register_optimizer_step_post_hook(watch.step_done)
     TRAINED[job.way](job, watch.step_done)

@@ -52,4 +52,4 @@ class Clock(Callback):
                 net(images)
             forward_s = time.perf_counter() - start_s
         times = {"first_s": self.times_s[0], "kept_s": self.times_s[-1], "forward_s": forward_s}
-        self.file.write_text(json.dumps(times))
+        self.file.write_text(json.dumps(times), encoding="utf-8")

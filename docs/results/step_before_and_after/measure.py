@@ -28,7 +28,7 @@ WAY = "woof_fit"
 def commit_of(checkout: Path) -> str:
     """Returns the commit of a checkout."""
     asked = ["git", "-C", str(checkout), "describe", "--always", "--dirty"]
-    return subprocess.run(asked, capture_output=True, text=True, check=True).stdout.strip()
+    return subprocess.run(asked, capture_output=True, encoding="utf-8", check=True).stdout.strip()
 
 
 def main(earlier: Path, repeats: int) -> None:
@@ -41,7 +41,8 @@ def main(earlier: Path, repeats: int) -> None:
     check_free()
     about = {"machine": machine(1), "machine_id": machine_id(), "versions": versions(FRAMEWORKS)}
     compared = {BEFORE: commit_of(earlier), AFTER: commit_of(ROOT)}
-    (HERE / "conditions.json").write_text(json.dumps({**about, "compared": compared}, indent=2) + "\n")
+    conditions = json.dumps({**about, "compared": compared}, indent=2)
+    (HERE / "conditions.json").write_text(conditions + "\n", encoding="utf-8")
     for repeat in range(repeats):
         rows = measure_in_turns(pinned(cases, 1), "step_before_and_after", repeat, functools.partial(print, flush=True))
         RowsFile(HERE / "rows.csv").append(rows)

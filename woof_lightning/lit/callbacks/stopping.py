@@ -36,7 +36,7 @@ class StopOnSignal(Callback):
         checkpoint: The file to save to.
 
     Examples:
-        >>> import os, signal
+        >>> import signal
         >>> from pathlib import Path
         >>> from lightning.pytorch import Callback, Trainer
         >>> from lightning.pytorch.demos.boring_classes import BoringModel
@@ -45,7 +45,7 @@ class StopOnSignal(Callback):
         >>> class Terminate(Callback):  # As a scheduler does.
         ...     def on_train_batch_start(self, trainer, *args):
         ...         if trainer.global_step == 2:
-        ...             os.kill(os.getpid(), signal.SIGTERM)
+        ...             signal.raise_signal(signal.SIGTERM)
         >>> file = Path("stopped.ckpt")
         >>> trainer = Trainer(
         ...     callbacks=[Terminate(), StopOnSignal(file)], max_epochs=1, limit_train_batches=6, limit_val_batches=0,

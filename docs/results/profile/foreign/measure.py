@@ -56,7 +56,7 @@ def environment(package: Foreign, folder: Path) -> Path:
     """Returns the Python of an environment with a package, this project, and Lightning; makes it if it is not there."""
     folder.mkdir(parents=True, exist_ok=True)
     pins = folder / "constraints.txt"
-    pins.write_text("".join(f"{pin}\n" for pin in COMMON))
+    pins.write_text("".join(f"{pin}\n" for pin in COMMON), encoding="utf-8")
     wanted = (*COMMON, package.package, *package.needs, "--editable", str(ROOT))
     return python_of(installed(folder / package.package, wanted, pins, None, print))
 
@@ -64,7 +64,7 @@ def environment(package: Foreign, folder: Path) -> Path:
 def version_of(python: Path, package: str) -> str:
     """Returns the version of a package in an environment."""
     code = f"from importlib.metadata import version; print(version({package!r}))"
-    return subprocess.run([python, "-c", code], check=True, capture_output=True, text=True).stdout.strip()
+    return subprocess.run([python, "-c", code], check=True, capture_output=True, encoding="utf-8").stdout.strip()
 
 
 def main() -> None:
@@ -87,7 +87,7 @@ def main() -> None:
         if done.returncode:
             print(f"{package.package}: exit code {done.returncode}", file=sys.stderr)
             continue
-        profiled = json.loads((out / name / "profile.json").read_text())["about"]
+        profiled = json.loads((out / name / "profile.json").read_text(encoding="utf-8"))["about"]
         versions = {package.package: version_of(python, package.package)}
         versions |= {library: profiled[library] for library in ("lightning", "torch")}
         about = {"machine": machine(1), "versions": versions}

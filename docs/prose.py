@@ -87,7 +87,7 @@ def reading_ease(found: list[Sentence]) -> float:
 def main() -> None:
     """Prints a line for each page, and below it one for each long sentence."""
     for page in pages():
-        found = [sentence for sentence in sentences(page.read_text()) if sentence.words]
+        found = [sentence for sentence in sentences(page.read_text(encoding="utf-8")) if sentence.words]
         long = [sentence for sentence in found if sentence.words > MOST_WORDS]
         name, words = page.relative_to(ROOT), sum(sentence.words for sentence in found)
         print(f"{reading_ease(found):5.1f}  {name}: {words:,} words, {len(long)} sentences above {MOST_WORDS} words")

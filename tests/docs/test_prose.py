@@ -63,7 +63,7 @@ def test_each_page_and_its_long_sentences_are_printed(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     page = tmp_path / "page.md"
-    page.write_text(f"# Page\n\nShort.\n{'word ' * 35}end.\n\n{'word ' * 34}end.\n")
+    page.write_text(f"# Page\n\nShort.\n{'word ' * 35}end.\n\n{'word ' * 34}end.\n", encoding="utf-8")
     monkeypatch.setattr(prose, "ROOT", tmp_path)
     monkeypatch.setattr(prose, "pages", lambda: [page])
     prose.main()

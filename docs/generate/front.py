@@ -9,8 +9,9 @@ from pathlib import Path
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
-from docs.generate.change_tables import BY_HAND, broken_in, roads, silent_of
+from docs.generate.change_tables import broken_in, roads, silent_of
 from docs.generate.cost_summary import Estimate, read_summary
+from woof_lightning.changes.find import BY_HAND
 from woof_lightning.compare.draw import COLOURS
 from woof_lightning.compare.tables import three_digits
 from woof_lightning.loops.ways import LABELS

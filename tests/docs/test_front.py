@@ -4,11 +4,11 @@ from __future__ import annotations
 
 import importlib.util
 from pathlib import Path
-from types import ModuleType
-from typing import Any
+from typing import Any, cast
 
 import pytest
 import torch
+from matplotlib.patches import Rectangle
 from torch import nn
 from torch.utils.data import DataLoader, TensorDataset
 
@@ -27,7 +27,7 @@ from docs.generate.front import (
 EXAMPLES = Path(__file__).parents[2] / "docs" / "examples"
 
 
-def program(file: Path) -> ModuleType:
+def program(file: Path) -> Any:
     spec = importlib.util.spec_from_file_location(file.stem, file)
     assert spec is not None
     assert spec.loader is not None
@@ -71,7 +71,7 @@ def few_dogs(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 
 @pytest.mark.long
 def test_the_steps_of_the_tutorial_end_alike(few_dogs: Path) -> None:
-    nets: dict[str, dict[str, Any]] = {}
+    nets: dict[str, Any] = {}
     reached = {}
     for step in ("step_1", "step_2", "step_3", "step_4"):
         module = program(EXAMPLES / "start" / f"{step}.py")
@@ -122,7 +122,9 @@ def test_the_figure_draws_the_rows() -> None:
     costs = step_costs(COST)
     assert "bare" not in costs
     assert 300 < costs["woof_fit"]["median"] < costs["lightning"]["median"]
-    assert [bar.get_width() for bar in left.patches] == [costs[way]["median"] for way in DRAWN if way in costs]
+    assert [cast(Rectangle, bar).get_width() for bar in left.patches] == [
+        costs[way]["median"] for way in DRAWN if way in costs
+    ]
     table = outcomes_table(CHANGES)
     shares = [text.get_text() for text in right.texts if "%" in text.get_text()]
     assert len(shares) == len(DRAWN) - sum(name is None for name in PROGRAMS.values())
@@ -136,8 +138,9 @@ def test_a_diff_has_both_programs() -> None:
     by_hand, lightning = (code_below_imports(folder / f"{name}.py") for name in ("by_hand", "lightning_way"))
     assert not any("import" in line for line in by_hand + lightning)
     lines = fenced_diff(by_hand, lightning, around=len(by_hand)).splitlines()[1:-1]
-    assert [line[1:] for line in lines if line[:1] != "+" and line] == [line for line in by_hand if line]
-    assert [line[1:] for line in lines if line[:1] != "-" and line] == [line for line in lightning if line]
+    for sign, program_lines in (("-", by_hand), ("+", lightning)):
+        shown = [line[1:] for line in lines if line[:1] in (sign, " ")]
+        assert [line for line in shown if line] == [line for line in program_lines if line]
     assert fenced_diff(["a", "b", "c", "d", "e"], ["a", "b", "x", "d", "e"], around=1) == (
         "```diff\n b\n-c\n+x\n d\n```\n"
     )

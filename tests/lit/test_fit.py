@@ -28,6 +28,7 @@ from woof_lightning.parity import first_difference
 from woof_lightning.recipe.checkpoint import load_net, read_checkpoint, recipe_of
 from woof_lightning.recipe.metrics import training_report
 from woof_lightning.runs.folder import RunFolder
+from woof_lightning.runs.hparams import SUFFIX
 from woof_lightning.runs.metrics import read_metrics
 from woof_lightning.runs.record import RunRecord
 
@@ -52,7 +53,7 @@ def test_a_run_holds_what_the_docs_say(woof: Woof, small_fit: list[str]) -> None
     assert names == sorted(
         ["checkpoints/best.ckpt", "checkpoints/last.ckpt", "config.yaml", *events, "metrics.csv", "result.json"]
     )
-    assert len(events) == 1
+    assert sorted(name.endswith(SUFFIX) for name in events) == [False, True], "One file of metrics, one of settings."
     assert [p.name for p in Path().iterdir()] == ["runs"]
 
     rows = read_metrics(RUN.metrics)

@@ -98,6 +98,7 @@ def test_the_smallest_batch_is_that_of_the_loaders(
     sizes = []
     for rank in range(world_size):
         loader = train_loader(index, config, seed=0, rank=rank, world_size=world_size, batches=limit)
+        assert loader.batch_sampler is not None
         sizes += [len(batch) for batch in loader.batch_sampler]
     assert smallest_batch(config, index, world_size=world_size, batches=limit) == min(sizes)
 

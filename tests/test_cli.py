@@ -217,7 +217,7 @@ def test_an_empty_overlay_changes_nothing(woof: Woof, small_fit: list[str], text
     [
         ("model.label_noise", None),
         ("model.weight", "model.weights"),
-        ("model.decay", "model.weight_decay"),
+        ("model.smoothing", "model.label_smoothing"),
         ("save_every", None),
         ("model.learning_rate", None),
         ("batch_size", "data.batch_size"),

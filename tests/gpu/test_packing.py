@@ -92,6 +92,7 @@ OF_THE_MACHINE = {
     *("contourpy", "cycler", "fonttools", "kiwisolver", "pyparsing", "joblib", "threadpoolctl", "narwhals", "sympy"),
     *("mpmath", "triton", "cuda-bindings", "cuda-pathfinder", "networkx", "jinja2", "certifi", "charset-normalizer"),
     *("urllib3", "six", "pytz", "pip", "pygments", "importlib-metadata", "zipp", "hf-xet", "filelock", "httpx"),
+    "colorama",  # tqdm takes it where it is.
 }
 
 

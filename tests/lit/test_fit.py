@@ -78,6 +78,7 @@ def test_a_run_holds_what_the_docs_say(woof: Woof, small_fit: list[str]) -> None
         "loading",
         "versions",
         "machine",
+        "pretrained",
         "config",
     }
     assert result.keys() == keys

@@ -261,10 +261,18 @@ def speed_times_text(folder: Path, setting: str, other: str) -> str:
     return f"{median(ours / theirs for ours, theirs in zip(*speeds, strict=True)):.2g}"
 
 
+def epoch_s_text(folder: Path) -> str:
+    """The seconds of an epoch of `woof fit`: the median of the timed ones."""
+    return f"{_epoch_s(folder):.0f}"
+
+
 def epochs_min_text(folder: Path, epochs: str) -> str:
-    """The minutes that some epochs of `woof fit` take, from the median of a timed one."""
-    timed = [float(row["last_epoch_s"]) for row in read_rows(folder / "rows.csv") if row["way"] == "fit"]
-    return f"{int(epochs) * median(timed) / 60:.0f}"
+    """The minutes that some epochs of `woof fit` take, from the median of the timed ones."""
+    return f"{int(epochs) * _epoch_s(folder) / 60:.0f}"
+
+
+def _epoch_s(folder: Path) -> float:
+    return median(float(row["last_epoch_s"]) for row in read_rows(folder / "rows.csv") if row["way"] == "fit")
 
 
 VALUES: dict[str, Callable[..., str]] = {
@@ -303,6 +311,7 @@ VALUES: dict[str, Callable[..., str]] = {
     "speed_times": speed_times_text,
     "speed_share": share_text,
     "epochs_min": epochs_min_text,
+    "epoch_s": epoch_s_text,
     **CHANGE_VALUES,
     **PROFILE_VALUES,
     **SCALING_VALUES,

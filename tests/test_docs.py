@@ -36,8 +36,10 @@ def test_figures_are_those_of_the_results(page: Path) -> None:
     assert regenerated(page) == page.read_text(encoding="utf-8"), "run `make docs`"
 
 
-def test_the_readme_has_figures() -> None:
-    assert BLOCK.findall((ROOT / "README.md").read_text(encoding="utf-8"))
+def test_the_readme_has_figures_and_is_short() -> None:
+    readme = (ROOT / "README.md").read_text(encoding="utf-8")
+    assert BLOCK.findall(readme)
+    assert len(readme.splitlines()) <= 130
 
 
 @pytest.mark.parametrize("page", PAGES, ids=lambda page: str(page.relative_to(ROOT)))

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import ast
-from difflib import unified_diff
 from pathlib import Path
 
 from matplotlib.axes import Axes
@@ -12,6 +11,7 @@ from matplotlib.figure import Figure
 from docs.generate.change_tables import broken_in, roads, silent_of
 from docs.generate.cost_summary import Estimate, read_summary
 from woof_lightning.changes.find import BY_HAND
+from woof_lightning.changes.show import difference
 from woof_lightning.compare.draw import COLOURS
 from woof_lightning.compare.tables import three_digits
 from woof_lightning.loops.ways import LABELS
@@ -120,6 +120,5 @@ def fenced_diff(before: list[str], after: list[str], *, around: int) -> str:
         after: The lines of the other.
         around: Number of equal lines shown around a difference.
     """
-    parts = list(unified_diff(before, after, lineterm="", n=around))[2:]
-    lines = ["..." if line.startswith("@@") else line.rstrip() for line in parts]
-    return "\n".join(["```diff", *(lines[1:] if lines[0] == "..." else lines), "```", ""])
+    lines = [line.rstrip() for line in difference(before, after, around=around)]
+    return "\n".join(["```diff", *lines, "```", ""])

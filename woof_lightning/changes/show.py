@@ -18,7 +18,18 @@ BETWEEN_PLACES = "..."
 def diff_of(cell: Cell) -> list[str]:
     """Returns the lines that a change removes (-) and adds (+), with the line before and after each place."""
     before, after = (file.read_text(encoding="utf-8").splitlines() for file in (cell.base_file, cell.file))
-    lines = list(difflib.unified_diff(before, after, n=1, lineterm=""))[2:]
+    return difference(before, after, around=1)
+
+
+def difference(before: Sequence[str], after: Sequence[str], *, around: int) -> list[str]:
+    """Returns the lines that only one of two texts has, with three dots between their places.
+
+    Args:
+        before: The lines of one text.
+        after: The lines of the other.
+        around: Number of equal lines before and after each place.
+    """
+    lines = list(difflib.unified_diff(before, after, n=around, lineterm=""))[2:]
     places = [BETWEEN_PLACES if line.startswith("@@") else line for line in lines]
     return places[1:]
 

@@ -49,6 +49,9 @@ OF_THE_NET: dict[str, Any] = {
     "backbone_lr_factor": 0.2, "label_smoothing": 0.1, "class_weights": "balanced", "ema_decay": 0.9,
 }  # fmt: skip
 
+# What a setting cannot be given without.
+NEEDS: dict[str, Any] = {"momentum": {"schedule": "step"}, "freeze_epochs": {"weights": "DEFAULT"}}
+
 
 def test_each_setting_reaches_its_config() -> None:
     for settings, config, made in (
@@ -57,7 +60,7 @@ def test_each_setting_reaches_its_config() -> None:
     ):
         assert settings.keys() == {field.name for field in fields(config)}
         for name, value in settings.items():
-            one = {name: value} | ({"schedule": "step"} if name == "momentum" else {})
+            one = {name: value} | NEEDS.get(name, {})
             assert made(**one).config == config(**one), name
             assert getattr(config(**one), name) != getattr(config(), name)
 

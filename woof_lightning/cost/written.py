@@ -37,7 +37,7 @@ FOLDER: Parts = {
     **_as(RESUME, "runs/folder.py", "RunFolder make_folder HAND_ROLLED_CHECKPOINTS"),
     **_as(OUTSIDE, "runs/folder.py", "RunFolder.check_no_sweep RunFolder.is_locked RunFolder.check_there"),
     **_as(OUTSIDE, "runs/folder.py", "RunFolder.saved_at_ns RunFolder.write_result"),
-    **_as(CHECKPOINTS, "runs/folder.py", "writing_durably write_text_durably _sync_folder TEMPORARY_PREFIX"),
+    **_as(CHECKPOINTS, "runs/folder.py", "writing_durably write_text_durably _replace _sync_folder TEMPORARY_PREFIX"),
     **_as(CHECKPOINTS, "recipe/checkpoint.py", "TrainedRecipe RECIPE_KEY"),
     **_as(RESUME, "recipe/checkpoint.py", "read_checkpoint recipe_of check_same_images"),
     **_as(LOGS, "runs/record.py", "RunRecord.summary"),
@@ -74,7 +74,7 @@ OWN: dict[str, Parts] = {
         **FOLDER,
         **START,
         # Its checkpoints are Lightning's. What the loops write theirs with only writes config.yaml here.
-        **_as(RESUME, "runs/folder.py", "writing_durably write_text_durably _sync_folder TEMPORARY_PREFIX"),
+        **_as(RESUME, "runs/folder.py", "writing_durably write_text_durably _replace _sync_folder TEMPORARY_PREFIX"),
         **_as(CHECKPOINTS, "loops/lightning.py", "LightningClassifier.on_save_checkpoint"),
         **_as(CHECKPOINTS, "loops/run.py", "LoopRun.description"),
         **_as(RESUME, "loops/run.py", "LoopRun._checked LOOP_KEY"),

@@ -75,6 +75,7 @@ def test_no_verb_shows_the_verbs(woof: Woof) -> None:
         ([*BASE, "--trainer.strategy", "dpp"], "Lightning cannot use the trainer's settings (trainer.*): "),
         ([*BASE, "--trainer.barebones", "true"], "Lightning cannot use the trainer's settings (trainer.*): "),
         ([*BASE, "--trainer.max_time", "soon"], "Lightning cannot use the trainer's settings (trainer.*): "),
+        ([*BASE, "--trainer.max_time", "00:00:00:00"], "trainer.max_time is 00:00:00:00: expected a time above 0"),
         ([*BASE, "--seed_everything", "4294967296"], "expected a whole number from 0 to 4294967295"),
         (["lr-find", *BASE[1:], "--runs_dir", CONFIGS / "demo.yaml"], "demo.yaml is a file: expected a folder"),
         ([*BASE, "--resume", "--overwrite"], "--resume and --overwrite were both given"),

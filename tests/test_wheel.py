@@ -4,13 +4,17 @@ from __future__ import annotations
 
 import json
 import os
+import re
 import subprocess
 import sys
 import venv
 import zipfile
+from email.parser import Parser
+from itertools import pairwise
 from pathlib import Path
 
 import pytest
+from markdown_it import MarkdownIt
 
 from tests.conftest import CONFIGS
 from tests.plain import link_dependencies
@@ -18,6 +22,7 @@ from woof_lightning.runs.metrics import read_metrics
 
 pytestmark = [pytest.mark.wheel, pytest.mark.process]
 ROOT = CONFIGS.parent
+HEADING = re.compile(r"#+ \w").match
 
 
 @pytest.fixture(scope="module")
@@ -59,6 +64,26 @@ def test_the_wheel_holds_the_package_and_its_configs_alone(wheel: Path) -> None:
     assert shipped == {file.name for file in CONFIGS.iterdir()}
     assert "woof_lightning/py.typed" in names
     assert not [name for name in names if "generate" in name or "test" in name]
+
+
+def test_what_an_index_shows_has_no_dead_link(wheel: Path) -> None:
+    with zipfile.ZipFile(wheel) as opened:
+        (name,) = (name for name in opened.namelist() if name.endswith(".dist-info/METADATA"))
+        metadata = Parser().parsestr(opened.read(name).decode("utf-8"))
+    assert metadata["Description-Content-Type"] == "text/markdown"
+    text = metadata.get_payload()
+    assert isinstance(text, str)
+    tokens = MarkdownIt("commonmark").enable("table").parse(text)
+    inner = [one for token in tokens for one in (token, *(token.children or []))]
+    targets = [one.attrs.get("href", one.attrs.get("src")) for one in inner if one.type in ("link_open", "image")]
+    assert targets
+    assert [target for target in targets if not str(target).startswith("https://")] == []
+    assert [one.content for one in inner if one.type in ("html_block", "html_inline")] == []
+    headings = [after.content for token, after in pairwise(tokens) if token.type == "heading_open"]
+    expected = [line.lstrip("# ") for line in (ROOT / "README.md").read_text("utf-8").splitlines() if HEADING(line)]
+    assert headings == expected[: expected.index("Installation")]
+    assert "make demo" not in text
+    assert "make setup" not in text
 
 
 def test_a_shipped_config_is_found_by_name(installed: Path, tmp_path: Path) -> None:

@@ -71,6 +71,13 @@ def test_a_net_comes_back_in_evaluation_mode_with_its_weights(checkpoint: dict[s
     assert read_checkpoint(file)[RECIPE_KEY] == checkpoint[RECIPE_KEY]
 
 
+def test_a_net_that_asks_for_a_version_comes_back(drawn_index: ImageIndex, tmp_path: Path) -> None:
+    state = {f"net.{name}": value for name, value in build_net("mnasnet0_5", 10, seed=9).state_dict().items()}
+    trained = {"state_dict": state, RECIPE_KEY: recipe(drawn_index, arch="mnasnet0_5").as_dict()}
+    net = load_net(saved(trained, tmp_path))
+    assert all(torch.equal(value, state[f"net.{name}"]) for name, value in net.state_dict().items())
+
+
 def test_a_net_comes_back_in_its_memory_format(drawn_index: ImageIndex, checkpoint: dict[str, Any]) -> None:
     last = {**checkpoint, RECIPE_KEY: recipe(drawn_index, channels_last=True).as_dict()}
     net: Any = net_of(last)

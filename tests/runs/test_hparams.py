@@ -86,7 +86,7 @@ def test_a_resumed_run_is_one_row_with_the_metrics_of_its_end(
 
 
 def test_a_run_that_stopped_early_is_not_called_finished(woof: Woof, small_fit: list[str]) -> None:
-    options = ["fit", *small_fit, "--name", "run", "--trainer.max_time", "00:00:00:00"]
+    options = ["fit", *small_fit, "--name", "run", "--trainer.max_time", '{"milliseconds": 1}']
     assert woof(*options).code == 0
     assert json.loads(Path("runs/run/result.json").read_text(encoding="utf-8"))["status"] == "stopped early"
     assert rows(Path("runs"))["run"][2] == api_pb2.STATUS_UNKNOWN

@@ -71,13 +71,28 @@ def run_callbacks(
     callbacks: list[Callback] = [Recorder(run, settings)]
     callbacks += [EpochProgress()] if progress else []
     # Not Trainer(max_time=...): it would end within an epoch and count that epoch as done.
-    callbacks += [Timer(max_time, interval="epoch")] if max_time is not None else []
+    callbacks += [timer(max_time)] if max_time is not None else []
     # Before the callbacks that save: weights that are NaN must not be saved.
     callbacks += [NonFiniteLossGuard(describe=files_of_batch)] if stop_on_nan else []
     if checkpoints:
         callbacks += [SaveEvery(run.last, save_every)] if save_every else []
         callbacks += [StopOnSignal(run.last), *best_and_last(run)]
     return callbacks
+
+
+def timer(max_time: str | timedelta | dict[str, int]) -> Timer:
+    """Returns what ends a run after the epoch in which this time is over.
+
+    Args:
+        max_time: In the format of trainer.max_time.
+
+    Raises:
+        UserError: If that is no time above 0.
+    """
+    limit = Timer(max_time, interval="epoch")
+    if not (limit.time_remaining() or 0) > 0:
+        raise UserError(f"trainer.max_time is {max_time}: expected a time above 0, as 00:08:00:00, which is 8 hours")
+    return limit
 
 
 def best_and_last(folder: RunFolder) -> list[Callback]:

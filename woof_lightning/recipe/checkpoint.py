@@ -166,7 +166,9 @@ def net_of(checkpoint: dict[str, Any]) -> nn.Module:
     if model.num_classes is None:
         raise UserError("the checkpoint's recipe has no num_classes: expected a number")
     net = build_net(model.arch, model.num_classes, channels_last=model.channels_last)
-    weights = {name.removeprefix(NET_PREFIX): value for name, value in checkpoint["state_dict"].items()}
+    weights = net.state_dict()  # Not a dict of its own: this one has the version that some nets (MNASNet) ask for.
+    weights.clear()
+    weights.update({name.removeprefix(NET_PREFIX): value for name, value in checkpoint["state_dict"].items()})
     try:
         net.load_state_dict(weights)
     except RuntimeError as error:

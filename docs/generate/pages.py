@@ -9,6 +9,7 @@ from pathlib import Path
 from docs.generate.change_tables import CHANGE_TABLES
 from docs.generate.cost_tables import COST_TABLES
 from docs.generate.export_tables import EXPORT_TABLES
+from docs.generate.finetune_tables import FINETUNE_TABLES
 from docs.generate.front import diff_block, steps_block
 from docs.generate.key_tables import KEY_TABLES
 from docs.generate.post_tables import POST_TABLES
@@ -35,6 +36,7 @@ TABLES: dict[str, Callable[[Path], str]] = {
     **PROFILE_TABLES,
     **EXPORT_TABLES,
     **SCALING_TABLES,
+    **FINETUNE_TABLES,
     **KEY_TABLES,
     "source": source_block,
     "diff": diff_block,

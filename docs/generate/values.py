@@ -16,6 +16,7 @@ from typing import Any
 from docs.generate.change_tables import CHANGE_VALUES
 from docs.generate.cost_summary import Estimate, read_summary
 from docs.generate.cost_tables import FULL_TRAINING_STEPS
+from docs.generate.finetune_tables import FINETUNE_VALUES
 from docs.generate.front import cheap_from_ms_text
 from docs.generate.post_tables import POST_TOP1, validations
 from docs.generate.profile_tables import PROFILE_VALUES
@@ -315,4 +316,5 @@ VALUES: dict[str, Callable[..., str]] = {
     **CHANGE_VALUES,
     **PROFILE_VALUES,
     **SCALING_VALUES,
+    **FINETUNE_VALUES,
 }

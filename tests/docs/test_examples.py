@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import importlib.util
 import json
 import shutil
 import signal
@@ -19,6 +18,7 @@ import yaml
 
 from docs.generate.change_tables import WOOF_FIT_OPTIONS
 from tests.conftest import Outcome, Woof
+from tests.programs import EXAMPLES, program
 from woof_lightning.changes.find import changes
 from woof_lightning.data.transforms import normalise
 from woof_lightning.lit.classifier import WoofClassifier
@@ -27,7 +27,6 @@ from woof_lightning.recipe.checkpoint import load_net, read_checkpoint
 from woof_lightning.runs.folder import RunFolder
 from woof_lightning.runs.metrics import read_metrics
 
-EXAMPLES = Path(__file__).parents[2] / "docs" / "examples"
 RESNET = ["--model.arch", "resnet18"]
 SMALL_FIRST = ["--data_class", "progressive_resizing.SmallFirst", "--data.small_px", 24, "--data.small_epochs", 1]
 SMALL_FIRST += ["--trainer.reload_dataloaders_every_n_epochs", 1]
@@ -84,12 +83,7 @@ def resumes_to_the_bit(fit: Any, *options: object) -> RunFolder:
 def example(name: str) -> Any:
     """Returns the class of an example by its file and name."""
     module, _, name = name.partition(".")
-    spec = importlib.util.spec_from_file_location(module, EXAMPLES / f"{module}.py")
-    assert spec is not None
-    assert spec.loader is not None
-    found = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(found)
-    return getattr(found, name)
+    return getattr(program(module), name)
 
 
 def test_mixup_resumes_to_the_bit(fit: Any) -> None:

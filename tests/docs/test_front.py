@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import importlib.util
 from pathlib import Path
 from typing import Any, cast
 
@@ -23,17 +22,8 @@ from docs.generate.front import (
     front_figure,
     step_costs,
 )
+from tests.programs import EXAMPLES, program
 
-EXAMPLES = Path(__file__).parents[2] / "docs" / "examples"
-
-
-def program(file: Path) -> Any:
-    spec = importlib.util.spec_from_file_location(file.stem, file)
-    assert spec is not None
-    assert spec.loader is not None
-    module = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(module)
-    return module
 
 
 def test_the_diff_of_the_readme_is_one_training(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -45,7 +35,7 @@ def test_the_diff_of_the_readme_is_one_training(tmp_path: Path, monkeypatch: pyt
     for name in ("by_hand", "lightning_way"):
         net = nn.Linear(6, 3)
         net.load_state_dict(start)
-        program(EXAMPLES / "twelve_lines" / f"{name}.py").train(net, loader, 3)
+        program(f"twelve_lines/{name}").train(net, loader, 3)
         ends.append(net.state_dict())
     for name, value in ends[0].items():
         assert torch.equal(value, ends[1][name])
@@ -74,7 +64,7 @@ def test_the_steps_of_the_tutorial_end_alike(few_dogs: Path) -> None:
     nets: dict[str, Any] = {}
     reached = {}
     for step in ("step_1", "step_2", "step_3", "step_4"):
-        module = program(EXAMPLES / "start" / f"{step}.py")
+        module = program(f"start/{step}")
         made = module.resnet18
         module.resnet18 = lambda made=made, step=step, **settings: keep(nets, step, made(**settings))
         module.EPOCHS = 2
@@ -88,12 +78,12 @@ def test_the_steps_of_the_tutorial_end_alike(few_dogs: Path) -> None:
 
 def check_the_resume(folder: Path, unbroken: dict[str, Any]) -> None:
     """Cuts the last step's program in its second epoch; it goes on there, and ends in other bits, as the page says."""
-    module = program(EXAMPLES / "start" / "step_4.py")
+    module = program("start/step_4")
     module.EPOCHS = 2
     module.Classifier.on_train_epoch_start = cut_in_the_second_epoch
     with pytest.raises(ZeroDivisionError):
         module.train(folder)
-    again = program(EXAMPLES / "start" / "step_4.py")
+    again = program("start/step_4")
     again.EPOCHS = 2
     again.train(folder, resume=True)
     saved = torch.load("runs/start/last.ckpt", weights_only=True)

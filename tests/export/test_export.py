@@ -16,6 +16,8 @@ import torch
 
 from tests.conftest import Woof
 from tests.export.checkpoints import SIZE, breeds_of, save_checkpoint
+from tests.programs import EXAMPLES as ALL_EXAMPLES
+from tests.programs import program
 from tests.ways import skip_without
 from woof_lightning.cli import main
 from woof_lightning.cli.export import default_file
@@ -26,7 +28,7 @@ from woof_lightning.export.formats import FORMATS
 from woof_lightning.recipe.checkpoint import load_net
 from woof_lightning.recipe.prediction import predict
 
-EXAMPLES = Path(__file__).parents[2] / "docs" / "examples" / "export"
+EXAMPLES = ALL_EXAMPLES / "export"
 GRAPHS = [name for name, found in FORMATS.items() if found.graph]
 # By how much a probability may differ from `woof predict`. ONNX resizes in floats; the images differ by a level here
 # and there.
@@ -36,12 +38,7 @@ Export = Callable[..., Path]
 
 def example(to: str) -> Any:
     """Returns the script of the docs that reads a format."""
-    spec = importlib.util.spec_from_file_location(to, EXAMPLES / f"load_{to.replace('.', '_')}.py")
-    assert spec is not None
-    assert spec.loader is not None
-    found = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(found)
-    return found
+    return program(f"export/load_{to.replace('.', '_')}")
 
 
 def classified(to: str, file: Path, images: list[Path]) -> torch.Tensor:

@@ -285,7 +285,7 @@ def indirection_table(folder: Path) -> str:
         "frames_to_step": "frames down to the step",
         "frames_to_optimizer": "down to optimizer.step",
         "traceback_frames": "frames in a traceback",
-        "traceback_user_frames": "of them the user's",
+        "traceback_user_frames": "the user's own frames",
     }
     return _counts(folder, "step", names)
 
@@ -332,7 +332,7 @@ def one_percent_table(folder: Path) -> str:
                 f"{cost_s:.2g}",
             ]
         )
-    header = ("way", "reports", "under 1 % from, ms a step", "95 % interval", "s in 2,840 steps")
+    header = ("way", "reports", "under 1 % from a step of, ms", "95 % interval", "s in 2,840 steps")
     return markdown_table(header, rows)
 
 

@@ -68,7 +68,7 @@ def beside_post_table(folder: Path, seeds: Path = SEEDS) -> str:
         epoch = f"{found['best']['epoch'] + 1} of {found['epochs']}"
         cells = [f"{top1:.3f}", f"{100 * (top1 - post):+.1f}", *by_chance, f"{found['best'][TOP5]:.3f}", epoch]
         rows.append([name, f"{post:.3g}", *cells])
-    chance = ("95 % by the images", "and by the seed")
+    chance = ("95 %, images", "95 %, images and seed")
     header = ("experiment", "post, top-1", "here, best top-1", "difference, points", *chance, "top-5", "its epoch")
     return markdown_table(header, rows)
 

@@ -25,7 +25,7 @@ def runs_table(folder: Path) -> str:
         best, final = result["best"], result["final"]
         cells = [f"{values[f'val/{name}']:.3f}" for values in (best, final) for name in ("acc1", "acc5")]
         rows.append([str(result["seed"]), str(result["epochs"]), *cells, str(best["epoch"] + 1)])
-    header = ("seed", "epochs", "best top-1", "its top-5", "final top-1", "its top-5", "epoch of the best")
+    header = ("seed", "epochs", "best top-1", "its top-5", "final top-1", "its top-5", "best epoch")
     return markdown_table(header, rows)
 
 

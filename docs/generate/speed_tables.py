@@ -142,7 +142,7 @@ def validation_table(folder: Path) -> str:
         keys: list[Key] = [(VALIDATION, precision, size_px, FIT, name) for name in ("first_s", "kept_s", "forward_s")]
         first, kept = (found.ratio(key, keys[2]) for key in keys[:2])
         rows.append([f"{size_px} px, {precision}", cell(found.median(keys[2])), cell(first), cell(kept)])
-    header = ("setting", "forward passes, s", "first validation over them", "later validations over them")
+    header = ("setting", "forward passes, s", "first validation, ratio", "later validations, ratio")
     return markdown_table(header, rows)
 
 

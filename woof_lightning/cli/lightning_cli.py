@@ -129,18 +129,18 @@ class WoofCLI(LightningCLI):
 
     def add_arguments_to_parser(self, parser: LightningArgumentParser) -> None:
         """Adds the options of a run, and links seed_everything to the seeds of model and data."""
-        parser.add_argument("--name", type=str | None, help="The run's name; by default the first config's stem.")
+        parser.add_argument("--name", type=str | None, help="The run's name; by default the first config's name.")
         parser.add_argument("--runs_dir", type=Path, default=Path("runs"), help="Folder of all runs.")
-        parser.add_argument(f"--{MODEL_CLASS}", type=str | None, help="A subclass of WoofClassifier, as FILE.CLASS.")
-        parser.add_argument(f"--{DATA_CLASS}", type=str | None, help="The same for ImagewoofDataModule.")
+        parser.add_argument(f"--{MODEL_CLASS}", type=str | None, help="A WoofClassifier subclass, as FILE.CLASS.")
+        parser.add_argument(f"--{DATA_CLASS}", type=str | None, help="An ImagewoofDataModule subclass, as FILE.CLASS.")
         if parser.prog == "woof lr-find":
             parser.add_argument("--json", action="store_true", help="Print the result as JSON.")
             parser.add_argument("--overwrite", action="store_true", help="Replace the sweep that is there.")
         else:
-            parser.add_argument("--resume", action="store_true", help="Resume the run that is there, or start it.")
+            parser.add_argument("--resume", action="store_true", help="Resume the run, or start it if there is none.")
             parser.add_argument("--save_every", type=int | None, help="Steps between checkpoints within an epoch.")
             parser.add_argument("--allow_nan", action="store_true", help="Continue if the loss is NaN or infinite.")
-            parser.add_argument("--overwrite", action="store_true", help="Replace the run that is there.")
+            parser.add_argument("--overwrite", action="store_true", help="Replace the run if there is one.")
         for key in SEED_KEYS:
             parser.link_arguments("seed_everything", key)
         keep_whole_numbers(parser)

@@ -99,10 +99,10 @@ def parse(name: str, args: Sequence[str]) -> LoopCall:
     parser.add_argument(
         "-c", "--config", action=ActionConfigFile, help="A YAML file. Later ones override earlier ones."
     )
-    parser.add_argument("--name", type=str | None, help="The run's name; by default the first config's stem and NAME.")
+    parser.add_argument("--name", type=str | None, help="The run's name; by default the first config's name and NAME.")
     parser.add_argument("--runs_dir", type=Path, default=Path("runs"), help="Folder of all runs.")
-    parser.add_argument("--resume", action="store_true", help="Resume the run that is there, or start it.")
-    parser.add_argument("--overwrite", action="store_true", help="Replace the run that is there.")
+    parser.add_argument("--resume", action="store_true", help="Resume the run, or start it if there is none.")
+    parser.add_argument("--overwrite", action="store_true", help="Replace the run if there is one.")
     parser.add_argument("--seed_everything", type=int, default=0, help="Seed of weights, order and augmentation.")
     for group, settings_class in GROUPS.items():
         parser.add_class_arguments(settings_class, group)

@@ -20,15 +20,15 @@ from woof_lightning.runs.folder import exists
 VERBS = {
     "fit": "Train with Lightning",
     "lr-find": "Sweep the learning rate and suggest one",
-    "loop": "Train the same experiment under another loop",
+    "loop": "Train the same experiment in another loop",
     "cost": "Measure what each way to train costs",
-    "change": "Show what a change costs: the same one made in each way",
-    "profile": "Say what a step of your own LightningModule is spent on",
+    "change": "Show what a change costs: the same change in every way to train",
+    "profile": "Show where a training step of your LightningModule spends its time",
     "compare": "Compare runs: a table, the settings that differ, figures, a page",
     "validate": "Validate a run: top-1, top-5, per class, confusion matrix",
-    "predict": "Name the breed in images",
+    "predict": "Name the breed or class of images",
     "export": "Write a trained net for programs without this package",
-    "data": "Get and check a data set, or show what is on disk",
+    "data": "Get and check a data set, or list those on the disk",
 }
 SEED_KEYS = ("model.seed", "data.seed")  # Linked to seed_everything; users do not set them.
 # Keys of a call, not of the experiment. A config.yaml with these keys would reuse the name or resume by itself.

@@ -21,8 +21,8 @@ MOST_NAMED = 5
 class Split:
     """Divides images into those to train on and those to validate on.
 
-    The side of an image is a function of its path in the data set and of the seed. Other images have no say in it, so
-    an image keeps its side when files are added or removed. Each class has val_share on average, not exactly.
+    The split of an image depends only on its path in the data set and on the seed, not on other images. So an image
+    stays in its split when files are added or removed. Each class has val_share on average, not exactly.
 
     Args:
         val_share: The share of the images to validate on, above 0 and below 1.
@@ -38,7 +38,7 @@ class Split:
         Args:
             path: Its path relative to the data set's folder, with / between its parts.
         """
-        # macOS may store ä as two characters; the same file has one side everywhere.
+        # macOS may store ä as two characters; the same file has the same split everywhere.
         name = fsencode(f"{self.seed}/{unicodedata.normalize('NFC', path)}")
         place = int.from_bytes(hashlib.sha256(name).digest()[:HASH_BYTES], "big")
         return place < self.val_share * PLACES
@@ -70,7 +70,7 @@ def check_sides(split: Split, classes: Mapping[str, Sequence[str]]) -> None:
     seed = "set another data.split_seed" if fitting is None else f"set data.split_seed {fitting.seed}"
     ways = ["add images", *([seed] if all(len(paths) > 1 for paths in one_sided.values()) else [])]
     raise UserError(
-        f"data.val_share is {split.val_share:g}, which leaves a class with nothing on one side: {listed}{more}. "
+        f"data.val_share is {split.val_share:g}, which leaves a class without images in one split: {listed}{more}. "
         f"Expected at least one image to train and one to validate on: {', '.join(ways)}, or make train/ and val/ "
         "yourself"
     )

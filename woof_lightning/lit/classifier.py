@@ -58,16 +58,16 @@ class WoofClassifier(LeanModule):
             tensor cores.
         compile: Compile the net with torch.compile.
         weights: Trained weights to start from: the name of torchvision's published ones for this arch (DEFAULT,
-            IMAGENET1K_V1, …), a file (.pt, .pth, .safetensors), or a run's folder or checkpoint. The head is made anew
-            if its number of outputs differs. null starts from random weights.
-        freeze_epochs: Number of first epochs in which the head alone is trained, on a net with weights.
-        backbone_lr_factor: The backbone's learning rate as a factor of the head's, which is lr. null is 0.1 with
+            IMAGENET1K_V1, …), a file (.pt, .pth, .safetensors), or a run's folder or checkpoint. A new head replaces
+            the loaded one if its number of outputs differs. null starts from random weights.
+        freeze_epochs: Number of epochs at the start that train the head alone. It needs weights.
+        backbone_lr_factor: Learning rate of the backbone, as a factor of lr, which is the head's. null is 0.1 with
             weights, and 1 without.
         label_smoothing: Share of each training label that is spread evenly over all classes, from 0 to below 1.
-        class_weights: Weight of each class in the training loss: balanced (a class counts as much as another, however
-            many images it has), or a list of numbers in the order of the class folders. null weighs images equally.
-        ema_decay: Average the weights over the steps, keeping this share of the average at each step, such as 0.99. The
-            averaged weights are validated and saved. null does not average.
+        class_weights: Weight of each class in the training loss: balanced (all classes count the same, however many
+            images they have), or a list of numbers in the order of the class folders. null weighs images equally.
+        ema_decay: Decay of an exponential moving average of the weights, such as 0.99. The averaged weights are
+            validated and saved. null does not average.
         seed: Seed of the initial weights.
 
     Raises:

@@ -31,24 +31,24 @@ class ImagewoofDataModule(LightningDataModule):
         variant: full, 320px, 160px (the official archives) or synthetic (drawn by this program, needs no network).
             Each has its own folder in root.
         folder: A folder with train/CLASS/ and val/CLASS/, or with CLASS/ alone, used instead of root and variant.
-        val_share: Share of the images to validate on, if folder has no train/ and val/. Each image is assigned by its
-            own name, so it keeps its side when others are added. A class has this share on average.
-        split_seed: Another number assigns the images another way. seed_everything does not: runs that differ in it are
+        val_share: Share of the images used for validation, if folder has no train/ and val/. An image's own name
+            decides its split, so it stays there when others are added. A class has this share on average.
+        split_seed: Seed of that split. seed_everything does not change the split: runs with different seeds are
             validated on the same images.
         archive: A local archive to unpack into root if the variant is not there.
         download: Download the official archive if the variant is not there.
         image_size: Side of the square images that the net sees, in px.
         batch_size: Images per training step, over all devices together.
         eval_batch_size: Images per validation batch, per device.
-        num_workers: Number of processes that load images. 0 loads in the training process, null takes one per core.
-            Results do not depend on it.
+        num_workers: Number of worker processes that load images. 0 loads in the training process, null takes one per
+            core. Results do not depend on it.
         skip_unreadable: Train without the images that cannot be read. If false, they end the run before the training.
         noisy_labels: Percentage of training labels replaced by wrong ones: 0, 1, 5, 25 or 50.
         pin_memory: Load into page-locked memory, for faster copies to a CUDA device.
         cache: Whether decoded images are kept in the user's cache folder: off, disk, or auto, which keeps them if they
             need at most half of the free disk. Results do not depend on it.
-        on_device: Keep all training images on the training device and augment there, which takes no processor time. It
-            draws other random numbers, so results are not those of the same seed without it.
+        on_device: Keep all training images on the training device and augment there, which takes no processor time. The
+            augmentation then draws other random numbers, so the same seed gives other results than without it.
         seed: Seed of the order of the images and of their augmentation.
 
     Raises:

@@ -120,8 +120,8 @@ def lr_find(
 ) -> LRFound:
     """Sweeps the learning rate exponentially from min_lr to max_lr, one step per rate, and suggests a rate.
 
-    It restores model, trainer and global random state. A fit after it therefore equals a fit without it. It logs,
-    validates and keeps nothing.
+    It restores model, trainer and global random state. A fit after it therefore equals a fit without it. It does not
+    log, validate or keep anything.
 
     Args:
         model: Any LightningModule with automatic optimization and one optimizer.

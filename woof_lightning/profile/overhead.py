@@ -64,7 +64,7 @@ def profiler_classes() -> list[Any]:
 
 
 class OverheadProfiler(profiler_classes()[0]):  # type: ignore[misc]
-    """Splits each training step into parts that sum to its wall time, and says whose they are.
+    """Splits each training step into parts that sum to its wall time, and says which parts are yours.
 
     Pass it to a Trainer: `Trainer(profiler=OverheadProfiler())`. At the end of `fit` it prints a table, and writes
     `profile.json` if it has a folder.
@@ -72,7 +72,7 @@ class OverheadProfiler(profiler_classes()[0]):  # type: ignore[misc]
     Args:
         dirpath: A folder for its files; the Trainer's log_dir if None.
         filename: The stem of its files.
-        first_steps: The number of first steps that are kept apart.
+        first_steps: The number of first steps that are reported separately.
         trace: Whether to write a trace for Chrome's viewer, too.
 
     Examples:

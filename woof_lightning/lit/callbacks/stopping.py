@@ -29,7 +29,7 @@ class StopOnSignal(Callback):
     Lightning alone ends a run after SIGTERM with exit code 0 and without a checkpoint. A second Ctrl-C ends the
     training at once. If SLURM requeues the job, Lightning's own plugin handles SLURM's signals.
 
-    After the last step of an epoch the validation still runs, because Lightning would never make it up. The training
+    After the last step of an epoch the validation still runs, because a resumed run would skip it. The training
     then ends with the checkpoint that ModelCheckpoint saves at the end of the epoch.
 
     Args:

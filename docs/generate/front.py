@@ -43,7 +43,7 @@ def front_figure(cost: Path, changes: Path) -> Figure:
     left, right = figure.subplots(1, 2, sharey=True)
     draw_costs(left, cost)
     draw_mistakes(right, changes)
-    left.set_yticks(range(len(DRAWN)), ["the loop by hand" if way == BARE else LABELS[way] for way in DRAWN])
+    left.set_yticks(range(len(DRAWN)), [LABELS[way] for way in DRAWN])
     left.invert_yaxis()
     for axes in (left, right):
         axes.spines[["top", "right"]].set_visible(False)

@@ -49,12 +49,22 @@ def finetune_table(folder: Path) -> str:
                 "" if scratch else row["factor"],
                 "" if scratch else row["frozen"],
                 row["smoothing"],
-                f"{fmean(top1[name]):.3f} ({min(top1[name]):.3f} to {max(top1[name]):.3f})",
-                "the default" if name == default else f"{fmean(points):+.1f} ({min(points):+.1f} to {max(points):+.1f})",
+                spread(top1[name], ".3f"),
+                "the default" if name == default else spread(points, "+.1f"),
             ]
         )
     header = ("weights", "`lr`", "backbone's share", "frozen epochs", "smoothing", "top-1", "points above the default")
     return markdown_table(header, table)
+
+
+def spread(values: Sequence[float], digits: str) -> str:
+    """The mean with the lowest and the highest value.
+
+    Args:
+        values: One for each seed.
+        digits: How a number is written.
+    """
+    return f"{fmean(values):{digits}} ({min(values):{digits}} to {max(values):{digits}})"
 
 
 def finetune_text(folder: Path, variant: str) -> str:

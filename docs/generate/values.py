@@ -92,6 +92,22 @@ def share_of_step_text(folder: Path, way: str, condition: str, real_condition: s
     return f"{100 * fixed / estimate(folder, 'step_us', 'bare', real_condition)['median']:.2g}"
 
 
+def times_text(folder: Path, way: str, condition: str) -> str:
+    """How many times what a way adds on the smallest net it adds on a real net."""
+    real, smallest = (_over(folder, "step_us", way, name)["median"] for name in (condition, "on"))
+    return three_digits(real / smallest)
+
+
+def process_ms_text(folder: Path, way: str, condition: str, *, pick: Pick) -> str:
+    """The step time of the fastest or slowest of a case's processes, ms."""
+    wanted = (way, "step_us", condition.replace("-", " "))
+    rows = read_rows(folder / "rows.csv")
+    found = [float(row["value"]) for row in rows if (row["way"], row["measure"], row["condition"]) == wanted]
+    if not found:
+        raise LookupError("no such processes")
+    return three_digits(pick(found) / 1e3)
+
+
 def training_text(folder: Path, way: str, part: str = "all") -> str:
     """What the post's training costs over the bare loop, s: all of it, or a part."""
     (found,) = [one for one in read_summary(folder)["trainings"] if one["way"] == way]
@@ -283,6 +299,9 @@ VALUES: dict[str, Callable[..., str]] = {
     "over_low": partial(over_text, part="low"),
     "over_high": partial(over_text, part="high"),
     "over_percent": over_percent_text,
+    "times": times_text,
+    "fastest_ms": partial(process_ms_text, pick=min),
+    "slowest_ms": partial(process_ms_text, pick=max),
     "over_percent_low": partial(over_percent_text, part="low"),
     "over_percent_high": partial(over_percent_text, part="high"),
     "more": more_text,

@@ -25,7 +25,6 @@ from docs.generate.front import (
 from tests.programs import EXAMPLES, program
 
 
-
 def test_the_diff_of_the_readme_is_one_training(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(tmp_path)
     torch.manual_seed(0)

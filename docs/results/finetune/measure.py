@@ -2,10 +2,10 @@
 
 `python docs/results/finetune/measure.py DATA OUT`: about an hour on 2 cores with bf16. DATA is the folder
 imagewoof2-160, as `woof data --variant 160px` leaves it. For each seed a ResNet-18 is trained from scratch on seven
-breeds at 64 px, in bf16. From it, each variant is trained on 100 images of each of the other three breeds, and validated on all
-validation images of these. A seed leaves out other breeds, and draws other images. OUT keeps the runs, so that a call
-that was stopped goes on where it was; rows.csv and conditions.json are written beside this file, or into OUT with
---tiny.
+breeds at 64 px, in bf16. From it, each variant is trained on 100 images of each of the other three breeds, and
+validated on all validation images of these. A seed leaves out other breeds, and draws other images. OUT keeps the
+runs, so that a call that was stopped goes on where it was; rows.csv and conditions.json are written beside this file,
+or into OUT with --tiny.
 
 --tiny tries everything in a few minutes, with one seed, few images and few epochs. Its figures mean nothing.
 """

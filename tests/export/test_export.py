@@ -6,6 +6,7 @@ import ast
 import importlib.util
 import json
 import os
+import re
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
@@ -206,7 +207,9 @@ def test_the_terminal_states_sizes_versions_and_the_check(checkpoint: Path, woof
     assert outcome.code == 0
     assert outcome.err == ""
     first, given, answer, versions, checked = outcome.out.splitlines()
-    assert first.startswith("new/a/net.pt: 45 MB, of ")
+    size = re.fullmatch(rf"new/a/net\.pt: ([\d.]+) MB, of {re.escape(str(checkpoint))} with 134 MB", first)
+    assert size is not None
+    assert float(size[1]) == pytest.approx(45, abs=0.2)
     assert "images [batch, 3, height, width], uint8, RGB (resized to 37 px, cropped to 32 px and normalised)" in given
     assert "probabilities [batch, 10], float32" in answer
     assert f"torch {torch.__version__.partition('+')[0]}" in versions

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import errno
+import importlib
 import os
 import shlex
 import signal
@@ -264,6 +265,22 @@ def test_ctrl_c_tells_what_the_verb_can_do(woof: Woof, monkeypatch: pytest.Monke
         assert outcome.code == 130
         assert told in outcome.err
         assert ("--resume" in outcome.err) == (verb == "fit")
+
+
+def test_ctrl_c_waits_for_the_imports(woof: Woof, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Within them it could turn into any other error."""
+    real, imported = importlib.import_module, []
+
+    def pressed(name: str) -> object:
+        signal.raise_signal(signal.SIGINT)
+        imported.append(name)
+        return real(name)
+
+    monkeypatch.setattr(importlib, "import_module", pressed)
+    outcome = woof("data")
+    assert (outcome.code, imported) == (130, ["woof_lightning.cli.data"])
+    assert "interrupted" in outcome.err
+    assert signal.getsignal(signal.SIGINT) is signal.default_int_handler
 
 
 def test_sigterm_lets_a_verb_tidy_up(woof: Woof, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:

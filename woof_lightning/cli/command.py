@@ -118,7 +118,7 @@ def tidy_on_sigterm(verb: str) -> Iterator[None]:
 
     Verbs that train or measure have their own way to stop.
     """
-    if verb in ("fit", "loop", "cost") or threading.current_thread() is not threading.main_thread():
+    if verb in ("fit", "loop", "cost") or not is_main_thread():
         yield
         return
 
@@ -153,8 +153,33 @@ def find_verb(name: str) -> Verb:
     if name not in VERBS:
         raise UserError(f"{name} is no verb; {did_you_mean(name, VERBS, 'woof --help lists them')}")
     # Imported now, since torch and Lightning take seconds to import.
-    run: Verb = importlib.import_module(f"woof_lightning.cli.{name.replace('-', '_')}").run
+    with ctrl_c_afterwards():
+        run: Verb = importlib.import_module(f"woof_lightning.cli.{name.replace('-', '_')}").run
     return run
+
+
+@contextmanager
+def ctrl_c_afterwards() -> Iterator[None]:
+    """Ends the block with KeyboardInterrupt at its end if Ctrl-C was pressed within it.
+
+    Within the import of torch, KeyboardInterrupt can turn into another error, such as RecursionError.
+    """
+    if signal.getsignal(signal.SIGINT) is not signal.default_int_handler or not is_main_thread():
+        yield
+        return
+    pressed: list[int] = []
+    signal.signal(signal.SIGINT, lambda signum, _: pressed.append(signum))
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGINT, signal.default_int_handler)
+    if pressed:
+        raise KeyboardInterrupt
+
+
+def is_main_thread() -> bool:
+    """Returns whether this is the thread that may set what signals do."""
+    return threading.current_thread() is threading.main_thread()
 
 
 def usage() -> str:

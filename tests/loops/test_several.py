@@ -200,7 +200,9 @@ def test_a_signal_goes_to_all(name: str, message: str, words: list[object], tmp_
         process.send(signum)
         ended = process.wait()
     assert ended.code == 128 + signum, ended
-    assert ended.err.strip() == message
+    # C++ says this, rarely, of a process that ends within an exchange, whose thread of gloo is still at work.
+    said = [line for line in ended.err.splitlines() if line and line != "terminate called without an active exception"]
+    assert said == [message]
     weights(run_in(tmp_path))
 
 

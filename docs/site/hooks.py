@@ -23,6 +23,8 @@ FENCE = re.compile(r"^(?P<fence>`{3,}|~{3,}).*?^(?P=fence)[ \t]*$", re.DOTALL | 
 # A link or picture in this repository: its place, without the heading in it.
 LINK = re.compile(r"(?<=\]\()(?![a-z]+:|#)[^)#\s]+")
 MARKER = re.compile(r"^<!-- .*? -->$|(?<=\d)<!-- = .*? -->", re.MULTILINE)
+# Without its marker, a number at a line's start with a full stop would begin a list.
+NO_LIST = re.compile(r"^(\s*\d+)<!-- = .*? -->\.(?=\s)", re.MULTILINE)
 # Diffs beside each other are a table on a forge. Here they are boxes, which go below each other on a phone.
 BLOCKS = {
     "<table><tr>\n": '<div class="side-by-side" markdown>\n\n',
@@ -57,7 +59,7 @@ def on_page_markdown(markdown: str, *, page: Page, **_: Any) -> str:
     """Returns a page's text with links that lead within the site, without markers, and with Markdown in its HTML."""
 
     def prepared(text: str) -> str:
-        text = MARKER.sub("", text)
+        text = MARKER.sub("", NO_LIST.sub(r"\1\.", text))
         for before, after in BLOCKS.items():
             text = text.replace(before, after)
         return LINK.sub(lambda link: relative_uri(link[0], page.file.src_uri), text)

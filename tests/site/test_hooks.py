@@ -51,6 +51,12 @@ def test_markers_are_gone_and_code_stays() -> None:
     assert prepared("`<!-- = NAME -->`") == "`<!-- = NAME -->`"
 
 
+def test_a_number_at_the_end_of_a_sentence_begins_no_list() -> None:
+    assert prepared("- it takes 11 instead of\n  6<!-- = x from y -->. Then\n0.5<!-- = x from y -->. 6") == (
+        "- it takes 11 instead of\n  6\\. Then\n0.5. 6"
+    )
+
+
 def test_links_keep_their_headings_and_other_sites_are_left_alone() -> None:
     assert prepared("[a](../docs/results.md#the-head) ![b](results/cost/share.png)") == (
         "[a](results.md#the-head) ![b](results/cost/share.png)"

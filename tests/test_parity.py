@@ -33,6 +33,9 @@ from woof_lightning.runs.folder import RunFolder
 STEPS_OF_TWO_EPOCHS = 20
 # The experiment of `make check`; the others, bf16 and ResNet-18 belong to `make test`.
 FIRST, *OTHERS = sorted(EXPERIMENTS)
+# With loading processes, one experiment for each kind of schedule belongs to `make test`.
+ONE_OF_A_KIND = ("adamw_onecycle", "sgd_step")
+SAME_KIND = sorted(EXPERIMENTS.keys() - ONE_OF_A_KIND)
 # Each group is compared with a reference of its own.
 GROUPS = [pytest.param(WITHOUT_PEERS, id="own"), pytest.param(PEERS, id="peers", marks=needs(*PEERS))]
 
@@ -83,7 +86,7 @@ def test_the_groups_are_all_the_ways() -> None:
 
 @pytest.mark.process
 @pytest.mark.parametrize("ways", GROUPS)
-@pytest.mark.parametrize("experiment", EXPERIMENTS)
+@pytest.mark.parametrize("experiment", [*(pytest.param(e, marks=pytest.mark.slow) for e in SAME_KIND), *ONE_OF_A_KIND])
 def test_a_run_with_workers_that_was_cut_and_resumed_too(
     experiment: str, ways: tuple[str, ...], shared: tuple[str, ...], tmp_path: Path
 ) -> None:

@@ -131,11 +131,16 @@ def test_without_extras_the_other_verbs_work(installed: Path, tmp_path: Path) ->
         ("predict", "--ckpt", "runs/a", tmp_path / "data/synthetic/val/s00000001"),
         ("compare", "runs", "--out", "compared"),
         ("loop", "fastai", *SMALL),
+        ("cost", "--quick", "--out", "cost", "--allow_busy"),
     ]
     words = json.dumps([[str(word) for word in call] for call in calls])
     done = called(installed.with_name("python"), tmp_path, "-c", SEVERAL, words)
-    assert done.stdout.splitlines()[-1] == "[0, 0, 0, 0, 2]", done.stderr
+    assert done.stdout.splitlines()[-1] == "[0, 0, 0, 0, 2, 2]", done.stderr
     assert "woof loop fastai needs fastai, which is not installed" in done.stderr
+    needed = re.search(r"woof cost needs ([\w, ]+), which are not installed", done.stderr)
+    assert needed is not None
+    assert {"accelerate", "fastai", "ignite", "pytorch_nn_tools"} <= {*needed[1].split(", ")}
+    assert not (tmp_path / "cost").exists()
 
 
 def test_a_file_of_that_path_comes_before_a_shipped_config(installed: Path, tmp_path: Path) -> None:

@@ -18,6 +18,7 @@ from woof_lightning.cost.measurement import (
     MOST_TRIES,
     Measurement,
     check_free,
+    check_installed,
     check_same_blocks,
     conditions_of,
     measure,
@@ -181,6 +182,21 @@ def test_the_watch_leaves_out_one_s_own_time(others_s: float, busy: bool, monkey
 
 
 @pytest.mark.usefixtures("asked")
+def test_a_framework_that_is_not_installed_is_named_but_for_starts(monkeypatch: pytest.MonkeyPatch) -> None:
+    asked: list[list[str]] = []
+
+    def lacking(ways: list[str]) -> list[str]:
+        asked.append(ways)
+        return ["x", "y"]
+
+    monkeypatch.setattr(measurement, "packages_lacking", lacking)
+    with pytest.raises(UserError, match=r"woof cost needs x, y, which are not installed: install the extra `peers`"):
+        check_installed(replace(PLAN, groups=PLAN.groups | {"start": [case("fastai", "start")]}))
+    assert asked == [["bare", "fabric"]]
+    monkeypatch.setattr(measurement, "packages_lacking", lambda _: [])
+    check_installed(PLAN)
+
+
 def test_a_block_without_a_case_is_refused(rows_file: RowsFile) -> None:
     measure(PLAN, rows_file, options())
     check_same_blocks(PLAN, rows_file)

@@ -8,7 +8,15 @@ from pathlib import Path
 from typing import Any
 
 from woof_lightning.cli.options import both_given, path_of, small_parser
-from woof_lightning.cost.measurement import check_same_blocks, measure, planned, prepare, publish, summarised
+from woof_lightning.cost.measurement import (
+    check_installed,
+    check_same_blocks,
+    measure,
+    planned,
+    prepare,
+    publish,
+    summarised,
+)
 from woof_lightning.cost.plan import GROUPS, GROUPS_ON_CUDA
 from woof_lightning.cost.rows import STEP, RowsFile
 from woof_lightning.cost.summary import FEWEST_REPEATS
@@ -30,6 +38,7 @@ def run(args: Sequence[str]) -> None:
     if not options.summarise:
         check_system()
         measurement = planned(options)
+        check_installed(measurement)
         if options.resume:
             check_same_blocks(measurement, rows_file)
         prepare(options, rows_file)

@@ -35,6 +35,8 @@ from woof_lightning.cost.rows import ALL, Row, RowsFile, rows_of
 from woof_lightning.cost.summary import FEWEST_REPEATS, summary
 from woof_lightning.cost.turns import Report, count_together, measure_alone, measure_in_turns, pinned
 from woof_lightning.errors import UserError
+from woof_lightning.loops.find import INSTALL_PEERS, packages_lacking
+from woof_lightning.loops.ways import WAYS
 from woof_lightning.measure.busy import MOST_OTHERS_SHARE, CPUTimes, cpu_times
 from woof_lightning.measure.environment import clean_environment
 from woof_lightning.measure.machine import machine_id
@@ -78,6 +80,14 @@ def planned(options: Namespace) -> Measurement:
         [] if options.accelerator == "cuda" else pinned(counted, 1),
         options.repeats or (QUICK_REPEATS if options.quick else FEWEST_REPEATS),
     )
+
+
+def check_installed(measurement: Measurement) -> None:
+    """Raises a UserError if a way is measured whose framework is not installed. Starts have their own environments."""
+    groups = [cases for name, cases in measurement.groups.items() if name != START]
+    ways = {case.way for cases in (*groups, measurement.counted) for case in cases} & WAYS.keys()
+    if lacking := packages_lacking(sorted(ways)):
+        raise UserError(f"woof cost needs {', '.join(lacking)}, which are not installed: {INSTALL_PEERS}")
 
 
 def groups_on_cuda(options: Namespace) -> dict[str, list[Case]]:

@@ -277,10 +277,17 @@ def test_ctrl_c_waits_for_the_imports(woof: Woof, monkeypatch: pytest.MonkeyPatc
         return real(name)
 
     monkeypatch.setattr(importlib, "import_module", pressed)
-    outcome = woof("data")
-    assert (outcome.code, imported) == (130, ["woof_lightning.cli.data"])
-    assert "interrupted" in outcome.err
-    assert signal.getsignal(signal.SIGINT) is signal.default_int_handler
+    before = signal.signal(signal.SIGINT, signal.default_int_handler)  # A shell's background job ignores SIGINT.
+    try:
+        outcome = woof("data")
+        assert (outcome.code, imported) == (130, ["woof_lightning.cli.data"])
+        assert "interrupted" in outcome.err
+        assert signal.getsignal(signal.SIGINT) is signal.default_int_handler
+        signal.signal(signal.SIGINT, signal.SIG_IGN)
+        assert woof("data").code == 0
+        assert signal.getsignal(signal.SIGINT) is signal.SIG_IGN
+    finally:
+        signal.signal(signal.SIGINT, before)
 
 
 def test_sigterm_lets_a_verb_tidy_up(woof: Woof, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
